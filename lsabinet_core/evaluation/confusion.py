@@ -1,0 +1,94 @@
+"""Confusion matrix of a whole data set, and the figures that follow from it.
+
+IoU of a class is TP / (TP + FP + FN), undefined only where that sum is 0; mIoU is the mean over the defined ones, so a
+class that is present and always missed counts as 0 (the rule of cityscapesScripts). Void ground truth is left out.
+"""
+
+import numpy as np
+
+from lsabinet_core.errors import DatasetError
+from lsabinet_core.labels import VOID
+
+
+def confusion_counts(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Count pixels by (true class, predicted class), void ground truth left out.
+
+    Args:
+        prediction: integer class ids 0..C-1, any shape.
+        label: integer class ids 0..C-1 or 255 (void), of the same shape.
+
+    Returns:
+        int64 (C, C), ``[true, predicted]``.
+
+    Raises:
+        DatasetError: sizes differ, or the label has an id that is neither a class nor void.
+        ValueError: the prediction has an id that is no class.
+    """
+    if prediction.shape != label.shape:
+        raise DatasetError(f"expected a label of shape {prediction.shape} like the prediction, got {label.shape}")
+    known = label != VOID
+    true, predicted = label[known], prediction[known]
+    if true.size == 0:
+        return np.zeros((num_classes, num_classes), dtype=np.int64)
+    if true.min() < 0 or true.max() >= num_classes:
+        wrong = true.max() if true.max() >= num_classes else true.min()
+        raise DatasetError(f"expected label ids 0..{num_classes - 1} or {VOID} (void), got {wrong}")
+    if predicted.min() < 0 or predicted.max() >= num_classes:
+        raise ValueError(f"expected predicted ids 0..{num_classes - 1}, got {predicted.min()}..{predicted.max()}")
+    pairs = true.astype(np.int64) * num_classes + predicted
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64, copy=False)
+
+
+class ConfusionMatrix:
+    """Accumulates ``confusion_counts`` over images.
+
+    Attributes:
+        matrix: int64 (C, C), ``[true, predicted]`` pixel counts so far.
+    """
+
+    def __init__(self, num_classes: int):
+        if num_classes < 1:
+            raise ValueError(f"expected at least one class, got {num_classes}")
+        self.matrix = np.zeros((num_classes, num_classes), dtype=np.int64)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.matrix)
+
+    def update(self, prediction: np.ndarray, label: np.ndarray) -> None:
+        """Add one image; arguments and errors as ``confusion_counts``."""
+        self.matrix += confusion_counts(prediction, label, self.num_classes)
+
+    @property
+    def support(self) -> np.ndarray:
+        """int64 (C,): labelled pixels of each class."""
+        return self.matrix.sum(axis=1)
+
+    @property
+    def iou_per_class(self) -> np.ndarray:
+        """float64 (C,) in 0..1; NaN where the class is neither in the labels nor in the predictions."""
+        hits = self.matrix.diagonal()
+        union = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - hits
+        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+
+    @property
+    def miou(self) -> float:
+        """Mean of the defined IoUs; NaN before the first labelled pixel."""
+        iou = self.iou_per_class
+        return _mean(iou[~np.isnan(iou)])
+
+    @property
+    def miou_paper_rule(self) -> float:
+        """Mean over the classes with at least one true positive, as the LSA-BiNet paper counts: never below ``miou``."""
+        iou = self.iou_per_class
+        return _mean(iou[self.matrix.diagonal() > 0])
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of labelled pixels that are right; NaN before the first labelled pixel."""
+        total = self.matrix.sum()
+        return float(self.matrix.trace() / total) if total else float("nan")
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else float("nan")

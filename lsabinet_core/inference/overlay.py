@@ -1,0 +1,48 @@
+"""Masks for people: class colours, blended over the frame, with a legend."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from lsabinet_core.labels import LabelSet
+
+
+@lru_cache(maxsize=16)
+def _palette(label_set: LabelSet) -> np.ndarray:
+    table = np.zeros((256, 1, 3), dtype=np.uint8)
+    table[: len(label_set), 0] = np.asarray(label_set.colors, dtype=np.uint8)[:, ::-1]
+    return table
+
+
+def colorize(mask: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Class ids, uint8 (H, W), to their colours, BGR uint8 (H, W, 3); ids that are no class (void) become black."""
+    return cv2.LUT(cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), _palette(label_set))
+
+
+def blend(frame: np.ndarray, mask: np.ndarray, label_set: LabelSet, alpha: float = 0.5) -> np.ndarray:
+    """Lay the class colours over a frame.
+
+    Args:
+        frame: BGR uint8 (H, W, 3); not changed.
+        mask: class ids, uint8 (H, W).
+        label_set: whose colours to take.
+        alpha: weight of the colours, 0 (frame only) to 1 (colours only).
+
+    Returns:
+        BGR uint8 (H, W, 3).
+    """
+    return cv2.addWeighted(frame, 1 - alpha, colorize(mask, label_set), alpha, 0)
+
+
+def draw_legend(label_set: LabelSet, row_height: int = 24) -> np.ndarray:
+    """Colour and name of every class, one row each: BGR uint8 (C * row_height, width, 3) on white."""
+    font, scale, gap = cv2.FONT_HERSHEY_SIMPLEX, row_height / 48, row_height // 4
+    text_left = 2 * row_height + gap
+    text_width = max(cv2.getTextSize(name, font, scale, 1)[0][0] for name in label_set.names)
+    legend = np.full((len(label_set) * row_height, text_left + text_width + gap, 3), 255, dtype=np.uint8)
+    for row, (name, color) in enumerate(zip(label_set.names, label_set.colors)):
+        top, bottom = row * row_height, (row + 1) * row_height
+        legend[top:bottom, : 2 * row_height] = color[::-1]
+        cv2.putText(legend, name, (text_left, bottom - row_height // 3), font, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    return legend

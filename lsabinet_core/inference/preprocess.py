@@ -1,0 +1,95 @@
+"""Camera frames to the tensor that the network takes."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+
+from lsabinet_core.errors import FrameError
+
+SIZE_MULTIPLE = 8
+"""Default network sizes are multiples of this: the stride of the deepest features."""
+
+MIN_SIDE = 64
+"""Smallest side that the networks take."""
+
+ORDERS = ("bgr", "rgb")
+
+
+def check_frame(frame: np.ndarray) -> None:
+    """Raise FrameError unless ``frame`` is a uint8 array of shape (H, W, 3) with at least one pixel."""
+    if not isinstance(frame, np.ndarray):
+        raise FrameError(f"expected a frame to be a numpy array of uint8 (H, W, 3), got {type(frame).__name__}")
+    if frame.ndim == 2:
+        raise FrameError(
+            f"expected a colour frame (H, W, 3), got a grey one {frame.shape}: "
+            "convert it with cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)"
+        )
+    if frame.ndim == 3 and frame.shape[2] == 4:
+        raise FrameError(
+            f"expected a frame with 3 channels, got 4 {frame.shape}: drop alpha with frame[..., :3]"
+        )
+    if frame.ndim != 3 or frame.shape[2] != 3:
+        raise FrameError(f"expected a frame of shape (H, W, 3), got {frame.shape}")
+    if frame.dtype != np.uint8:
+        raise FrameError(f"expected a frame of dtype uint8 (0..255), got {frame.dtype}")
+    if frame.size == 0:
+        raise FrameError(f"expected a frame with at least one pixel, got {frame.shape}")
+
+
+def network_size(frame_size: tuple[int, int], trained_size: tuple[int, int]) -> tuple[int, int]:
+    """The (H, W) at which a frame goes through the network when the user names none.
+
+    It has the trained size's pixel count and the frame's aspect ratio, in multiples of 8: whatever the camera, objects
+    appear at the scale the network was trained for, and the latency stays what it was.
+    """
+    area = trained_size[0] * trained_size[1]
+    aspect = frame_size[1] / frame_size[0]
+    height, width = (area / aspect) ** 0.5, (area * aspect) ** 0.5
+    return _to_multiple(height), _to_multiple(width)
+
+
+def _to_multiple(side: float) -> int:
+    return max(MIN_SIDE, round(side / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+
+
+def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``frame`` at ``size`` (H, W): averaged when it shrinks, bilinear when it grows, untouched when equal."""
+    if frame.shape[:2] == size:
+        return frame
+    shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
+    return cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+class Preprocessor:
+    """Resizes frames and turns them into normalised RGB on the device.
+
+    Args:
+        mean, std: per channel (R, G, B), for values in 0..1.
+        device: where the tensor goes.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device):
+        self._device = device
+        # A uint8 has 256 values, so that normalising is a look-up: one pass over the pixels, from uint8 to float32.
+        values = np.arange(256, dtype=np.float32)[:, None] / 255
+        table = (values - np.asarray(mean, dtype=np.float32)) / np.asarray(std, dtype=np.float32)
+        self._rgb_table = np.ascontiguousarray(table[:, None, :])
+
+    def __call__(self, frames: Sequence[np.ndarray], size: tuple[int, int], order: str = "bgr") -> torch.Tensor:
+        """float32 (N, 3, H, W) on the device, channels last in memory, from N frames of any sizes.
+
+        Args:
+            frames: uint8 (h, w, 3) each, checked.
+            size: (H, W) of the network's input.
+            order: ``"bgr"`` or ``"rgb"``.
+        """
+        batch = np.empty((len(frames), *size, 3), dtype=np.float32)
+        for frame, target in zip(frames, batch):
+            resized = resize_frame(frame, size)
+            if order == "bgr":
+                resized = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
+            cv2.LUT(resized, self._rgb_table, dst=target)
+        tensor = torch.from_numpy(batch).permute(0, 3, 1, 2)
+        return tensor.to(self._device)

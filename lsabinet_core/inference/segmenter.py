@@ -1,0 +1,212 @@
+"""The Segmenter: a frame in, a mask at the frame's size out."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from lsabinet_core.errors import FrameError, ModelError
+from lsabinet_core.inference.backends import create_backend
+from lsabinet_core.inference.postprocess import masks_from_logits
+from lsabinet_core.inference.preprocess import MIN_SIDE, ORDERS, Preprocessor, check_frame, network_size
+from lsabinet_core.inference.threads import limit_threads
+from lsabinet_core.labels import LabelSet
+from lsabinet_core.models.weights import WeightsMetadata, load_weights
+
+MAX_BATCH = 8
+"""Most frames that go through the network together; longer lists are cut, so that memory stays bounded."""
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Wall-clock milliseconds per frame, the device waited for; in a batch, the batch's time divided by its frames."""
+
+    preprocess_ms: float
+    inference_ms: float
+    postprocess_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        return self.preprocess_ms + self.inference_ms + self.postprocess_ms
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """What the network says about one frame.
+
+    Attributes:
+        mask: uint8 (H, W), class ids at the frame's size.
+        confidence: uint8 (H, W), ``round(255 * softmax probability of the mask's class)``; None if not asked for.
+        timings: how long the steps took.
+    """
+
+    mask: np.ndarray
+    confidence: np.ndarray | None
+    timings: Timings
+
+
+class Segmenter:
+    """Segments camera frames of any size.
+
+    A frame is resized to the network's input, normalised, run, and the logits are enlarged to the frame's size before
+    the best class is taken. One instance serves one thread at a time; it may be handed from thread to thread.
+
+    Args:
+        model: a network of ``lsabinet_core.models``; it is copied, so later changes to it have no effect here.
+        metadata: its classes, training size and normalisation.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` (fp32 on the CPU, fp16 on a GPU), ``fp32``, ``bf16`` or ``fp16``.
+        backend: engine, one of ``lsabinet_core.inference.backends.list_backends()``.
+        input_size: (H, W) of the network's input; None takes the trained pixel count at each frame's aspect ratio.
+        threads: most CPU threads to compute with (it holds for the whole process); 0 leaves the libraries' choice.
+
+    Raises:
+        BackendError: an engine, device or precision that is not available here.
+        ModelError: an input size that the network cannot take.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        metadata: WeightsMetadata,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "torch",
+        input_size: tuple[int, int] | None = None,
+        threads: int = 0,
+    ):
+        if input_size is not None and min(input_size) < MIN_SIDE:
+            raise ModelError(f"expected an input size of at least {MIN_SIDE}x{MIN_SIDE}, got {input_size}")
+        if threads < 0:
+            raise ModelError(f"expected threads to be 0 (no limit) or more, got {threads}")
+        self.metadata = metadata
+        self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
+        self._threads = threads
+        self._weights = "in memory"
+        self._backend = create_backend(backend, device=device, precision=precision)
+        self._backend.load(model)
+        self._preprocess = Preprocessor(metadata.mean, metadata.std, self._backend.device)
+
+    @classmethod
+    def from_pretrained(cls, weights: str | os.PathLike, **options) -> "Segmenter":
+        """A Segmenter from a weights file or the name of shipped weights; options as the constructor.
+
+        Raises:
+            WeightsError: no such weights, or a file that is not what it should be.
+        """
+        model, metadata = load_weights(weights)
+        segmenter = cls(model, metadata, **options)
+        segmenter._weights = os.fspath(weights)
+        return segmenter
+
+    @property
+    def label_set(self) -> LabelSet:
+        return self.metadata.label_set
+
+    @property
+    def device(self) -> str:
+        return str(self._backend.device)
+
+    @property
+    def precision(self) -> str:
+        return self._backend.precision
+
+    @property
+    def backend(self) -> str:
+        return self._backend.name
+
+    def network_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) at which frames of ``frame_size`` go through the network."""
+        return self.input_size or network_size(frame_size, self.metadata.input_size)
+
+    def describe(self) -> dict:
+        """Weights, network and engine as JSON values, for reports."""
+        return {
+            "weights": self._weights,
+            "architecture": self.metadata.architecture,
+            "trained_on": self.metadata.dataset,
+            **self._backend.describe(),
+            "threads": self._threads or torch.get_num_threads(),
+        }
+
+    def segment(
+        self, frames: np.ndarray | Sequence[np.ndarray], *, order: str = "bgr", confidence: bool = True
+    ) -> Segmentation | list[Segmentation]:
+        """Segment one frame, or a list of frames of any sizes (those of one size go through the network together).
+
+        Args:
+            frames: uint8 (H, W, 3), or a list of such.
+            order: ``"bgr"`` as OpenCV reads, or ``"rgb"``.
+            confidence: False saves the softmax and leaves ``Segmentation.confidence`` None.
+
+        Returns:
+            A Segmentation for a frame, a list of them, in the same order, for a list.
+
+        Raises:
+            FrameError: not a colour frame of uint8; says what came, and which of the list.
+        """
+        if order not in ORDERS:
+            raise FrameError(f"expected order to be one of {', '.join(ORDERS)}, got {order!r}")
+        if not isinstance(frames, (list, tuple)):
+            check_frame(frames)
+            return self._segment_batch([frames], order, confidence)[0]
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, frame in enumerate(frames):
+            try:
+                check_frame(frame)
+            except FrameError as error:
+                raise FrameError(f"frame {index} of {len(frames)}: {error}") from None
+            by_size.setdefault(frame.shape[:2], []).append(index)
+        results: dict[int, Segmentation] = {}
+        for indices in by_size.values():
+            for start in range(0, len(indices), MAX_BATCH):
+                batch = indices[start : start + MAX_BATCH]
+                results.update(zip(batch, self._segment_batch([frames[i] for i in batch], order, confidence)))
+        return [results[index] for index in range(len(frames))]
+
+    @torch.inference_mode()
+    def _segment_batch(self, frames: list[np.ndarray], order: str, confidence: bool) -> list[Segmentation]:
+        limit_threads(self._threads)
+        frame_size = frames[0].shape[:2]
+        start = time.perf_counter()
+        batch = self._preprocess(frames, self.network_size(frame_size), order)
+        self._backend.synchronize()
+        preprocessed = time.perf_counter()
+        logits = self._backend.infer(batch)
+        self._backend.synchronize()
+        inferred = time.perf_counter()
+        masks, confidences = masks_from_logits(logits, frame_size, confidence=confidence)
+        done = time.perf_counter()
+
+        per_frame = 1e3 / len(frames)
+        timings = Timings(
+            (preprocessed - start) * per_frame, (inferred - preprocessed) * per_frame, (done - inferred) * per_frame
+        )
+        return [
+            Segmentation(masks[i], None if confidences is None else confidences[i], timings) for i in range(len(frames))
+        ]
+
+    def warm_up(self, frame_size: tuple[int, int] | None = None) -> None:
+        """Run blank frames, so that the first real one is not slowed by allocation and kernel choice.
+
+        Args:
+            frame_size: (H, W) of the frames to come; None takes the trained size.
+        """
+        blank = np.zeros((*(frame_size or self.metadata.input_size), 3), dtype=np.uint8)
+        for _ in range(2):
+            self.segment(blank)
+
+    def close(self) -> None:
+        """Free the network; the Segmenter cannot be used afterwards."""
+        self._backend.close()
+
+    def __enter__(self) -> "Segmenter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()

@@ -1,0 +1,76 @@
+"""Layers that several networks share.
+
+The DABNet family's conventions hold here: convolutions without bias, batch normalisation with eps 1e-3, PReLU with one
+slope per channel.
+"""
+
+import contextlib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lsabinet_core.errors import ModelError
+
+BN_EPS = 1e-3
+SMALLEST_INPUT = 64
+
+
+def check_input(image: Tensor) -> None:
+    """Raise ModelError unless ``image`` is (N, 3, H, W) with H and W of at least 64."""
+    if image.ndim != 4 or image.shape[1] != 3 or min(image.shape[2:]) < SMALLEST_INPUT:
+        raise ModelError(
+            f"expected images of shape (N, 3, H, W) with H and W of at least {SMALLEST_INPUT}, got "
+            f"{tuple(image.shape)}: resize or pad them"
+        )
+
+
+class BNPReLU(nn.Sequential):
+    """Batch normalisation, then PReLU: (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int):
+        super().__init__(nn.BatchNorm2d(channels, eps=BN_EPS), nn.PReLU(channels))
+
+
+class ConvBNPReLU(nn.Sequential):
+    """Convolution without bias that keeps H and W (divided by the stride), then BNPReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size=3, *, stride=1, dilation=1, groups=1):
+        height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        dilation_y, dilation_x = (dilation, dilation) if isinstance(dilation, int) else dilation
+        padding = (dilation_y * (height // 2), dilation_x * (width // 2))
+        conv = nn.Conv2d(
+            in_channels,
+            out_channels,
+            (height, width),
+            stride=stride,
+            padding=padding,
+            dilation=(dilation_y, dilation_x),
+            groups=groups,
+            bias=False,
+        )
+        super().__init__(conv, BNPReLU(out_channels))
+
+
+def without_autocast(x: Tensor) -> contextlib.AbstractContextManager:
+    """A context in which operations on ``x`` keep their dtype, for sums that half precision cannot hold."""
+    # Devices that only trace shapes (meta) know no autocast.
+    known = torch.amp.is_autocast_available(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if known else contextlib.nullcontext()
+
+
+def resize_bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of (N, C, h, w) to (N, C, *size), pixel centres aligned as in OpenCV (align_corners=False)."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def initialise(model: nn.Module) -> None:
+    """Kaiming initialisation (fan in, ReLU gain) of every convolution, zero biases, unit batch normalisation."""
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,93 @@
+"""DABNet (Li et al., "DABNet: Depth-wise Asymmetric Bottleneck for Real-time Semantic Segmentation", BMVC 2019).
+
+Backbone of LSA-BiNet. Shapes for an input of H x W; ``C@1/k`` is C channels at 1/k of the input size:
+
+    stem    conv3x3 s2, conv3x3, conv3x3                          32@1/2
+    norm1   stem + image/2                                        35@1/2
+    down1   conv3x3 s2 || maxpool2                                64@1/4
+    block1  3 x DAB(64, dilation 2)                               64@1/4
+    shallow block1 + down1 + image/4                             131@1/4
+    down2   conv3x3 s2                                           128@1/8
+    block2  6 x DAB(128, dilations 4 4 8 8 16 16)                128@1/8
+    deep    block2 + down2 + image/8                             259@1/8
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import BNPReLU, ConvBNPReLU
+
+SHALLOW_CHANNELS = 131
+DEEP_CHANNELS = 259
+
+
+class DAB(nn.Module):
+    """Depthwise asymmetric bottleneck: (N, C, H, W) -> the same shape.
+
+    Halves the channels, looks at them through a plain and a dilated pair of depthwise 3x1 and 1x3 convolutions, adds
+    the two, and restores the channels on top of the input.
+    """
+
+    def __init__(self, channels: int, dilation: int):
+        super().__init__()
+        half = channels // 2
+        self.norm = BNPReLU(channels)
+        self.reduce = ConvBNPReLU(channels, half)
+        self.local = nn.Sequential(
+            ConvBNPReLU(half, half, (3, 1), groups=half),
+            ConvBNPReLU(half, half, (1, 3), groups=half),
+        )
+        self.context = nn.Sequential(
+            ConvBNPReLU(half, half, (3, 1), dilation=(dilation, 1), groups=half),
+            ConvBNPReLU(half, half, (1, 3), dilation=(1, dilation), groups=half),
+        )
+        self.merge = BNPReLU(half)
+        self.expand = nn.Conv2d(half, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.reduce(self.norm(x))
+        return x + self.expand(self.merge(self.local(y) + self.context(y)))
+
+
+class PooledDown(nn.Module):
+    """Halves H and W (rounding up): strided convolution beside max pooling, then BNPReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels - in_channels, 3, stride=2, padding=1, bias=False)
+        self.norm = BNPReLU(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # ceil_mode: an odd size gives the same rounded-up size as the padded strided convolution.
+        return self.norm(torch.cat([self.conv(x), F.max_pool2d(x, 2, ceil_mode=True)], 1))
+
+
+class DABBackbone(nn.Module):
+    """(N, 3, H, W) -> shallow (N, 131, ceil(H/4), ceil(W/4)) and deep (N, 259, ceil(H/8), ceil(W/8))."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(ConvBNPReLU(3, 32, stride=2), ConvBNPReLU(32, 32), ConvBNPReLU(32, 32))
+        self.norm1 = BNPReLU(32 + 3)
+        self.down1 = PooledDown(32 + 3, 64)
+        self.block1 = nn.Sequential(*(DAB(64, 2) for _ in range(3)))
+        self.norm2 = BNPReLU(SHALLOW_CHANNELS)
+        self.down2 = ConvBNPReLU(SHALLOW_CHANNELS, 128, stride=2)
+        self.block2 = nn.Sequential(*(DAB(128, dilation) for dilation in (4, 4, 8, 8, 16, 16)))
+        self.norm3 = BNPReLU(DEEP_CHANNELS)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        image2, image4, image8 = image_pyramid(image)
+        down1 = self.down1(self.norm1(torch.cat([self.stem(image), image2], 1)))
+        shallow = self.norm2(torch.cat([self.block1(down1), down1, image4], 1))
+        down2 = self.down2(shallow)
+        deep = self.norm3(torch.cat([self.block2(down2), down2, image8], 1))
+        return shallow, deep
+
+
+def image_pyramid(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The image averaged down to 1/2, 1/4 and 1/8, the sizes rounded up as a strided convolution does."""
+    half = F.avg_pool2d(image, 3, stride=2, padding=1)
+    quarter = F.avg_pool2d(half, 3, stride=2, padding=1)
+    return half, quarter, F.avg_pool2d(quarter, 3, stride=2, padding=1)

@@ -1,0 +1,54 @@
+"""LSA-BiNet (Gui et al., "Local-Semantic Attentive Bidirectional Bottleneck Network with Residual Feature Augmentation
+for Realtime Semantic Segmentation").
+
+    image -> DABNet backbone -> shallow 131@1/4, deep 259@1/8
+    deep  -> LRFA -> SVFM
+    RCAD(shallow, deep) -> logits@1/4 -> bilinear to the image's size
+
+Each of the three modules can be left out; without RCAD a 1x1 convolution on the deep features classifies at 1/8. With
+all three left out the network is DABNet. 1,840,859 parameters for 11 classes.
+"""
+
+from torch import Tensor, nn
+
+from .blocks import check_input, initialise, resize_bilinear
+from .dabnet import DEEP_CHANNELS, SHALLOW_CHANNELS, DABBackbone
+from .lrfa import LRFA
+from .rcad import RCAD
+from .svfm import SVFM
+
+
+class LSABiNet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    def __init__(self, num_classes: int, *, lrfa: bool = True, svfm: bool = True, rcad: bool = True):
+        super().__init__()
+        self.backbone = DABBackbone()
+        self.lrfa = LRFA(DEEP_CHANNELS) if lrfa else nn.Identity()
+        self.svfm = SVFM(DEEP_CHANNELS) if svfm else nn.Identity()
+        if rcad:
+            self.decoder = RCAD(SHALLOW_CHANNELS, DEEP_CHANNELS, num_classes)
+        else:
+            self.decoder = DeepHead(DEEP_CHANNELS, num_classes)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """Logits before the last upsampling: (N, num_classes, H/4, W/4), or H/8, W/8 without RCAD; rounded up."""
+        check_input(image)
+        shallow, deep = self.backbone(image)
+        return self.decoder(shallow, self.svfm(self.lrfa(deep)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+
+
+class DeepHead(nn.Module):
+    """DABNet's head: a 1x1 convolution on the deep features, (N, D, h, w) -> (N, num_classes, h, w)."""
+
+    def __init__(self, deep_channels: int, num_classes: int):
+        super().__init__()
+        # DABNet's convolutions carry no bias, its classifier included.
+        self.classify = nn.Conv2d(deep_channels, num_classes, 1, bias=False)
+
+    def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
+        return self.classify(deep)

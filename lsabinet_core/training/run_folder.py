@@ -1,0 +1,107 @@
+"""The folder of a run: what is in it, and how it is opened.
+
+    recipe.yaml            every setting, resolved
+    run.json               command, data set, seed, versions, git commit
+    metrics.jsonl          one line every few iterations, one after each validation
+    checkpoint.pt          state for --resume
+    last.safetensors       weights after the latest validation (the final ones at the end)
+    best.safetensors       weights with the highest validation mIoU so far
+    summary.json           figures, once the run is complete
+"""
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+import lsabinet_core
+from lsabinet_core.errors import TrainingError
+from lsabinet_core.files import write_text
+
+from .recipe import Recipe, load_recipe, save_recipe
+
+
+class RunFolder:
+    """Paths and records of one run."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.checkpoint = self.path / "checkpoint.pt"
+        self.last = self.path / "last.safetensors"
+        self.best = self.path / "best.safetensors"
+        self.recipe = self.path / "recipe.yaml"
+        self._metrics = self.path / "metrics.jsonl"
+        self._run = self.path / "run.json"
+        self._summary = self.path / "summary.json"
+
+    def create(self, recipe: Recipe, facts: dict) -> None:
+        """Start a new run. Raises TrainingError where there is one already."""
+        if self.recipe.exists():
+            raise TrainingError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"{self.path} cannot be made: {error.strerror}") from None
+        write_text(self._run, json.dumps({**facts, **_environment()}, indent=1))
+        write_text(self.recipe, save_recipe(recipe))
+
+    def open(self) -> tuple[Recipe, dict]:
+        """Recipe and facts of a run that exists. Raises TrainingError where there is none."""
+        try:
+            return load_recipe(self.recipe), json.loads(self._run.read_text(encoding="utf-8"))
+        except OSError:
+            raise TrainingError(f"{self.path} holds no run to resume: start it without --resume") from None
+
+    def truncate_metrics(self, iteration: int) -> None:
+        """Drop the records past ``iteration``, which a resumed run will write again."""
+        if self._metrics.exists():
+            lines = self._metrics.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _iteration(line) <= iteration]
+            write_text(self._metrics, "".join(f"{line}\n" for line in kept))
+
+    def record(self, **values) -> None:
+        with self._metrics.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({**values, "time": round(time.time(), 3)}) + "\n")
+
+    def finish(self, summary: dict) -> None:
+        write_text(self._summary, json.dumps(summary, indent=1))
+
+
+def _iteration(line: str) -> float:
+    try:
+        return json.loads(line)["iteration"]
+    except (ValueError, KeyError):
+        # The last line of a run that was killed may be half written.
+        return float("inf")
+
+
+def _environment() -> dict:
+    return {
+        "command": " ".join(sys.argv),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git_commit": _git_commit(),
+        "versions": {
+            "lsabinet": lsabinet_core.__version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+        },
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git_commit() -> str | None:
+    folder = Path(lsabinet_core.__file__).parent
+    try:
+        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

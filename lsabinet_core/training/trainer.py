@@ -1,0 +1,250 @@
+"""Trains a network by a recipe: batches, loss, steps, validation, checkpoints."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lsabinet_core.data import LICENCES, SegmentationDataset
+from lsabinet_core.errors import TrainingError
+from lsabinet_core.evaluation.evaluate import evaluate
+from lsabinet_core.inference.segmenter import Segmenter
+from lsabinet_core.models import create_model
+from lsabinet_core.models.weights import WeightsMetadata, save_weights
+
+from .batches import AugmentedViews, EpochShuffle, SampleCache, create_loader
+from .checkpoint import load_checkpoint, save_checkpoint
+from .losses import class_weights, create_loss
+from .recipe import Optimizer, Recipe
+from .run_folder import RunFolder
+from .schedule import warmup_poly
+
+LOG_ITERATIONS = 10
+CHECKPOINT_SECONDS = 120
+
+Observer = Callable[[dict], None]
+
+
+class Trainer:
+    """One run on one device.
+
+    The order of the samples and every random draw follow from the seed and the iteration, so that a run that is cut
+    and resumed computes what the uninterrupted one would have (bit for bit on a CPU with the same number of threads).
+
+    Args:
+        recipe: what to compute.
+        train: samples to learn from.
+        val: samples to validate on.
+        run: where to write; created already.
+        facts: where the data comes from, for the metadata of the weights.
+        device: ``cpu`` or ``cuda``.
+        workers: processes that prepare batches.
+        observer: called with a dict: ``event`` is "loading" (done, total), "step" (iteration, total, epoch, loss, lr,
+            images_per_s), "validation" (iteration, epoch, miou) or "skipped" (iteration: a loss that is not finite).
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        train: SegmentationDataset,
+        val: SegmentationDataset,
+        run: RunFolder,
+        *,
+        device: torch.device,
+        workers: int = 1,
+        observer: Observer = lambda event: None,
+    ):
+        self.recipe = recipe
+        self.run = run
+        self.device = device
+        self.workers = workers
+        self.observer = observer
+        self.val = val
+        self.train_set = train
+        torch.manual_seed(recipe.seed)
+        model = create_model(recipe.model, len(train.label_set), **recipe.model_options)
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.optimizer = _create_optimizer(recipe.optimizer, self.model)
+        self.iteration = 0
+        self.best_miou = -1.0
+        self.skipped = 0
+        self.seconds = 0.0
+        mean = torch.tensor(recipe.mean, device=device) * 255
+        std = torch.tensor(recipe.std, device=device) * 255
+        # Images come as BGR (N, H, W, 3).
+        self._mean, self._std = mean, std
+
+    def resume(self) -> None:
+        """Take up the state of the run's checkpoint. Raises TrainingError where it is missing or does not fit."""
+        state = load_checkpoint(self.run.checkpoint, self.device)
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.iteration, self.best_miou = state["iteration"], state["best_miou"]
+            self.skipped, self.seconds = state["skipped"], state["seconds"]
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise TrainingError(f"{self.run.checkpoint} does not fit its recipe: {str(error).splitlines()[0]}") from None
+        self.run.truncate_metrics(self.iteration)
+
+    def fit(self) -> dict:
+        """Train to the end of the recipe; returns the summary that is also written to the run's folder."""
+        recipe = self.recipe
+        samples = SampleCache(self.train_set, lambda done, total: self._notify("loading", done=done, total=total))
+        weight = None
+        if recipe.class_weights:
+            weight = torch.from_numpy(class_weights(samples.pixels)).to(self.device)
+        loss_function = create_loss(recipe.loss, weight)
+        fill = tuple(round(255 * value) for value in reversed(recipe.mean))
+        views = AugmentedViews(samples, recipe.augmentation, fill, recipe.seed)
+        shuffle = EpochShuffle(len(samples), recipe.batch_size, recipe.epochs, recipe.seed, self.iteration)
+        validate_iterations = recipe.validate_epochs * shuffle.epoch_iterations
+        started = saved = logged = time.monotonic()
+        done_before, seconds_before = self.iteration, self.seconds
+        miou = None
+        for images, labels in create_loader(views, shuffle, self.workers):
+            lr = self._set_learning_rate(shuffle.total)
+            loss = self._step(images, labels, loss_function)
+            self.iteration += 1
+            now = time.monotonic()
+            self.seconds = seconds_before + now - started
+            if self.iteration % LOG_ITERATIONS == 0 or self.iteration == shuffle.total:
+                steps = min(LOG_ITERATIONS, self.iteration - done_before)
+                values = {
+                    "iteration": self.iteration,
+                    "epoch": (self.iteration - 1) // shuffle.epoch_iterations + 1,
+                    "loss": float(loss),
+                    "lr": lr,
+                    "images_per_s": round(steps * len(images) / max(now - logged, 1e-9), 3),
+                }
+                logged = now
+                self.run.record(**values)
+                self._notify("step", total=shuffle.total, **values)
+            finished = self.iteration == shuffle.total
+            if self.iteration % validate_iterations == 0 or finished:
+                miou = self._validate(self.iteration // shuffle.epoch_iterations)
+                logged = time.monotonic()
+            if finished or self.iteration % validate_iterations == 0 or now - saved > CHECKPOINT_SECONDS:
+                self._checkpoint()
+                saved = time.monotonic()
+        return self._summarise(miou, shuffle.total)
+
+    def _step(self, images: torch.Tensor, labels: torch.Tensor, loss_function: nn.Module) -> torch.Tensor:
+        self.model.train()
+        images = images.to(self.device, non_blocking=True).flip(-1).float().sub_(self._mean).div_(self._std)
+        labels = labels.to(self.device, non_blocking=True)
+        # (N, H, W, 3) permuted to (N, 3, H, W) is channels_last already.
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            logits = self.model(images.permute(0, 3, 1, 2))
+        loss = loss_function(logits, labels)
+        if not torch.isfinite(loss):
+            self._skip()
+            return loss.detach()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _skip(self) -> None:
+        self.skipped += 1
+        self._notify("skipped", iteration=self.iteration)
+        if self.skipped >= 10:
+            raise TrainingError(
+                f"the loss was not finite {self.skipped} times: lower optimizer.lr or train with precision fp32"
+            )
+
+    def _set_learning_rate(self, total: int) -> float:
+        schedule = self.recipe.schedule
+        lr = self.recipe.optimizer.lr * warmup_poly(
+            self.iteration,
+            total,
+            warmup=schedule.warmup_iterations,
+            warmup_factor=schedule.warmup_factor,
+            power=schedule.power,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        return lr
+
+    def _validate(self, epoch: int) -> float:
+        metadata = self._metadata({})
+        report = evaluate(Segmenter(self.model, metadata, device=str(self.device), precision="fp32"), self.val)
+        miou = report.miou
+        self.run.record(iteration=self.iteration, epoch=epoch, val=report.to_dict())
+        self._notify("validation", iteration=self.iteration, epoch=epoch, miou=miou)
+        metadata = self._metadata({"val_miou": miou})
+        save_weights(self.run.last, self.model, metadata)
+        if miou > self.best_miou:
+            self.best_miou = miou
+            save_weights(self.run.best, self.model, metadata)
+        return miou
+
+    def _metadata(self, figures: dict) -> WeightsMetadata:
+        recipe = self.recipe
+        return WeightsMetadata(
+            architecture=recipe.model,
+            options=recipe.model_options,
+            label_set=self.train_set.label_set,
+            input_size=recipe.input_size,
+            mean=recipe.mean,
+            std=recipe.std,
+            dataset=f"{self.train_set.name} {self.train_set.split}",
+            licence=LICENCES[self.train_set.name],
+            training={
+                "recipe": recipe.model_dump(mode="json"),
+                "iterations": self.iteration,
+                "images": len(self.train_set),
+                "seconds": round(self.seconds),
+                "device": self.device.type,
+                "validated_on": f"{self.val.name} {self.val.split}",
+                **figures,
+            },
+        )
+
+    def _checkpoint(self) -> None:
+        save_checkpoint(
+            self.run.checkpoint,
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "iteration": self.iteration,
+                "best_miou": self.best_miou,
+                "skipped": self.skipped,
+                "seconds": self.seconds,
+            },
+        )
+
+    def _summarise(self, miou: float | None, total: int) -> dict:
+        summary = {
+            "iterations": total,
+            "val_miou": miou,
+            "best_val_miou": self.best_miou,
+            "seconds": round(self.seconds),
+            "skipped": self.skipped,
+            "weights": Path(self.run.last).name,
+        }
+        if miou is None:
+            return {**summary, "val_miou": None}
+        self.run.finish(summary)
+        return summary
+
+    def _notify(self, event: str, **values) -> None:
+        self.observer({"event": event, **values})
+
+
+def _create_optimizer(settings: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+    parameters = model.parameters()
+    if settings.name == "sgd":
+        return torch.optim.SGD(
+            parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
+    return kind(parameters, settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch and NumPy's legacy generator, which libraries below us might draw from."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)
