@@ -72,8 +72,10 @@ class Camera:
         column, row = self.center
         slope = ((rows - row) / self.focal)[:, None]
         depth = (self.position[1] - height) / (np.sin(self.pitch) + slope * np.cos(self.pitch))
-        ahead = depth * (np.cos(self.pitch) - slope * np.sin(self.pitch))
-        aside = depth * ((np.arange(self.size[1]) - column) / self.focal)[None, :]
-        x = self.position[0] + ahead * np.sin(self.yaw) + aside * np.cos(self.yaw)
-        z = self.position[2] + ahead * np.cos(self.yaw) - aside * np.sin(self.yaw)
-        return x.astype(np.float32), z.astype(np.float32), depth.astype(np.float32)
+        ahead = (depth * (np.cos(self.pitch) - slope * np.sin(self.pitch))).astype(np.float32)
+        depth = depth.astype(np.float32)
+        sin, cos = np.float32(np.sin(self.yaw)), np.float32(np.cos(self.yaw))
+        aside = depth * ((np.arange(self.size[1]) - column) / self.focal).astype(np.float32)[None, :]
+        x = aside * cos + (np.float32(self.position[0]) + ahead * sin)
+        z = aside * -sin + (np.float32(self.position[2]) + ahead * cos)
+        return x, z, depth

@@ -21,7 +21,10 @@ class Course:
     phase: float = 0.0
 
     def center(self, s):
-        return self.amplitude * (np.sin(self.wave * s + self.phase) - np.sin(self.phase))
+        """World x of the centre line at street position s, a number or an array."""
+        if self.amplitude == 0.0:
+            return np.zeros_like(s) if isinstance(s, np.ndarray) else 0.0
+        return self.amplitude * (np.sin(self.wave * s + self.phase) - float(np.sin(self.phase)))
 
     def heading(self, s: float) -> float:
         """Radians, positive to the right."""

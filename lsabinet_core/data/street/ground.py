@@ -12,6 +12,9 @@ from lsabinet_core.data.street.textures import sample_noise
 
 KERB_M = 0.13
 _FAR_M = 600.0
+# Outlines of what stands on the horizon: (share of the width, share of the height).
+_WOOD = np.array([(0, 0), (0, 0.7), (0.2, 0.95), (0.5, 1.0), (0.8, 0.9), (1, 0.65), (1, 0)])
+_ROOFS = np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
 
 
 @dataclass(frozen=True)
@@ -54,87 +57,97 @@ def draw_ground(canvas: Canvas, course: Course, ground: Ground, shadows: list[tu
     if first >= height:
         return
     rows = np.arange(first, height)
+    eye = camera.position[1]
     x, z, depth = camera.ground(rows)
-    z = np.clip(z, -_FAR_M, _FAR_M)
-    x = np.clip(x, -_FAR_M, _FAR_M)
+    np.clip(x, -_FAR_M, _FAR_M, out=x)
+    np.clip(z, -_FAR_M, _FAR_M, out=z)
     d = x - course.center(z)
-    raised_x, raised_z, _ = camera.ground(rows, KERB_M)
-    raised_z = np.clip(raised_z, -_FAR_M, _FAR_M)
-    raised_d = np.clip(raised_x, -_FAR_M, _FAR_M) - course.center(raised_z)
+    # The same rays meet the pavements' plane at a fixed share of the way to the road's plane.
+    share = np.float32(1 - KERB_M / eye)
+    raised_x = x * share + np.float32((1 - share) * camera.position[0])
+    raised_z = z * share + np.float32((1 - share) * camera.position[2])
+    raised_d = raised_x - course.center(raised_z)
 
-    on_road = np.abs(d) < ground.half_road
-    # Between the two planes' hits the ray passes through the upright face of the kerb.
-    on_kerb = ~on_road & (np.abs(raised_d) < ground.half_road + 0.18)
-    past = np.where(raised_d < 0, -raised_d - ground.pavement[0], raised_d - ground.pavement[1])
-    on_grass = past > ground.half_road
-    label = np.where(on_road, np.uint8(ROAD), np.where(on_grass, np.uint8(TREE), np.uint8(PAVEMENT)))
+    distance, raised_distance = np.abs(d), np.abs(raised_d)
+    on_road = distance < ground.half_road
+    widths = np.where(raised_d < 0, np.float32(ground.pavement[0]), np.float32(ground.pavement[1]))
+    on_grass = raised_distance > ground.half_road + widths
+    # Between the two planes' hits a ray passes through the upright face of the kerb.
+    on_kerb = (raised_distance < ground.half_road + 0.18) & ~on_road
+    kind = np.ones(d.shape, np.uint8)
+    kind[on_grass] = 2
+    kind[on_kerb] = 3
+    kind[on_road] = 0
+    canvas.label[first:] = np.array([ROAD, PAVEMENT, TREE, PAVEMENT], np.uint8)[kind]
 
-    footprint = (depth / camera.focal).astype(np.float32)  # metres per pixel across
-    fade = np.clip(0.03 / footprint, 0, 1)
-    surface_x = np.where(on_road, d, raised_d).astype(np.float32)
-    surface_z = np.where(on_road, z, raised_z).astype(np.float32)
-    grain = sample_noise(0.3, surface_x * 26 + ground.offset, surface_z * 26)
-    stain = sample_noise(1.2, surface_x * 9, surface_z * 4 + ground.offset)
-    value = 1 + 0.10 * fade * grain + ground.patch * stain * np.clip(0.3 / footprint, 0, 1)
-    value = np.where(on_grass, value + 0.15 * fade * grain, value)
-
-    tints = np.array([ground.tarmac, ground.paving, ground.grass, ground.kerb], dtype=np.float32)
-    kind = np.where(on_road, 0, np.where(on_kerb, 3, np.where(on_grass, 2, 1)))
-    joints = _joints(surface_x, surface_z, footprint, depth, camera.position[1], ground)
-    value = np.where(kind == 1, value * (1 - 0.35 * joints), value)
-    value = np.where(on_kerb & (np.abs(raised_d) < ground.half_road), value * 0.72, value)
-    light = canvas.light
-    lit = light.ambient + light.diffuse * light.sun[1]
-    color = (value * lit)[..., None] * tints[kind]
-    paint = _markings(d, z, footprint, depth, camera.position[1], ground) * (0.86 + 0.06 * stain)
-    paint = (np.where(on_road, paint, 0) * 0.9)[..., None]
-    color += paint * (225 * lit - color)
+    footprint = depth / np.float32(camera.focal)  # metres per pixel across the street
+    along = footprint * np.maximum(1, depth / np.float32(eye))  # and along it
+    surface_d, surface_z = np.where(on_road, d, raised_d), np.where(on_road, z, raised_z)
+    grain = sample_noise(0.3, surface_d * 26 + np.float32(ground.offset), surface_z * 26)
+    stain = sample_noise(1.2, surface_d * 9, surface_z * 4 + np.float32(ground.offset))
+    value = 1 + grain * (0.10 * np.clip(0.03 / footprint, 0, 1))
+    value += stain * (np.float32(ground.patch) * np.clip(0.3 / footprint, 0, 1))
+    slabs = kind == 1
+    value[slabs] *= (1 - 0.35 * _joints(surface_d, surface_z, footprint, along, ground))[slabs]
+    value[on_kerb & (raised_distance < ground.half_road)] *= 0.72
+    paint = _markings(d, z, footprint, along, ground)
+    paint[~on_road] = 0
 
     dark = np.full((height, width), 255, np.uint8)
     for polygon, factor in shadows:
         outline = canvas.outline(np.insert(polygon, 1, 0.0, axis=1))
         if outline is not None:
-            cv2.fillPoly(dark, [outline], int(255 * factor), shift=4)
-    color *= (cv2.blur(dark, (3, 3))[first:].astype(np.float32) / 255)[..., None]
-
-    keep = np.exp(-depth / light.haze_m)[..., None]
-    color = color * keep + (1 - keep) * np.array(light.skyline, dtype=np.float32)
-    canvas.image[first:] = np.clip(color, 0, 255).astype(np.uint8)
-    canvas.label[first:] = label
+            cv2.fillConvexPoly(dark, outline, int(255 * factor), shift=4)
+    light = canvas.light
+    keep = np.exp(-depth / np.float32(light.haze_m))
+    level = np.float32((light.ambient + light.diffuse * light.sun[1]) / 255) * keep
+    level = level * cv2.blur(dark, (3, 3))[first:]
+    tints = np.array([ground.tarmac, ground.paving, ground.grass, ground.kerb], dtype=np.float32)
+    color = np.take(tints, kind, axis=0)
+    color *= (value * level * (1 - paint))[..., None]
+    color += (np.float32(225) * paint * level)[..., None]
+    color += (1 - keep)[..., None] * np.array(light.skyline, dtype=np.float32)
+    np.clip(color, 0, 255, out=color)
+    canvas.image[first:] = color.astype(np.uint8)
 
 
 def _line(distance: np.ndarray, half: float, footprint: np.ndarray) -> np.ndarray:
-    """Share of a pixel that a line covers whose middle is `distance` metres away."""
+    """Share of a pixel covered by a stripe, `half` metres to each side of where `distance` is 0."""
     return np.clip((half - np.abs(distance)) / footprint + 0.5, 0, 1) * np.clip(2 * half / footprint, 0, 1)
 
 
-def _along(footprint: np.ndarray, depth: np.ndarray, eye: float) -> np.ndarray:
-    """Metres per pixel along the street."""
-    return footprint * np.maximum(1, depth / eye)
+def _wrap(value: np.ndarray, period: float) -> np.ndarray:
+    """Distance to the nearest of the points (n + 1/2) period, with its sign."""
+    turns = value * np.float32(1 / period)
+    return (turns - np.floor(turns) - np.float32(0.5)) * np.float32(period)
 
 
-def _markings(d, z, footprint, depth, eye, ground: Ground) -> np.ndarray:
+def _markings(d, z, footprint, along, ground: Ground) -> np.ndarray:
+    """Opacity of the paint on the road, float32, 0..0.9."""
     length, period = ground.dash
-    along = _along(footprint, depth, eye)
-    dash = np.clip((length / 2 - np.abs(np.mod(z, period) - period / 2)) / along + 0.5, 0, 1)
-    paint = _line(d, 0.07, footprint) * dash
+    paint = _line(d, 0.07, footprint)
+    paint *= np.clip((length / 2 - np.abs(_wrap(z, period))) / along + 0.5, 0, 1)
     if ground.edge_line:
-        paint = np.maximum(paint, _line(np.abs(d) - ground.half_road + 0.3, 0.06, footprint))
+        np.maximum(paint, _line(np.abs(d) - np.float32(ground.half_road - 0.3), 0.06, footprint), out=paint)
+    lowest, highest = z.min(axis=1), z.max(axis=1)
     for s in ground.crossings:
-        across = np.clip((1.5 - np.abs(z - s)) / along + 0.5, 0, 1)
-        bars = np.clip((0.28 - np.abs(np.mod(d, 1.1) - 0.55)) / footprint + 0.5, 0, 1)
-        stop = np.clip((0.2 - np.abs(np.abs(z - s) - 3.0)) / along + 0.5, 0, 1)
-        near = np.abs(z - s) < 2.4
-        paint = np.where(near, across * bars, np.maximum(paint, stop))
+        rows = np.flatnonzero((highest > s - 4) & (lowest < s + 4))
+        if not len(rows):
+            continue
+        part = slice(rows[0], rows[-1] + 1)
+        off = np.abs(z[part] - np.float32(s))
+        bars = np.clip((1.5 - off) / along[part] + 0.5, 0, 1)
+        bars *= np.clip((0.28 - np.abs(_wrap(d[part], 1.1))) / footprint[part] + 0.5, 0, 1)
+        stop = np.clip((0.2 - np.abs(off - 3)) / along[part] + 0.5, 0, 1)
+        paint[part] = np.where(off < 2.4, bars, np.maximum(paint[part], stop))
+    paint *= np.float32(0.9)
     return paint
 
 
-def _joints(x, z, footprint, depth, eye, ground: Ground) -> np.ndarray:
+def _joints(d, z, footprint, along, ground: Ground) -> np.ndarray:
+    """Share of a pixel taken by the gaps between paving slabs."""
     length, width = ground.slab
-    across = _line(np.mod(x, width) - width / 2, 0.02, footprint)
-    along = _along(footprint, depth, eye)
-    cross = np.clip((0.02 - np.abs(np.mod(z, length) - length / 2)) / along + 0.5, 0, 1) * np.clip(0.04 / along, 0, 1)
-    return np.maximum(across, cross)
+    return np.maximum(_line(_wrap(d, width), 0.02, footprint), _line(_wrap(z, length), 0.02, along))
 
 
 def draw_sky(canvas: Canvas, clouds: float) -> None:
@@ -148,18 +161,21 @@ def draw_sky(canvas: Canvas, clouds: float) -> None:
     slope = ((np.arange(last) - row) / camera.focal)[:, None]
     rise = -np.sin(camera.pitch) - slope * np.cos(camera.pitch)
     level = np.cos(camera.pitch) - slope * np.sin(camera.pitch)
-    share = np.clip(rise / np.hypot(level, rise) * 1.9, 0, 1) ** 0.8
-    color = np.array(light.skyline) * (1 - share[..., None]) + np.array(light.zenith) * share[..., None]
+    share = np.clip(rise / np.hypot(level, rise) * 1.9, 0, 1)[..., None] ** 0.8
+    color = (np.array(light.skyline) * (1 - share) + np.array(light.zenith) * share).astype(np.float32)
     # Clouds lie on a plane overhead, so they flatten towards the horizon.
     plane = np.maximum(rise, 0.02)
     aside = ((np.arange(width) - column) / camera.focal)[None, :]
     sin, cos = np.sin(camera.yaw), np.cos(camera.yaw)
-    x = (30 * (level * sin + aside * cos) / plane).astype(np.float32) + np.float32(clouds)
-    y = (30 * (level * cos - aside * sin) / plane).astype(np.float32)
+    scale, level = (30 / plane).astype(np.float32), level.astype(np.float32)
+    aside = aside.astype(np.float32)
+    x = scale * (level * np.float32(sin) + aside * np.float32(cos)) + np.float32(clouds)
+    y = scale * (level * np.float32(cos) - aside * np.float32(sin))
     field = sample_noise(1.5, x, y)
-    cover = np.clip((field - 1.2 + 2.2 * light.cover) * 0.8, 0, 1) * np.clip(rise / 0.1, 0, 1) * 0.9
-    tone = np.array(light.cloud, dtype=np.float32) * (0.92 + 0.05 * field)[..., None]
-    color = color + cover[..., None].astype(np.float32) * (tone - color)
+    cover = np.clip((field + np.float32(2.2 * light.cover - 1.2)) * np.float32(0.8), 0, 1)
+    cover *= np.clip(rise * 10, 0, 1).astype(np.float32) * np.float32(0.9)
+    tone = cover * (np.float32(0.92) + np.float32(0.05) * field)
+    color = color * (1 - cover)[..., None] + tone[..., None] * np.array(light.cloud, dtype=np.float32)
     canvas.image[:last] = np.clip(color, 0, 255).astype(np.uint8)
     canvas.label[:last] = SKY
 
@@ -167,19 +183,15 @@ def draw_sky(canvas: Canvas, clouds: float) -> None:
 def draw_skyline(canvas: Canvas, seed: int) -> None:
     """Paint distant roofs and woods along the horizon, all the way round."""
     rng = np.random.default_rng(seed)
+    starts = np.arange(0, 2 * np.pi, 0.045)
+    traits = rng.random((len(starts), 4))
     eye = np.array(canvas.camera.position)
-    forward = canvas.camera.axes[2]
-    for start in np.arange(0, 2 * np.pi, 0.045):
-        wide, tall, is_wood, tone = rng.uniform(0.04, 0.09), rng.uniform(0.012, 0.05), rng.random() < 0.5, rng.random()
-        middle = start + wide / 2
-        if np.sin(middle) * forward[0] + np.cos(middle) * forward[2] < 0.6:
-            continue
-        color = np.array([70, 105, 85] if is_wood else [120, 125, 135]) * (0.8 + 0.4 * tone)
-        profile = [(0, 0), (0, 0.7), (0.2, 0.95), (0.5, 1.0), (0.8, 0.9), (1, 0.65), (1, 0)]
-        if not is_wood:
-            profile = [(0, 0), (0, 1), (1, 1), (1, 0)]
-        points = []
-        for share, rise in profile:
-            angle = start + share * wide
-            points.append(eye + 150 * np.array([np.sin(angle), tall * rise, np.cos(angle)]))
-        canvas.polygon(np.array(points), color, TREE if is_wood else BUILDING)
+    off = np.abs(np.angle(np.exp(1j * (starts + 0.03 - canvas.camera.yaw))))
+    half_view = np.arctan(canvas.camera.size[1] / 2 / canvas.camera.focal) + 0.08
+    for start, (wide, tall, wood, tone) in zip(starts[off < half_view], traits[off < half_view]):
+        profile = _WOOD if wood < 0.5 else _ROOFS
+        angle = start + (0.04 + 0.05 * wide) * profile[:, 0]
+        rise = (0.012 + 0.038 * tall) * profile[:, 1]
+        points = eye + 150 * np.stack([np.sin(angle), rise, np.cos(angle)], axis=1)
+        color = np.array([70, 105, 85] if wood < 0.5 else [120, 125, 135]) * (0.8 + 0.4 * tone)
+        canvas.polygon(points, color, TREE if wood < 0.5 else BUILDING)
