@@ -23,6 +23,8 @@ def write_image(path: Path, image: np.ndarray) -> None:
 class OverlayVideo:
     """An MP4 (MPEG-4 Part 2) that appears at ``path`` when the context ends, if any frame was written.
 
+    The codec takes even sizes only: of an odd one OpenCV cuts the last row or column.
+
     Args:
         path: ends in ``.mp4``.
         fps: frames per second; None takes 25.

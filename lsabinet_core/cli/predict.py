@@ -108,4 +108,4 @@ def _write_summary(args, source, segmenter, results, interrupted: bool) -> None:
         "latency_ms": latency_ms,
     }
     write_text(args.out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    print(f"{len(results)} frames -> {args.out}\n\n{latency_table(latency_ms)}")
+    print(f"frames: {len(results)}, results in {args.out}\n\n{latency_table(latency_ms)}")

@@ -20,8 +20,8 @@ DEFAULT_SIZE = (360, 480)
 SPLITS = {"train": 2000, "val": 100, "test": 100, "drive": 300}
 DRIVE_RATE = 15.0
 
-_FIRST_SEED = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000, "drive": 4_000_000}
-_LENGTH_M = 115.0
+_FIRST_SEED = {"train": 1_000_000, "val": 2_000_000, "test": 3_000_000, "drive": 4_000_007}
+_LENGTH_M = 110.0
 
 
 class SyntheticDataset:

@@ -79,7 +79,7 @@ class ConfusionMatrix:
 
     @property
     def miou_paper_rule(self) -> float:
-        """Mean over the classes with at least one true positive, as the LSA-BiNet paper counts: never below ``miou``."""
+        """Mean over the classes with at least one true positive, the LSA-BiNet paper's rule; never below ``miou``."""
         iou = self.iou_per_class
         return _mean(iou[self.matrix.diagonal() > 0])
 

@@ -48,7 +48,7 @@ def evaluate(
         indices = range(start, min(start + batch_size, total))
         samples = [sample for sample in map(dataset.sample, indices) if sample.label is not None]
         results = segmenter.segment([sample.image for sample in samples], confidence=False)
-        for sample, result in zip(samples, results):
+        for sample, result in zip(samples, results, strict=True):
             try:
                 confusion.update(result.mask, sample.label)
             except DatasetError as error:

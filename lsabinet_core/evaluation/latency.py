@@ -23,7 +23,7 @@ def summarise_latency(values_ms: Iterable[float]) -> dict[str, float | int | Non
         return {**{f"p{q}": None for q in PERCENTILES}, "mean": None, "count": 0}
     figures = np.percentile(values, PERCENTILES)
     return {
-        **{f"p{q}": round(float(figure), 3) for q, figure in zip(PERCENTILES, figures)},
+        **{f"p{q}": round(float(figure), 3) for q, figure in zip(PERCENTILES, figures, strict=True)},
         "mean": round(float(values.mean()), 3),
         "count": int(values.size),
     }
@@ -50,6 +50,7 @@ def latency_table(summaries: Mapping[str, Mapping]) -> str:
     width = max([len("stage"), *map(len, summaries)])
     lines = [f"{'stage':<{width}}  {'p50':>9} {'p95':>9} {'p99':>9} {'mean':>9}  ms"]
     for stage, summary in summaries.items():
-        cells = [summary[key] for key in ("p50", "p95", "p99", "mean")]
-        lines.append(f"{stage:<{width}}  " + " ".join("        -" if cell is None else f"{cell:9.2f}" for cell in cells))
+        figures = [summary[key] for key in ("p50", "p95", "p99", "mean")]
+        cells = ("        -" if figure is None else f"{figure:9.2f}" for figure in figures)
+        lines.append(f"{stage:<{width}}  {' '.join(cells)}")
     return "\n".join(lines)

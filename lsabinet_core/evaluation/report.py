@@ -33,13 +33,15 @@ class Report:
 
     def to_dict(self) -> dict:
         """JSON-ready figures: fractions in 0..1, pixels, milliseconds; None where a figure is undefined."""
-        confusion, names = self.confusion, self.label_set.names
+        confusion = self.confusion
+        ious = zip(self.label_set.names, confusion.iou_per_class, strict=True)
+        supports = zip(self.label_set.names, confusion.support, strict=True)
         return {
             "miou": _or_none(confusion.miou),
             "miou_paper_rule": _or_none(confusion.miou_paper_rule),
             "pixel_accuracy": _or_none(confusion.pixel_accuracy),
-            "per_class_iou": {name: _or_none(iou) for name, iou in zip(names, confusion.iou_per_class)},
-            "per_class_support": {name: int(count) for name, count in zip(names, confusion.support)},
+            "per_class_iou": {name: _or_none(iou) for name, iou in ious},
+            "per_class_support": {name: int(count) for name, count in supports},
             "images": self.images,
             "label_set": self.label_set.name,
             **self.details,
@@ -53,12 +55,13 @@ class Report:
         total = max(int(confusion.support.sum()), 1)
         width = max(len("pixel accuracy"), *map(len, self.label_set.names))
         lines = [f"{'class':<{width}}  {'IoU %':>7}  {'pixels':>13}  {'share %':>7}"]
-        for name, iou, count in zip(self.label_set.names, confusion.iou_per_class, confusion.support):
+        rows = zip(self.label_set.names, confusion.iou_per_class, confusion.support, strict=True)
+        for name, iou, count in rows:
             lines.append(f"{name:<{width}}  {_percent(iou)}  {count:>13,}  {100 * count / total:7.2f}")
         lines += [
             "",
             f"{'mIoU':<{width}}  {_percent(confusion.miou)}",
-            f"{'mIoU (paper)':<{width}}  {_percent(confusion.miou_paper_rule)}  (classes without a true positive left out)",
+            f"{'mIoU (paper)':<{width}}  {_percent(confusion.miou_paper_rule)}  (without classes never hit)",
             f"{'pixel accuracy':<{width}}  {_percent(confusion.pixel_accuracy)}",
             f"{'images':<{width}}  {self.images:>7}",
         ]

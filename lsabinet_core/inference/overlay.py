@@ -41,7 +41,7 @@ def draw_legend(label_set: LabelSet, row_height: int = 24) -> np.ndarray:
     text_left = 2 * row_height + gap
     text_width = max(cv2.getTextSize(name, font, scale, 1)[0][0] for name in label_set.names)
     legend = np.full((len(label_set) * row_height, text_left + text_width + gap, 3), 255, dtype=np.uint8)
-    for row, (name, color) in enumerate(zip(label_set.names, label_set.colors)):
+    for row, (name, color) in enumerate(zip(label_set.names, label_set.colors, strict=True)):
         top, bottom = row * row_height, (row + 1) * row_height
         legend[top:bottom, : 2 * row_height] = color[::-1]
         cv2.putText(legend, name, (text_left, bottom - row_height // 3), font, scale, (0, 0, 0), 1, cv2.LINE_AA)

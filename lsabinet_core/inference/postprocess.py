@@ -22,8 +22,9 @@ def masks_from_logits(
     logits = logits.detach().float()
     if logits.device.type != "cpu":
         return _on_device(logits, size, confidence)
-    masks, certainties = zip(*(_on_cpu(image, size, confidence) for image in logits.contiguous().numpy()))
-    return np.stack(masks), np.stack(certainties) if confidence else None
+    results = [_on_cpu(image, size, confidence) for image in logits.contiguous().numpy()]
+    masks = np.stack([mask for mask, _ in results])
+    return masks, np.stack([certainty for _, certainty in results]) if confidence else None
 
 
 def _on_device(logits: torch.Tensor, size: tuple[int, int], confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:

@@ -27,9 +27,7 @@ def check_frame(frame: np.ndarray) -> None:
             "convert it with cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)"
         )
     if frame.ndim == 3 and frame.shape[2] == 4:
-        raise FrameError(
-            f"expected a frame with 3 channels, got 4 {frame.shape}: drop alpha with frame[..., :3]"
-        )
+        raise FrameError(f"expected a frame with 3 channels, got 4 {frame.shape}: drop alpha with frame[..., :3]")
     if frame.ndim != 3 or frame.shape[2] != 3:
         raise FrameError(f"expected a frame of shape (H, W, 3), got {frame.shape}")
     if frame.dtype != np.uint8:
@@ -86,7 +84,7 @@ class Preprocessor:
             order: ``"bgr"`` or ``"rgb"``.
         """
         batch = np.empty((len(frames), *size, 3), dtype=np.float32)
-        for frame, target in zip(frames, batch):
+        for frame, target in zip(frames, batch, strict=True):
             resized = resize_frame(frame, size)
             if order == "bgr":
                 resized = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)

@@ -165,8 +165,9 @@ class Segmenter:
         results: dict[int, Segmentation] = {}
         for indices in by_size.values():
             for start in range(0, len(indices), MAX_BATCH):
-                batch = indices[start : start + MAX_BATCH]
-                results.update(zip(batch, self._segment_batch([frames[i] for i in batch], order, confidence)))
+                chunk = indices[start : start + MAX_BATCH]
+                segmented = self._segment_batch([frames[i] for i in chunk], order, confidence)
+                results.update(zip(chunk, segmented, strict=True))
         return [results[index] for index in range(len(frames))]
 
     @torch.inference_mode()

@@ -9,7 +9,7 @@ import numpy as np
 from lsabinet_core.data.street.canvas import Canvas
 from lsabinet_core.data.street.light import Light
 
-VIEW_M = 125.0  # nothing further away than this is drawn
+VIEW_M = 110.0  # nothing further away than this is drawn
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def draw_ground(canvas: Canvas, course: Course, ground: Ground, shadows: list[tu
 
     dark = np.full((height, width), 255, np.uint8)
     for polygon, factor in shadows:
-        outline = canvas.outline(np.insert(polygon, 1, 0.0, axis=1))
+        outline = canvas.outline(polygon[:, [0, 0, 1]] * (1.0, 0.0, 1.0))
         if outline is not None:
             cv2.fillConvexPoly(dark, outline, int(255 * factor), shift=4)
     light = canvas.light

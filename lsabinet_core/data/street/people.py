@@ -11,7 +11,7 @@ from lsabinet_core.data.street.light import Light
 
 Color = tuple[float, float, float]
 _FRONTAL = (0.0, 0.3, -0.95)  # limbs are shaded as if they faced the camera
-_SMALLEST_PX = 5.5  # narrower figures are left out
+_SMALLEST_PX = 6.0  # narrower figures are left out
 _TURN = np.arange(16) * (np.pi / 8)
 
 
@@ -21,6 +21,7 @@ class Pedestrian(Element):
 
     Attributes:
         height: metres. coat: whether the upper garment reaches the knees. bag: colour of a bag, or None.
+        foot: height of the ground under the feet, metres.
     """
 
     motion: Motion
@@ -33,11 +34,12 @@ class Pedestrian(Element):
     coat: bool
     bag: Color | None
     phase: float
+    foot: float
     extent: float = 0.3
 
     def draw(self, canvas: Canvas, course: Course, time_s: float) -> None:
         s, d = self.motion.at(time_s)
-        base = course.world(s, d, 0.1)
+        base = course.world(s, d, self.foot)
         if canvas.pixels(0.3 * self.height, base) < _SMALLEST_PX:
             return
         light = canvas.light.shade((1.0, 1.0, 1.0), _FRONTAL)
@@ -52,23 +54,30 @@ class Pedestrian(Element):
             limbs.append(((0.05 * side, 0.5, 0), knee, 0.058, 0.046, legs))
             limbs.append((knee, ankle, 0.044, 0.032, legs))
             limbs.append((ankle, (0.06 * side, 0.02, step + 0.07), 0.026, 0.022, shoe))
-        for side, step in ((-1, -stride), (1, stride)):
-            elbow, hand = (0.15 * side, 0.62, 0.4 * step), (0.15 * side, 0.48, 0.9 * step + 0.02)
-            limbs.append(((0.12 * side, 0.79, 0), elbow, 0.036, 0.032, top * 0.85))
-            limbs.append((elbow, hand, 0.03, 0.026, top * 0.8))
-            limbs.append((hand, hand, 0.027, 0.027, skin))
+        # Arms and bag hang on either side of the trunk: the far side is drawn before it, the near side after it.
+        turn = axes(course.heading(s) + self.heading)
+        near = 1 if turn[0] @ (np.array(canvas.camera.position) - base) > 0 else -1
+        limbs += self._arm(-near, stride, top, skin, light)
         limbs.append(((0, 0.3 if self.coat else 0.5, 0), (0, 0.68, 0), 0.1, 0.095, top))
         for side in (-1, 1):
             limbs.append(((0, 0.6, 0), (0.065 * side, 0.77, 0), 0.08, 0.06, top))
-        if self.bag is not None:
-            limbs.append(((0.16, 0.52, 0), (0.16, 0.42, 0), 0.05, 0.06, light * self.bag))
+        limbs += self._arm(near, stride, top, skin, light)
         limbs.append(((0, 0.82, 0), (0, 0.88, 0), 0.035, 0.035, skin))
         limbs.append(((0, 0.935, 0.01), (0, 0.935, 0.01), 0.065, 0.065, hair))
         face = skin if np.cos(self.heading) < 0.3 else hair
         limbs.append(((0, 0.915, 0.035), (0, 0.915, 0.035), 0.055, 0.055, face))
         # The figure is given in shares of the height.
         sized = [(start, end, self.height * r0, self.height * r1, color) for start, end, r0, r1, color in limbs]
-        canvas.limbs(sized, base, self.height * axes(course.heading(s) + self.heading), PEDESTRIAN)
+        canvas.limbs(sized, base, self.height * turn, PEDESTRIAN)
+
+    def _arm(self, side: int, stride: float, top, skin, light) -> list[tuple]:
+        step = side * stride
+        elbow, hand = (0.15 * side, 0.62, 0.4 * step), (0.15 * side, 0.48, 0.9 * step + 0.02)
+        limbs = [((0.12 * side, 0.79, 0), elbow, 0.036, 0.032, top * 0.85), (elbow, hand, 0.03, 0.026, top * 0.8)]
+        limbs.append((hand, hand, 0.027, 0.027, skin))
+        if self.bag is not None and side > 0:
+            limbs.append(((0.16, 0.5, 0), (0.16, 0.42, 0), 0.045, 0.055, light * self.bag))
+        return limbs
 
     def shadows(self, course: Course, light: Light, time_s: float) -> list[np.ndarray]:
         return [upright_shadow(course.world(*self.motion.at(time_s)), 0.45, self.height, light)]
@@ -106,7 +115,8 @@ class Cyclist(Element):
         canvas.faces([face @ turn + base for face in faces], np.array([tyre, spokes] * 2), BICYCLIST)
         limbs = [((0, 0.04, z), (0, 0.66, z), 0.03, 0.03, tyre) for z in (-0.53, 0.53)]
         crank, seat, head, hub = (0, 0.3, -0.02), (0, 0.9, -0.2), (0, 0.85, 0.38), (0, 0.35, -0.53)
-        for start, end in ((crank, seat), (crank, head), (seat, head), (seat, hub), (crank, hub), (head, (0, 0.35, 0.53))):
+        tubes = ((crank, seat), (crank, head), (seat, head), (seat, hub), (crank, hub), (head, (0, 0.35, 0.53)))
+        for start, end in tubes:
             limbs.append((start, end, 0.035, 0.033, frame))
         limbs.append((head, (0, 1.02, 0.36), 0.03, 0.03, tyre))
         limbs.append(((-0.28, 1.03, 0.36), (0.28, 1.03, 0.36), 0.025, 0.025, tyre))

@@ -12,6 +12,7 @@ from lsabinet_core.data.street.ground import draw_ground, draw_sky, draw_skyline
 from lsabinet_core.data.street.layout import Street
 from lsabinet_core.data.street.light import Light
 
+_SHADOWS_M = 50.0  # shadows of things further ahead are too flat to be seen
 _CONTACT = 0.5  # light that is left right under a body
 
 
@@ -29,7 +30,7 @@ def render(street: Street, camera: Camera, time_s: float, noise_seed: int) -> tu
         s, _ = element.motion.at(time_s)
         if s + element.extent > near + 0.5 and s - element.extent < near + VIEW_M:
             visible.append(element)
-        if -15 < s - near < 60:
+        if -_SHADOWS_M / 4 < s - near < _SHADOWS_M:
             shadows += [(p, street.light.shadow) for p in element.shadows(street.course, street.light, time_s)]
             footprint = element.footprint(street.course, time_s)
             if footprint is not None:

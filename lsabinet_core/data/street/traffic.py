@@ -3,7 +3,7 @@
 import numpy as np
 
 from lsabinet_core.data.street.element import Element, Motion
-from lsabinet_core.data.street.ground import Ground
+from lsabinet_core.data.street.ground import KERB_M, Ground
 from lsabinet_core.data.street.people import Cyclist, Pedestrian
 from lsabinet_core.data.street.vehicles import SHAPES, Car
 
@@ -52,7 +52,7 @@ def add_traffic(
         duration_s: how long the camera drives; 0 for a still picture.
     """
     parked = _parked(rng, elements, ground, lane, length)
-    _moving(rng, elements, ground, hand, lane, speed, length, duration_s)
+    _moving(rng, elements, lane, speed, length, duration_s)
     _cyclists(rng, elements, ground, hand, speed, length, duration_s, parked)
     _pedestrians(rng, elements, ground, speed, length, duration_s)
 
@@ -84,7 +84,7 @@ def _parked(rng, elements, ground: Ground, lane: float, length: float) -> dict[i
     return taken
 
 
-def _moving(rng, elements, ground: Ground, hand, lane, speed, length, duration_s) -> None:
+def _moving(rng, elements, lane, speed, length, duration_s) -> None:
     ahead = float(rng.uniform(9, 30))
     if duration_s or rng.random() < 0.65:
         elements.append(Car(Motion(ahead, lane, speed, sway_m=2.0 if speed else 0.0), _kind(rng), _paint(rng)))
@@ -125,7 +125,7 @@ def _cyclists(rng, elements, ground: Ground, hand, speed, length, duration_s, pa
         while s < reach:
             motion = Motion(s, direction * (offset - float(rng.uniform(0, 0.25))), pace)
             elements.append(rider(motion, 0.0 if away else np.pi))
-            s += float(rng.uniform(7, 24))
+            s += float(rng.uniform(9, 27))
     # Riders who cross show the bicycle from the side.
     if not speed:
         for _ in range(int(rng.integers(0, 3))):
@@ -133,16 +133,16 @@ def _cyclists(rng, elements, ground: Ground, hand, speed, length, duration_s, pa
             heading = float(rng.choice([-1, 1])) * float(rng.uniform(0.9, 2.1))
             elements.append(rider(Motion(s, d), heading))
     else:
-        for s in np.arange(30.0, speed * duration_s, 34.0):
-            start = (s - 40.0) / speed
+        for s in np.arange(46.0, speed * duration_s, 34.0):
+            start = (s - 46.0) / speed
             side = int(rng.choice([-1, 1]))
             edge = ground.half_road + 1.0
-            motion = Motion(s, side * edge, 0.0, -side * 3.0, max(0.0, start), -side * edge)
+            motion = Motion(s, side * edge, 0.0, -side * 3.0, start, -side * edge)
             elements.append(rider(motion, -side * np.pi / 2))
 
 
 def _pedestrians(rng, elements, ground: Ground, speed, length, duration_s) -> None:
-    def person(motion: Motion, heading: float) -> Pedestrian:
+    def person(motion: Motion, heading: float, foot: float = KERB_M) -> Pedestrian:
         child = rng.random() < 0.12
         return Pedestrian(
             motion=motion,
@@ -155,13 +155,14 @@ def _pedestrians(rng, elements, ground: Ground, speed, length, duration_s) -> No
             coat=bool(rng.random() < 0.3),
             bag=_cloth(rng) if rng.random() < 0.35 else None,
             phase=float(rng.uniform(0, 6)),
+            foot=foot,
         )
 
     for side in (-1, 1):
         wide = ground.pavement[(side + 1) // 2]
         s = float(rng.uniform(6, 14))
         while s < length:
-            for _ in range(int(rng.choice([1, 1, 2, 3]))):
+            for _ in range(int(rng.choice([1, 1, 2, 2]))):
                 d = side * (ground.half_road + float(rng.uniform(0.75, wide - 0.35)))
                 towards = rng.random() < 0.5
                 pace = 1.3 * float(rng.uniform(0.8, 1.15)) * (-1 if towards else 1)
@@ -171,12 +172,13 @@ def _pedestrians(rng, elements, ground: Ground, speed, length, duration_s) -> No
                 motion = Motion(s + float(rng.uniform(-0.7, 0.7)), d, pace if speed else pace * 1e-6)
                 elements.append(person(motion, heading))
             s += float(rng.uniform(4, 12))
-    for index in range(int(rng.integers(0, 3)) if not speed else int(speed * duration_s / 30)):
+    count = max(0, int(speed * duration_s / 30) - 2) if speed else int(rng.integers(0, 3))
+    for index in range(count):
         side = int(rng.choice([-1, 1]))
         edge = ground.half_road + 0.8
         if speed:
-            s = 45.0 + 30.0 * index
-            motion = Motion(s, side * edge, 0.0, -side * 1.5, max(0.0, (s - 75.0) / speed), -side * edge)
+            s = 80.0 + 30.0 * index
+            motion = Motion(s, side * edge, 0.0, -side * 1.5, (s - 80.0) / speed, -side * edge)
         else:
             motion = Motion(float(rng.uniform(9, 24)), float(rng.uniform(-0.9, 0.9)) * ground.half_road)
-        elements.append(person(motion, -side * np.pi / 2))
+        elements.append(person(motion, -side * np.pi / 2, foot=0.0))

@@ -1,0 +1,1 @@
+"""Bags: make, inspect, play and evaluate them, without a ROS distribution."""

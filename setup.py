@@ -1,0 +1,78 @@
+"""Packaging: two Python packages, the ``lsabinet`` command, and the files by which ROS 2 finds the package.
+
+``pip install .`` and ``colcon build`` put the same tree under their prefix: ``share/lsabinet_ros/`` with launch/, config/
+and weights/, the resource marker, and ``lib/lsabinet_ros/segmentation`` for ``ros2 run``.
+"""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from setuptools import find_packages, setup
+
+PACKAGE = "lsabinet_ros"
+ROOT = Path(__file__).resolve().parent
+# Name, version and licence are written once, where ROS needs them literally.
+MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
+
+
+def shared(folder: str) -> list[tuple[str, list[str]]]:
+    """Each folder below ``folder`` as a data_files entry: (its place under share/, its files)."""
+    below: dict[Path, list[str]] = {}
+    for path in sorted((ROOT / folder).rglob("*")):
+        relative = path.relative_to(ROOT)
+        hidden = any(part.startswith((".", "__pycache__")) for part in relative.parts)
+        if path.is_file() and not hidden:
+            below.setdefault(relative.parent, []).append(relative.as_posix())
+    return [(f"share/{PACKAGE}/{parent.as_posix()}", files) for parent, files in below.items()]
+
+
+setup(
+    name=MANIFEST.findtext("name"),
+    version=MANIFEST.findtext("version"),
+    description=MANIFEST.findtext("description"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license=MANIFEST.findtext("license"),
+    license_files=["LICENSE"],
+    maintainer=MANIFEST.findtext("maintainer"),
+    maintainer_email=MANIFEST.find("maintainer").get("email"),
+    packages=find_packages(include=["lsabinet_core", "lsabinet_core.*", "lsabinet_ros", "lsabinet_ros.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        (f"lib/{PACKAGE}", ["scripts/segmentation"]),
+        *shared("launch"),
+        *shared("config"),
+        *shared("rviz"),
+        *shared("weights"),
+    ],
+    python_requires=">=3.10",
+    install_requires=[
+        "torch>=2.4",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.8",
+        "safetensors>=0.4.3",
+        "pyyaml>=6.0",
+        "rich>=13.0",
+        "pydantic>=2.5",
+        "rosbags>=0.11",
+        "mcap>=1.1",
+    ],
+    extras_require={
+        "train": ["tensorboard>=2.16", "matplotlib>=3.8"],
+        # rclpy and the messages as wheels, for machines without a ROS 2 distribution; never beside a sourced one.
+        "ros": [
+            "ros-jazzy-rclpy[fastrtps]==7.1.6; python_version >= '3.11'",
+            "ros-jazzy-common-interfaces==5.3.6; python_version >= '3.11'",
+        ],
+        "openvino": ["openvino>=2024.4"],
+        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+        # colcon builds ament_python packages with `setup.py install`, which setuptools 80 dropped.
+        "dev": ["pytest>=8.0", "torchmetrics>=1.4", "ruff>=0.9", "colcon-common-extensions>=0.3", "setuptools>=70.1,<80"],
+    },
+    entry_points={
+        "console_scripts": ["lsabinet = lsabinet_core.cli:main"],
+        "lsabinet.verbs": ["bag = lsabinet_ros.bag.cli", "demo = lsabinet_ros.demo.cli"],
+    },
+    zip_safe=True,
+)

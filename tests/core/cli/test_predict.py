@@ -1,0 +1,245 @@
+"""``lsabinet predict`` on images, folders, videos and cameras that the tests make."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import lsabinet_core
+from lsabinet_core.cli import main
+from lsabinet_core.inference import Segmenter
+from lsabinet_core.inference.overlay import blend
+from lsabinet_core.labels import CAMVID
+
+CHECKOUT = Path(lsabinet_core.__file__).parents[1]
+
+
+def predict(source, weights, out, *options):
+    return main(["predict", str(source), "--weights", str(weights), "--out", str(out), "--device", "cpu", *options])
+
+
+def summary(out):
+    return json.loads((out / "summary.json").read_text())
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def image_folder(tmp_path, noise_image):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index, size in enumerate([(96, 128), (96, 128), (75, 121)]):
+        cv2.imwrite(str(folder / f"street{index}.png"), noise_image(index, size))
+    return folder
+
+
+@pytest.fixture
+def video(tmp_path, noise_image):
+    """Seven frames of an odd size, 10 Hz."""
+    path = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (131, 97))
+    for index in range(7):
+        writer.write(noise_image(index, (97, 131)))
+    writer.release()
+    return path
+
+
+def test_image(tmp_path, random_weights, image_folder, capsys):
+    out = tmp_path / "deep" / "out"
+    assert predict(image_folder / "street2.png", random_weights, out) == 0
+    frame = cv2.imread(str(image_folder / "street2.png"))
+    mask = cv2.imread(str(out / "masks" / "street2.png"), cv2.IMREAD_UNCHANGED)
+    expected = Segmenter.from_pretrained(random_weights, device="cpu").segment(frame).mask
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, expected)
+    overlay = cv2.imread(str(out / "overlays" / "street2.jpg"))
+    jpeg = cv2.imencode(".jpg", blend(frame, mask, CAMVID))[1]
+    np.testing.assert_array_equal(overlay, cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
+    assert names(out) == ["legend.png", "masks", "overlays", "summary.json"]
+    assert "frames: 1" in capsys.readouterr().out
+
+
+def test_folder(tmp_path, random_weights, image_folder):
+    out = tmp_path / "out"
+    assert predict(image_folder, random_weights, out) == 0
+    assert names(out / "masks") == ["street0.png", "street1.png", "street2.png"]
+    assert names(out / "overlays") == ["street0.jpg", "street1.jpg", "street2.jpg"]
+    written = summary(out)
+    assert written["frames"] == 3 and written["kind"] == "images" and not written["interrupted"]
+    assert written["frame_sizes"] == [[75, 121], [96, 128]]
+    assert written["weights"] == str(random_weights) and written["device"] == "cpu"
+    assert written["classes"] == list(CAMVID.names)
+    for stage in ("preprocess", "inference", "postprocess", "total"):
+        figures = written["latency_ms"][stage]
+        assert figures["count"] == 3 and 0 < figures["p50"] <= figures["p95"] <= figures["p99"]
+    assert predict(image_folder, random_weights, out) == 0, "again into the same folder"
+
+
+def test_video_gives_an_overlay_video_of_the_same_rate_and_length(tmp_path, random_weights, video):
+    out = tmp_path / "out"
+    assert predict(video, random_weights, out) == 0
+    assert names(out) == ["legend.png", "masks", "overlay.mp4", "overlays", "summary.json"]
+    assert names(out / "masks") == [f"drive_{index:06d}.png" for index in range(7)]
+    capture = cv2.VideoCapture(str(out / "overlay.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
+    for index in range(7):
+        found, frame = capture.read()
+        assert found and frame.shape == (96, 130, 3), "MPEG-4 takes even sizes: the odd row and column are cut"
+        still = cv2.imread(str(out / "overlays" / f"drive_{index:06d}.jpg"))[:96, :130]
+        assert np.abs(frame.astype(int) - still).mean() < 12, "but for the video's compression"
+    assert not capture.read()[0]
+
+
+def test_limit_and_masks_only(tmp_path, random_weights, video):
+    out = tmp_path / "out"
+    assert predict(video, random_weights, out, "--limit", "2", "--no-overlay", "--input-size", "64x96") == 0
+    assert names(out) == ["masks", "summary.json"]
+    assert len(names(out / "masks")) == 2
+    assert summary(out)["network_sizes"] == [[64, 96]]
+
+
+def test_unreadable_image_is_named_and_the_rest_is_done(tmp_path, random_weights, image_folder, capsys):
+    (image_folder / "street1.png").write_text("no image")
+    out = tmp_path / "out"
+    assert predict(image_folder, random_weights, out) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert any("warning" in line and "street1.png" in line for line in lines)
+    assert lines[-1].startswith("lsabinet: error: 1 of 3 images could not be read")
+    assert names(out / "masks") == ["street0.png", "street2.png"]
+    assert summary(out)["unreadable"] == [str(image_folder / "street1.png")]
+
+
+class FakeCamera:
+    """Gives frames for ever, or until a Ctrl-C at frame ``interrupt_at``."""
+
+    interrupt_at = None
+
+    def __init__(self, _):
+        self.frames = 0
+
+    def isOpened(self):  # OpenCV's name
+        return True
+
+    def get(self, _):
+        return 30.0
+
+    def read(self):
+        if self.frames == self.interrupt_at:
+            raise KeyboardInterrupt
+        self.frames += 1
+        return True, np.full((96, 128, 3), self.frames, np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_camera_until_the_limit(tmp_path, random_weights, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    assert predict("0", random_weights, tmp_path, "--limit", "3") == 0
+    assert len(names(tmp_path / "masks")) == 3
+    assert summary(tmp_path)["kind"] == "camera"
+
+
+def test_camera_until_ctrl_c(tmp_path, random_weights, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    monkeypatch.setattr(FakeCamera, "interrupt_at", 4)
+    assert predict("0", random_weights, tmp_path) == 0
+    assert len(names(tmp_path / "masks")) == len(names(tmp_path / "overlays")) == 4
+    assert summary(tmp_path)["frames"] == 4 and summary(tmp_path)["interrupted"]
+
+
+def test_ctrl_c_in_a_video_leaves_what_was_written(tmp_path, random_weights, noise_image):
+    path = tmp_path / "long.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (128, 96))
+    for _ in range(3000):
+        writer.write(noise_image(1, (96, 128)))
+    writer.release()
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "lsabinet_core.cli", "predict", path, "--weights", random_weights, "--out", out]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
+    try:
+        deadline = time.monotonic() + 120
+        while not (out / "masks" / "long_000004.png").exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert summary(out)["interrupted"] and 5 <= summary(out)["frames"] < 3000
+    assert len(names(out / "masks")) >= summary(out)["frames"]
+    assert cv2.VideoCapture(str(out / "overlay.mp4")).read()[0]
+    assert not [name for name in names(out) if ".tmp" in name]
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("no video", "broken.mp4 is not a video (or image) that OpenCV can read"),
+        ("no input", "no input"),
+        ("empty folder", "holds no image"),
+        ("text as weights", "weights.safetensors"),
+        ("no weights", "no weights 'nothing'"),
+        ("out is a file", "expected a folder, got a file"),
+        ("no gpu", "PyTorch finds no CUDA GPU here"),
+        ("precision", "expected precision to be"),
+        ("small input", "at least 64x64"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, random_weights, image_folder, monkeypatch, capsys, case, message):
+    source, weights, out, options = image_folder, random_weights, tmp_path / "out", []
+    if case == "no video":
+        source = tmp_path / "broken.mp4"
+        source.write_text("no video\n" * 100)
+    elif case == "no input":
+        source = tmp_path / "missing"
+    elif case == "empty folder":
+        source = tmp_path / "empty"
+        source.mkdir()
+    elif case == "text as weights":
+        weights = tmp_path / "weights.safetensors"
+        weights.write_text("these are no weights\n" * 100)
+    elif case == "no weights":
+        weights = "nothing"
+    elif case == "out is a file":
+        out.write_text("")
+    elif case == "no gpu":
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+        options = ["--device", "cuda"]
+    elif case == "precision":
+        options = ["--precision", "int8"]
+    elif case == "small input":
+        options = ["--input-size", "32x64"]
+    assert predict(source, weights, out, *options) == 1
+    captured = capsys.readouterr()
+    [line] = captured.err.strip().splitlines()
+    assert line.startswith("lsabinet: error: ") and message in line
+    assert not out.is_dir(), "nothing was written"
+
+
+def test_from_the_shell_without_a_traceback(tmp_path, random_weights):
+    source = tmp_path / "broken.mp4"
+    source.write_text("no video\n" * 100)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "lsabinet_core.cli", "predict", source, "--weights", random_weights, "--out", out]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=120, check=False)
+    assert finished.returncode == 1
+    assert finished.stderr == f"lsabinet: error: {source} is not a video (or image) that OpenCV can read\n"
+    assert finished.stdout == ""
+
+
+@pytest.mark.parametrize("option", ["--input-size=360", "--input-size=axb", "--limit=0", "--threads=-1"])
+def test_wrong_usage(tmp_path, random_weights, option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        predict(tmp_path, random_weights, tmp_path, option)
+    assert "expected" in capsys.readouterr().err

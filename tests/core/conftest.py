@@ -1,0 +1,63 @@
+"""Fixtures that the tests of several packages share."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lsabinet_core.labels import CAMVID
+from lsabinet_core.models import create_model
+from lsabinet_core.models.weights import WeightsMetadata, save_weights
+
+
+def smooth_noise(seed: int, size: tuple[int, int]) -> np.ndarray:
+    """A BGR image uint8 (H, W, 3) of coloured blobs: structure at several scales, the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    image = np.zeros((*size, 3), dtype=np.float32)
+    for cells, weight in ((3, 0.5), (9, 0.3), (27, 0.2)):
+        coarse = rng.uniform(0, 255, (cells, cells, 3)).astype(np.float32)
+        image += weight * cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return image.round().astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def noise_image():
+    """``smooth_noise``: (seed, (H, W)) -> BGR image."""
+    return smooth_noise
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory):
+    """A weights file of an untrained 11-class ``lsabinet`` for 96x128 input.
+
+    Its batch norms have seen images and its classifier is scaled, so that logits and masks look like a trained
+    network's: a few units wide, several classes per image.
+    """
+    torch.manual_seed(7)
+    model = create_model("lsabinet", 11)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    images = np.stack([smooth_noise(seed, (96, 128))[..., ::-1] for seed in range(8)])
+    batch = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).float().div(255).sub(0.5).div(0.25)
+    with torch.no_grad():
+        model.train()(batch)
+        logits = model.eval()(batch)
+        classifier = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)][-1]
+        # Centred per class, so that no class takes every pixel.
+        classifier.bias.copy_(-logits.mean(dim=(0, 2, 3)))
+        scale = 2 / logits.std(dim=(0, 2, 3)).mean()
+        classifier.weight.mul_(scale)
+        classifier.bias.mul_(scale)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    metadata = WeightsMetadata(
+        architecture="lsabinet",
+        label_set=CAMVID,
+        input_size=(96, 128),
+        mean=(0.41, 0.42, 0.43),
+        std=(0.27, 0.28, 0.29),
+        dataset="none",
+        licence="none",
+    )
+    save_weights(path, model, metadata, dtype=torch.float32)
+    return path

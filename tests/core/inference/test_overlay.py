@@ -1,0 +1,37 @@
+"""Colours, blending and the legend."""
+
+import numpy as np
+import pytest
+
+from lsabinet_core.inference.overlay import blend, colorize, draw_legend
+from lsabinet_core.labels import CAMVID, CITYSCAPES, VOID
+
+
+@pytest.mark.parametrize("label_set", [CAMVID, CITYSCAPES])
+def test_colorize_is_the_palette_in_bgr(label_set):
+    mask = np.random.default_rng(0).integers(0, len(label_set), (31, 47)).astype(np.uint8)
+    mask[0] = VOID
+    colored = colorize(mask, label_set)
+    assert colored.dtype == np.uint8 and colored.shape == (31, 47, 3)
+    assert (colored[0] == 0).all()
+    for y, x in ((1, 0), (15, 20), (30, 46)):
+        assert tuple(colored[y, x][::-1]) == label_set.colors[mask[y, x]]
+
+
+def test_blend_mixes_by_alpha():
+    frame = np.full((4, 6, 3), 200, np.uint8)
+    mask = np.full((4, 6), CAMVID.names.index("Car"), np.uint8)
+    color = np.array(CAMVID.colors[mask[0, 0]][::-1], dtype=float)
+    for alpha in (0.0, 0.25, 1.0):
+        expected = 200 * (1 - alpha) + color * alpha
+        assert np.abs(blend(frame, mask, CAMVID, alpha)[2, 3] - expected).max() <= 0.5
+    assert (frame == 200).all()
+
+
+def test_legend_has_a_row_per_class():
+    legend = draw_legend(CAMVID, row_height=30)
+    assert legend.shape[0] == 11 * 30
+    for row, color in enumerate(CAMVID.colors):
+        assert tuple(legend[row * 30 + 15, 5][::-1]) == color
+        assert (legend[row * 30 : (row + 1) * 30, 65:] < 128).any(), "the name is written"
+    assert (legend[:, -1] == 255).all(), "the longest name fits"

@@ -1,0 +1,249 @@
+"""The Segmenter against the network run by plain torch code."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lsabinet_core.errors import BackendError, FrameError, ModelError, WeightsError
+from lsabinet_core.inference import Segmenter
+from lsabinet_core.inference.preprocess import network_size
+from lsabinet_core.models.weights import load_weights
+
+
+@pytest.fixture(scope="module")
+def segmenter(random_weights):
+    with Segmenter.from_pretrained(random_weights, device="cpu") as segmenter:
+        yield segmenter
+
+
+@pytest.fixture(scope="module")
+def plain_logits(random_weights):
+    """(BGR frame, network size) -> full-size logits (C, H, W) of the network, by torch alone."""
+    model, metadata = load_weights(random_weights)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (metadata.mean, metadata.std))
+
+    def run(frame: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+        shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
+        if frame.shape[:2] != size:
+            frame = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        rgb = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+        with torch.no_grad():
+            return model.low_resolution_logits((rgb - mean) / std)
+
+    return run
+
+
+def assert_same_mask(mask: np.ndarray, expected: np.ndarray) -> None:
+    """Equal but for pixels where rounding tips the balance between two classes."""
+    assert mask.shape == expected.shape
+    assert (mask != expected).mean() < 1e-3
+
+
+def test_native_size_is_the_argmax_of_forward(segmenter, random_weights, noise_image):
+    model, metadata = load_weights(random_weights)
+    frame = noise_image(50, (96, 128))
+    rgb = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (metadata.mean, metadata.std))
+    with torch.no_grad():
+        logits = model((rgb - mean) / std)[0]
+    result = segmenter.segment(frame)
+    assert_same_mask(result.mask, logits.argmax(0).numpy())
+    assert len(np.unique(result.mask)) > 3
+    expected = 255 * logits.softmax(0).max(0).values.numpy()
+    assert np.abs(result.confidence - expected).max() <= 1
+    assert np.abs(result.confidence - expected).mean() < 0.3
+
+
+# Shrunk, grown, odd, wide, smaller than any network takes, tall.
+@pytest.mark.parametrize("size", [(192, 256), (80, 90), (97, 201), (64, 300), (33, 20), (301, 99)])
+def test_any_size(segmenter, plain_logits, noise_image, size):
+    frame = noise_image(60, size)
+    result = segmenter.segment(frame)
+    low = plain_logits(frame, segmenter.network_size(size))
+    logits = F.interpolate(low, size=size, mode="bilinear", align_corners=False)[0]
+    assert_same_mask(result.mask, logits.argmax(0).numpy())
+    assert np.abs(result.confidence - 255 * logits.softmax(0).max(0).values.numpy()).mean() < 0.5
+    assert result.mask.dtype == result.confidence.dtype == np.uint8
+    assert result.mask.shape == result.confidence.shape == size
+
+
+def test_input_size_is_obeyed(random_weights, plain_logits, noise_image):
+    frame = noise_image(61, (120, 160))
+    segmenter = Segmenter.from_pretrained(random_weights, device="cpu", input_size=(72, 104))
+    assert segmenter.input_size == segmenter.network_size((120, 160)) == (72, 104)
+    logits = F.interpolate(plain_logits(frame, (72, 104)), size=(120, 160), mode="bilinear", align_corners=False)
+    assert_same_mask(segmenter.segment(frame).mask, logits[0].argmax(0).numpy())
+
+
+@pytest.mark.parametrize(
+    ("frame", "trained", "expected"),
+    [
+        ((360, 480), (360, 480), (360, 480)),
+        ((720, 960), (360, 480), (360, 480)),
+        ((240, 320), (360, 480), (360, 480)),
+        ((1080, 1920), (360, 480), (312, 552)),
+        ((480, 360), (360, 480), (480, 360)),
+        ((1024, 2048), (512, 1024), (512, 1024)),
+        ((10, 10000), (96, 128), (64, 3504)),
+    ],
+)
+def test_network_size_keeps_pixels_and_aspect(frame, trained, expected):
+    assert network_size(frame, trained) == expected
+
+
+def test_rgb_and_bgr_are_the_same_picture(segmenter, noise_image):
+    frame = noise_image(62, (96, 128))
+    bgr = segmenter.segment(frame)
+    # A view with negative strides, as frame[..., ::-1] gives, must do as well as a copy.
+    for rgb in (frame[..., ::-1], frame[..., ::-1].copy()):
+        result = segmenter.segment(rgb, order="rgb")
+        np.testing.assert_array_equal(result.mask, bgr.mask)
+        np.testing.assert_array_equal(result.confidence, bgr.confidence)
+    assert (segmenter.segment(frame, order="rgb").mask != bgr.mask).mean() > 0.01
+
+
+def test_list_keeps_order_and_agrees_with_single_frames(segmenter, noise_image):
+    sizes = [(96, 128), (120, 90), (96, 128), (96, 128), (120, 90)] + [(96, 128)] * 8
+    frames = [noise_image(70 + index, size) for index, size in enumerate(sizes)]
+    results = segmenter.segment(frames)
+    assert len(results) == len(frames)
+    for frame, result in zip(frames, results, strict=True):
+        single = segmenter.segment(frame)
+        assert_same_mask(result.mask, single.mask)
+        assert np.abs(result.confidence.astype(int) - single.confidence).mean() < 0.5
+    assert segmenter.segment([]) == []
+
+
+def test_parts_of_larger_frames(segmenter, noise_image):
+    """A region of interest is not contiguous in memory."""
+    frame = noise_image(63, (150, 200))
+    for part in (frame[10:106, 20:148], frame[::-1, ::-1], frame[:, :180:2]):
+        expected = segmenter.segment(part.copy())
+        np.testing.assert_array_equal(segmenter.segment(part).mask, expected.mask)
+
+
+def test_frame_is_left_alone(segmenter, noise_image):
+    frame = noise_image(64, (96, 128))
+    before = frame.copy()
+    frame.setflags(write=False)
+    segmenter.segment(frame)
+    np.testing.assert_array_equal(frame, before)
+
+
+def test_results_do_not_share_memory(segmenter, noise_image):
+    first = segmenter.segment(noise_image(65, (96, 128)))
+    kept = first.mask.copy()
+    segmenter.segment(noise_image(66, (96, 128)))
+    np.testing.assert_array_equal(first.mask, kept)
+
+
+def test_timings_and_confidence_on_demand(segmenter, noise_image):
+    result = segmenter.segment(noise_image(67, (96, 128)), confidence=False)
+    assert result.confidence is None
+    timings = result.timings
+    assert min(timings.preprocess_ms, timings.inference_ms, timings.postprocess_ms) > 0
+    assert timings.total_ms == pytest.approx(timings.preprocess_ms + timings.inference_ms + timings.postprocess_ms)
+    np.testing.assert_array_equal(result.mask, segmenter.segment(noise_image(67, (96, 128))).mask)
+
+
+def test_bf16_agrees_with_fp32(segmenter, random_weights, noise_image):
+    frame = noise_image(68, (96, 128))
+    reduced = Segmenter.from_pretrained(random_weights, device="cpu", precision="bf16")
+    assert reduced.precision == "bf16"
+    agreement = (reduced.segment(frame).mask == segmenter.segment(frame).mask).mean()
+    assert 0.9 < agreement < 1
+
+
+def test_model_in_memory_is_copied(random_weights, segmenter, noise_image):
+    model, metadata = load_weights(random_weights)
+    model.train()
+    frame = noise_image(69, (96, 128))
+    in_memory = Segmenter(model, metadata, device="cpu")
+    expected = segmenter.segment(frame)
+    np.testing.assert_array_equal(in_memory.segment(frame).mask, expected.mask)
+    assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    np.testing.assert_array_equal(in_memory.segment(frame).mask, expected.mask)
+
+
+def test_describes_itself(segmenter, random_weights):
+    assert segmenter.device == "cpu" and segmenter.precision == "fp32" and segmenter.backend == "torch"
+    assert segmenter.input_size is None and segmenter.label_set.name == "camvid11"
+    description = segmenter.describe()
+    assert description["weights"] == str(random_weights)
+    assert description["backend"] == "torch" and description["device"] == "cpu"
+
+
+def test_threads_bound_torch_and_opencv(random_weights, noise_image):
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        with Segmenter.from_pretrained(random_weights, device="cpu", threads=1) as segmenter:
+            segmenter.warm_up((96, 128))
+            assert (torch.get_num_threads(), cv2.getNumThreads()) == (1, 1)
+            assert segmenter.describe()["threads"] == 1
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+@pytest.mark.parametrize(
+    ("frame", "message"),
+    [
+        (np.zeros((90, 120), np.uint8), r"colour frame.*grey.*cv2.COLOR_GRAY2BGR"),
+        (np.zeros((90, 120, 4), np.uint8), r"got 4 .*\[\.\.\., :3\]"),
+        (np.zeros((90, 120, 1), np.uint8), r"\(H, W, 3\), got \(90, 120, 1\)"),
+        (np.zeros((0, 120, 3), np.uint8), r"at least one pixel, got \(0, 120, 3\)"),
+        (np.zeros((90, 120, 3), np.float32), r"uint8 \(0\.\.255\), got float32"),
+        (None, r"numpy array.*got NoneType"),
+        ("frame.png", r"numpy array.*got str"),
+    ],
+)
+def test_bad_frames(segmenter, frame, message):
+    with pytest.raises(FrameError, match=message):
+        segmenter.segment(frame)
+    good = np.zeros((96, 128, 3), np.uint8)
+    with pytest.raises(FrameError, match="frame 1 of 2: .*" + message):
+        segmenter.segment([good, frame])
+    assert segmenter.segment(good).mask.shape == (96, 128)
+
+
+def test_bad_options(random_weights, tmp_path):
+    def build(**options):
+        return Segmenter.from_pretrained(random_weights, **options)
+
+    with pytest.raises(BackendError, match="one of torch, got 'tensorflow'"):
+        build(backend="tensorflow")
+    for device in ("gpu", "cpu:1", "cuda:x", ""):
+        with pytest.raises(BackendError, match="auto, cpu, cuda or cuda:N"):
+            build(device=device)
+    with pytest.raises(BackendError, match="auto, fp32, fp16, bf16, got 'int8'"):
+        build(device="cpu", precision="int8")
+    with pytest.raises(BackendError, match="'fp16' needs a GPU"):
+        build(device="cpu", precision="fp16")
+    with pytest.raises(ModelError, match="at least 64x64"):
+        build(input_size=(32, 128))
+    with pytest.raises(ModelError, match="threads"):
+        build(threads=-1)
+    with pytest.raises(WeightsError):
+        Segmenter.from_pretrained(tmp_path / "missing.safetensors")
+    with pytest.raises(FrameError, match="one of bgr, rgb, got 'rgba'"):
+        build(device="cpu").segment(np.zeros((96, 128, 3), np.uint8), order="rgba")
+
+
+def test_cuda_without_a_gpu(random_weights, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackendError, match="no CUDA GPU here; use device cpu or auto"):
+        Segmenter.from_pretrained(random_weights, device="cuda")
+    assert Segmenter.from_pretrained(random_weights).device == "cpu"
+
+
+def test_closed(random_weights):
+    segmenter = Segmenter.from_pretrained(random_weights, device="cpu")
+    segmenter.close()
+    segmenter.close()
+    with pytest.raises(BackendError, match="closed"):
+        segmenter.segment(np.zeros((96, 128, 3), np.uint8))

@@ -1,0 +1,86 @@
+"""LRFA, SVFM and DAB against hand-computed cases, plain formulas and extreme values."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lsabinet_core.models.dabnet import DABBackbone
+from lsabinet_core.models.lrfa import LRFA, soft_pool
+from lsabinet_core.models.svfm import SVFM, spatial_variance
+
+
+def test_soft_pool_by_hand():
+    # Window 0, 0, 0, ln 3: weights 1, 1, 1, 3 of 6, so the mean is 3 ln 3 / 6.
+    x = torch.tensor([[[[0.0, 0.0], [0.0, 3.0]]]]).clamp(max=torch.tensor(3.0).log())
+    assert soft_pool(x, 2, 2).item() == pytest.approx(3 * torch.tensor(3.0).log().item() / 6, rel=1e-6)
+
+
+def test_soft_pool_is_the_plain_formula_where_that_is_finite():
+    x = 3 * torch.randn(2, 5, 23, 31, dtype=torch.float64)
+    plain = F.avg_pool2d(x.exp() * x, 7, 3) / F.avg_pool2d(x.exp(), 7, 3)
+    torch.testing.assert_close(soft_pool(x.float(), 7, 3), plain.float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_soft_pool_survives_large_activations(dtype):
+    x = (torch.rand(1, 16, 45, 60) * 2e4 - 1e4).to(dtype)
+    pooled = soft_pool(x, 7, 3)
+    assert pooled.dtype == dtype
+    assert torch.isfinite(pooled).all()
+    # A softmax over values thousands apart takes the largest where the channel's maximum is near, and never leaves
+    # the window's range.
+    highest = F.max_pool2d(x.float(), 7, 3)
+    lowest = -F.max_pool2d(-x.float(), 7, 3)
+    assert (pooled.float() <= highest + 64).all() and (pooled.float() >= lowest - 64).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@torch.no_grad()
+def test_half_precision_autocast_is_finite_at_soft_pool(dtype):
+    lrfa = LRFA(259)
+    # Activations of +-1e4 arrive at SoftPool: the squeeze passes the first 16 channels through.
+    lrfa.squeeze.weight.zero_()
+    lrfa.squeeze.weight[torch.arange(16), torch.arange(16)] = 1
+    lrfa.squeeze.bias.zero_()
+    x = torch.rand(1, 259, 45, 60) * 2e4 - 1e4
+    with torch.autocast("cpu", dtype):
+        assert torch.isfinite(lrfa(x)).all()
+
+
+@torch.no_grad()
+def test_lrfa_gates_by_its_first_channel():
+    lrfa = LRFA(20)
+    x = torch.randn(1, 20, 24, 24)
+    x[:, 0] = -200
+    assert lrfa(x).abs().max() < 1e-6
+    lrfa.weigh.weight.zero_()
+    lrfa.weigh.bias.zero_()
+    x[:, 0] = 200
+    # Importance is sigmoid(0) = 1/2 everywhere, the gate 1.
+    torch.testing.assert_close(lrfa(x), x / 2)
+
+
+def test_spatial_variance():
+    x = torch.tensor([1.0, 2.0, 3.0, 6.0]).view(1, 1, 2, 2)
+    assert spatial_variance(x).item() == pytest.approx(3.5)
+    assert spatial_variance(torch.ones(1, 1, 1, 1)).item() == 0
+    assert torch.isfinite(spatial_variance(torch.tensor([-6e4, 6e4]).half().view(1, 1, 1, 2))).all()
+
+
+@torch.no_grad()
+def test_svfm_starts_without_the_variance_and_takes_any_size():
+    svfm = SVFM(12)
+    attention = svfm.structure
+    assert (attention.alpha == 1).all() and (attention.beta == 0).all()
+    x = torch.randn(1, 12, 17, 9)
+    structure = svfm.split(x).chunk(2, 1)[1]
+    plain = F.gelu(attention.mix(attention.depthwise(F.adaptive_max_pool2d(structure, (2, 1)))))
+    torch.testing.assert_close(attention(structure), structure * F.interpolate(plain, size=(17, 9), mode="nearest"))
+    assert svfm(torch.randn(1, 12, 8, 8)).shape == (1, 12, 8, 8)
+
+
+@torch.no_grad()
+def test_backbone_shapes():
+    shallow, deep = DABBackbone().eval()(torch.randn(1, 3, 101, 75))
+    assert shallow.shape == (1, 131, 26, 19)
+    assert deep.shape == (1, 259, 13, 10)

@@ -1,0 +1,135 @@
+"""Weights files: what is written comes back, and every broken file is named."""
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from lsabinet_core.errors import WeightsError
+from lsabinet_core.labels import CAMVID, CITYSCAPES
+from lsabinet_core.models import create_model
+from lsabinet_core.models.weights import METADATA_KEY, WeightsMetadata, find_weights, load_weights, save_weights
+
+
+def metadata(**changes) -> WeightsMetadata:
+    values = {
+        "architecture": "lsabinet",
+        "options": {"rcad": False},
+        "label_set": CAMVID,
+        "input_size": (360, 480),
+        "mean": (0.4, 0.5, 0.6),
+        "std": (0.2, 0.3, 0.1),
+        "dataset": "none",
+        "licence": "free",
+        "training": {"seed": 3},
+    }
+    return WeightsMetadata(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def model():
+    return create_model("lsabinet", 11, rcad=False)
+
+
+@pytest.fixture
+def saved(tmp_path, model):
+    path = tmp_path / "net.safetensors"
+    save_weights(path, model, metadata())
+    return path
+
+
+def rewrite(path, change_tensors=lambda tensors: None, **change_metadata):
+    with safetensors.safe_open(path, "pt") as file:
+        document = json.loads(file.metadata()[METADATA_KEY])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    document.update(change_metadata)
+    change_tensors(tensors)
+    safetensors.torch.save_file(tensors, path, {METADATA_KEY: json.dumps(document)})
+
+
+def test_round_trip(saved, model):
+    loaded, described = load_weights(saved)
+    assert described == metadata()
+    assert not loaded.training
+    for key, tensor in model.state_dict().items():
+        stored = loaded.state_dict()[key]
+        assert stored.dtype == tensor.dtype
+        torch.testing.assert_close(stored, tensor.half().float() if tensor.is_floating_point() else tensor)
+    assert saved.stat().st_size < 2.2 * sum(tensor.numel() for tensor in model.state_dict().values()) + 64_000
+
+
+def test_float32_is_exact(tmp_path, model):
+    save_weights(tmp_path / "exact.safetensors", model, metadata(), dtype=torch.float32)
+    loaded, _ = load_weights(tmp_path / "exact.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), model.state_dict().values()))
+
+
+def test_missing_file_lists_what_ships():
+    with pytest.raises(WeightsError, match="no weights 'absent'.*shipped name"):
+        find_weights("absent")
+    with pytest.raises(WeightsError, match="no weights 'folder/absent.safetensors'"):
+        find_weights("folder/absent.safetensors")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_truncated_file(saved, share):
+    saved.write_bytes(saved.read_bytes()[: int(share * saved.stat().st_size)])
+    with pytest.raises(WeightsError, match="net.safetensors.*safetensors"):
+        load_weights(saved)
+
+
+def test_text_file(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("these are no weights, however long the text may be " * 40)
+    with pytest.raises(WeightsError, match="notes.txt is not a whole safetensors file"):
+        load_weights(path)
+
+
+def test_foreign_file(tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(WeightsError, match="no 'lsabinet' metadata"):
+        load_weights(path)
+
+
+def test_missing_tensor_is_named(saved):
+    rewrite(saved, lambda tensors: tensors.pop("svfm.fuse.bias"))
+    with pytest.raises(WeightsError, match="lacks tensor 'svfm.fuse.bias'"):
+        load_weights(saved)
+
+
+def test_extra_tensor_is_named(saved):
+    rewrite(saved, lambda tensors: tensors.update(spare=torch.zeros(1)))
+    with pytest.raises(WeightsError, match="'spare'"):
+        load_weights(saved)
+
+
+def test_wrong_shape_is_named(saved):
+    labels = {"name": CITYSCAPES.name, "names": CITYSCAPES.names, "colors": CITYSCAPES.colors}
+    rewrite(saved, label_set=labels)
+    with pytest.raises(WeightsError, match=r"'decoder.classify.weight' has shape \(11, .*expects \(19, "):
+        load_weights(saved)
+
+
+def test_nan_is_named(saved, model, tmp_path):
+    def poison(tensors):
+        tensors["svfm.fuse.bias"][0] = float("nan")
+
+    rewrite(saved, poison)
+    with pytest.raises(WeightsError, match="'svfm.fuse.bias' holds values that are not finite"):
+        load_weights(saved)
+    broken = create_model("lsabinet", 11)
+    torch.nn.init.constant_(broken.lrfa.down.bias, 1e6)
+    with pytest.raises(WeightsError, match="'lrfa.down.bias' is not finite as torch.float16"):
+        save_weights(tmp_path / "overflow.safetensors", broken, metadata(options={}))
+    assert not (tmp_path / "overflow.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"architecture": "unheard_of"}, {"format": 99}, {"mean": [0.5]}, {"label_set": {}}, {"surprise": 1}]
+)
+def test_metadata_of_another_version(saved, change):
+    rewrite(saved, **change)
+    with pytest.raises(WeightsError, match="net.safetensors"):
+        load_weights(saved)

@@ -1,0 +1,92 @@
+"""What the packaging tests share: the checkout, a clean copy of it, and a check that a node's executable runs."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+GENERATED = ("build", "install", "log", "dist", "runs", "demo_output", "__pycache__", "*.egg-info")
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The root of the repository."""
+    return CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def copy_checkout():
+    """Copy what a fresh clone has, without environments, caches and results: (folder) -> folder."""
+
+    def copy(folder: Path) -> Path:
+        return shutil.copytree(CHECKOUT, folder, ignore=shutil.ignore_patterns(".?*", *GENERATED))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def environment() -> dict[str, str]:
+    """The variables for programs under test: this python's libraries, but none of its modules by path, and no ROS
+    workspace of the caller's."""
+    variables = dict(os.environ)
+    # What bootstraps the rclpy wheels of an environment; ours lie elsewhere, so it has to look again.
+    variables.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
+    if "ROS_DISTRO" not in variables:
+        for name in ("PYTHONPATH", "AMENT_PREFIX_PATH"):
+            variables.pop(name, None)
+    variables["OMP_NUM_THREADS"] = "1"
+    return variables
+
+
+@pytest.fixture
+def start_and_interrupt(tmp_path, monkeypatch):
+    """Start the node's executable, wait until it is on the graph, interrupt it: (command, environment) -> its command
+    line, as the operating system has it. Fails unless it ends with status 0."""
+    domain = 100 + os.getpid() % 100
+    settings = {
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_DOMAIN_ID": str(domain),
+        "ROS_LOG_DIR": str(tmp_path / "log"),
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    def run(command: list[str], variables: dict[str, str]) -> list[str]:
+        output = tmp_path / "output.txt"
+        with output.open("w") as stream:
+            process = subprocess.Popen(
+                command, env=variables | settings, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
+            )
+        try:
+            _wait_for_node("segmentation", process, output)
+            arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=30) == 0, output.read_text()
+        finally:
+            process.kill()
+            process.wait()
+        return arguments
+
+    return run
+
+
+def _wait_for_node(name: str, process: subprocess.Popen, output: Path, deadline_s: float = 90) -> None:
+    import rclpy
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    try:
+        observer = rclpy.create_node("packaging_test", context=context)
+        end = time.monotonic() + deadline_s
+        while name not in observer.get_node_names():
+            assert process.poll() is None, f"the node ended by itself:\n{output.read_text()}"
+            assert time.monotonic() < end, f"no node /{name} after {deadline_s} s:\n{output.read_text()}"
+            time.sleep(0.1)
+        observer.destroy_node()
+    finally:
+        rclpy.try_shutdown(context=context)

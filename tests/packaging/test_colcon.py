@@ -1,0 +1,82 @@
+"""`colcon build` of the checkout in a workspace, and what `source install/setup.bash` then makes visible."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory, copy_checkout, environment):
+    """A workspace in which lsabinet_ros has been built."""
+    folder = tmp_path_factory.mktemp("workspace")
+    copy_checkout(folder / "src/lsabinet_ros")
+    command = [sys.executable, "-m", "colcon", "build", "--packages-select", "lsabinet_ros"]
+    result = subprocess.run(
+        [*command, "--event-handlers", "console_direct+"], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sourced(workspace, environment):
+    """The variables of a shell that has sourced the workspace, with this python as its python3."""
+    variables = environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"}
+    script = "source install/setup.bash && env -0"
+    result = subprocess.run(["bash", "-c", script], cwd=workspace, env=variables, capture_output=True, check=True)
+    return dict(entry.split("=", 1) for entry in result.stdout.decode().split("\0") if entry)
+
+
+@pytest.fixture
+def run(sourced, tmp_path):
+    def run(*command: str | Path) -> str:
+        result = subprocess.run(
+            command, env=sourced, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    return run
+
+
+def test_it_is_built_as_an_ament_python_package(workspace, environment):
+    command = [sys.executable, "-m", "colcon", "list"]
+    listing = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=True)
+    name, _, kind = listing.stdout.split()
+    assert (name, kind) == ("lsabinet_ros", "(ros.ament_python)")
+
+
+def test_python_finds_both_packages_and_their_files(workspace, run):
+    prefix = workspace / "install/lsabinet_ros"
+    code = """
+import lsabinet_core, lsabinet_ros
+from lsabinet_core.share import share_directory
+print(lsabinet_core.__file__, lsabinet_ros.__file__, share_directory())
+"""
+    *modules, share = run("python3", "-c", code).split()
+    assert all(Path(module).is_relative_to(prefix) for module in modules)
+    assert Path(share) == prefix / "share/lsabinet_ros"
+    for name in ("package.xml", "launch/segment.launch.py", "config/segment.param.yaml", "config/fastdds.xml"):
+        assert (Path(share) / name).is_file()
+
+
+def test_ros_finds_the_package(workspace, run):
+    code = "from ament_index_python.packages import get_package_prefix; print(get_package_prefix('lsabinet_ros'))"
+    assert Path(run("python3", "-c", code).strip()) == workspace / "install/lsabinet_ros"
+
+
+def test_executables_are_where_ros2_run_looks(workspace, run):
+    folder = workspace / "install/lsabinet_ros/lib/lsabinet_ros"
+    assert sorted(path.name for path in folder.iterdir()) == ["lsabinet", "segmentation"]
+    assert all(os.access(path, os.X_OK) for path in folder.iterdir())
+    assert "usage: lsabinet" in run(folder / "lsabinet", "--help")
+
+
+def test_the_node_runs_with_the_shells_python(workspace, sourced, start_and_interrupt):
+    executable = workspace / "install/lsabinet_ros/lib/lsabinet_ros/segmentation"
+    arguments = start_and_interrupt([str(executable)], sourced)
+    assert Path(arguments[0]).name == "python3"
+    assert arguments[1:3] == ["-m", "lsabinet_ros.segmentation_node"]

@@ -1,0 +1,105 @@
+"""The house's rules that can be read from the source: sizes, directions of imports, safe loading."""
+
+import ast
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from lsabinet_core import __version__
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted(path for package in ("lsabinet_core", "lsabinet_ros") for path in (ROOT / package).rglob("*.py"))
+MOST_LINES = 400
+
+# Which parts of the core a part may import, besides itself.
+BASE = {"errors", "files", "labels", "share", "lsabinet_core"}
+ALLOWED = {
+    "models": BASE,
+    "data": BASE,
+    "inference": BASE | {"models"},
+    "evaluation": BASE | {"models", "data", "inference"},
+    "training": BASE | {"models", "data", "inference", "evaluation"},
+    "cli": BASE | {"models", "data", "inference", "evaluation", "training"},
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=name_of)
+
+
+def imports(path: Path) -> set[str]:
+    """The full names of all modules and members that a file imports, wherever in the file it does."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            found.update(f"{module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def part_of(name: str) -> str:
+    """``lsabinet_core.models.blocks`` -> ``models``; ``lsabinet_core.share_directory`` -> its module's name."""
+    parts = name.split(".")
+    known = set(ALLOWED) | BASE
+    return parts[1] if len(parts) > 1 and parts[1] in known else "lsabinet_core"
+
+
+@each_module
+def test_a_file_is_one_room(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= MOST_LINES, f"{name_of(path)} has {lines} lines: split it by purpose"
+
+
+@each_module
+def test_every_folder_of_modules_is_a_package(path):
+    assert (path.parent / "__init__.py").is_file()
+
+
+@each_module
+def test_core_knows_nothing_of_ros(path):
+    if path.relative_to(ROOT).parts[0] != "lsabinet_core":
+        return
+    roots = {name.split(".")[0] for name in imports(path)}
+    ros = {"rclpy", "lsabinet_ros", "cv_bridge", "launch", "launch_ros", "ament_index_python", "rosbags", "mcap"}
+    assert not {root for root in roots if root in ros or root.endswith(("_msgs", "_interfaces"))}
+
+
+@each_module
+def test_imports_run_one_way(path):
+    package, *parts = path.relative_to(ROOT).with_suffix("").parts
+    if package != "lsabinet_core":
+        return
+    imported = {part_of(name) for name in imports(path) if name.split(".")[0] == "lsabinet_core"}
+    allowed = ALLOWED.get(parts[0], BASE) | {parts[0]}
+    assert imported <= allowed, f"{name_of(path)} may not import {sorted(imported - allowed)}"
+
+
+@each_module
+def test_nothing_is_unpickled(path):
+    assert not {name.split(".")[0] for name in imports(path)} & {"pickle", "dill", "joblib", "shelve"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "numpy.load", "np.load"):
+            arguments = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            where = f"{name_of(path)}:{node.lineno}"
+            if ast.unparse(node.func) == "torch.load":
+                assert arguments.get("weights_only") == "True", where
+            else:
+                assert arguments.get("allow_pickle", "False") == "False", where
+
+
+def test_the_rules_are_read_from_something():
+    assert len(MODULES) > 20
+    assert {"lsabinet_core.cli.main", "sys"} <= imports(ROOT / "lsabinet_core/cli/__main__.py")
+
+
+def test_one_version():
+    assert ElementTree.parse(ROOT / "package.xml").findtext("version") == __version__
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()

@@ -1,0 +1,248 @@
+"""The node as a real process, and a client that drives it over real DDS."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Float64, String
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 60.0
+
+CONFIGURE = Transition.TRANSITION_CONFIGURE
+ACTIVATE = Transition.TRANSITION_ACTIVATE
+DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+CLEANUP = Transition.TRANSITION_CLEANUP
+UNCONFIGURED = State.PRIMARY_STATE_UNCONFIGURED
+INACTIVE = State.PRIMARY_STATE_INACTIVE
+ACTIVE = State.PRIMARY_STATE_ACTIVE
+
+
+def wait_until(condition: Callable[[], object], what: str, step: Callable[[], None], deadline_s: float = DEADLINE_S):
+    """``condition()``'s value as soon as it is true; ``step`` is called in between."""
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        assert time.monotonic() < end, f"no {what} within {deadline_s:g} s"
+        step()
+    return value
+
+
+class NodeProcess:
+    """``python -m lsabinet_ros.segmentation_node`` with parameters."""
+
+    def __init__(self, **parameters):
+        arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args", *arguments],
+            cwd="/",
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout))
+        self._reader.start()
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def end(self, number: int = signal.SIGINT, times: int = 1) -> int:
+        """Send a signal, wait for the end, return the exit status."""
+        for _ in range(times):
+            self.process.send_signal(number)
+        return self._wait()
+
+    def kill(self) -> int:
+        """SIGKILL; the shared memory that the process leaves behind is removed."""
+        left = _shared_memory(self.process.pid)
+        self.process.kill()
+        status = self._wait()
+        in_use = set().union(*(_shared_memory(int(pid)) for pid in os.listdir("/proc") if pid.isdigit()))
+        for path in left - in_use:
+            Path(path).unlink(missing_ok=True)
+        return status
+
+    def _wait(self) -> int:
+        try:
+            return self.process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        finally:
+            self._reader.join(10)
+            self.process.stdout.close()
+
+
+def _shared_memory(pid: int) -> set[str]:
+    """The Fast DDS files in /dev/shm that a process has mapped."""
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return set()
+    return {line.split()[-1] for line in maps.splitlines() if "/dev/shm/fastrtps_" in line}
+
+
+class Client:
+    """What a camera, a planner and an operator do with the node."""
+
+    def __init__(self, domain: int, compressed: bool = False):
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("test_client", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.masks: list[Image] = []
+        self.latencies: list[DiagnosticArray] = []
+        self.diagnostics: list[DiagnosticArray] = []
+        self.processing: list[float] = []
+        self.pipeline: list[float] = []
+        self.subscribe(DiagnosticArray, "/diagnostics", self.diagnostics.append)
+        self.subscribe(Image, "/segmentation/output/mask", self.masks.append)
+        self.subscribe(DiagnosticArray, "/segmentation/debug/latency", self.latencies.append)
+        self.subscribe(Float64, "/segmentation/debug/processing_time_ms", lambda m: self.processing.append(m.data))
+        self.subscribe(Float64, "/segmentation/debug/pipeline_latency_ms", lambda m: self.pipeline.append(m.data))
+        kind, topic = (CompressedImage, "/compressed") if compressed else (Image, "")
+        self.camera = self.node.create_publisher(
+            kind, f"/segmentation/input/image{topic}", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        )
+        self._change = self.node.create_client(ChangeState, "/segmentation/change_state")
+        self._get = self.node.create_client(GetState, "/segmentation/get_state")
+        self._set = self.node.create_client(SetParameters, "/segmentation/set_parameters")
+        self._stamp_s = 1_000
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def step(self) -> None:
+        self.executor.spin_once(timeout_sec=0.05)
+
+    def until(self, condition, what: str, deadline_s: float = DEADLINE_S):
+        return wait_until(condition, what, self.step, deadline_s)
+
+    def spin(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.step()
+
+    def subscribe(self, kind, topic: str, callback, latched: bool = False):
+        durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+        return self.node.create_subscription(kind, topic, callback, QoSProfile(depth=50, durability=durability))
+
+    def _call(self, client, request):
+        self.until(client.service_is_ready, f"service {client.srv_name}")
+        future = client.call_async(request)
+        return self.until(lambda: future.done() and future.result(), f"answer of {client.srv_name}")
+
+    def change(self, transition: int) -> bool:
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return self._call(self._change, request).success
+
+    def state(self) -> int:
+        return self._call(self._get, GetState.Request()).current_state.id
+
+    def set(self, **values) -> list[str]:
+        """Set parameters one by one; the reasons of those that were refused."""
+        request = SetParameters.Request()
+        request.parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        results = self._call(self._set, request).results
+        assert len(results) == len(values)
+        return [result.reason for result in results if not result.successful]
+
+    def bring_up(self) -> None:
+        """From whatever state to active, with every topic matched."""
+        if self.state() == UNCONFIGURED:
+            assert self.change(CONFIGURE)
+        if self.state() == INACTIVE:
+            assert self.change(ACTIVATE)
+        self.until(self.camera.get_subscription_count, "subscription to the camera")
+        for subscription in self.node.subscriptions:
+            topic = subscription.topic_name
+            if topic.startswith("/segmentation/output/label"):
+                continue
+            self.until(lambda: self.node.count_publishers(topic), f"publisher of {topic}")
+        # The node counts its subscribers by itself: a first frame shows that it knows of all of them.
+        self.until(self._all_outputs_arrive, "all outputs of one frame")
+
+    def _all_outputs_arrive(self) -> bool:
+        if isinstance(self.camera.msg_type(), CompressedImage):
+            return True
+        before = [len(messages) for messages in (self.masks, self.latencies, self.processing, self.pipeline)]
+        message = self.image(np.zeros((64, 96, 3), np.uint8))
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        self.camera.publish(message)
+        self.spin(0.3)
+        after = [len(messages) for messages in (self.masks, self.latencies, self.processing, self.pipeline)]
+        return all(new > old for new, old in zip(after, before))
+
+    def image(self, pixels: np.ndarray, encoding: str = "bgr8", frame_id: str = "front") -> Image:
+        """A message with a stamp of its own, written without the product's conversion."""
+        message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
+        message.step = pixels.strides[0]
+        message.data.frombytes(pixels.tobytes())
+        self._stamp_s += 1
+        message.header.stamp.sec = self._stamp_s
+        message.header.frame_id = frame_id
+        return message
+
+    def mask_of(self, message) -> Image:
+        """Publish until the mask of this very message comes: best effort may lose it."""
+        published_s = [0.0]
+
+        def find():
+            found = [mask for mask in self.masks if mask.header == message.header]
+            if not found and time.monotonic() - published_s[0] > 3.0:
+                self.camera.publish(message)
+                published_s[0] = time.monotonic()
+            return found
+
+        return self.until(find, "mask")[0]
+
+    def status(self) -> dict[str, str]:
+        """Level, message and values of a report that was sent after this call."""
+        self.diagnostics.clear()
+        # The first may have been under way already.
+        self.until(lambda: len(self.diagnostics) >= 2, "diagnostics")
+        return self.read_status(self.diagnostics[-1])
+
+    @staticmethod
+    def read_status(message: DiagnosticArray) -> dict[str, str]:
+        (status,) = message.status
+        values = {item.key: item.value for item in status.values}
+        return {**values, "level": status.level[0], "message": status.message, "name": status.name}
+
+    def frames(self) -> dict[str, int]:
+        """The frame counters by name without prefix, when nothing is in work."""
+
+        def idle():
+            values = {k[7:]: int(v) for k, v in self.status().items() if k.startswith("frames_")}
+            return values if values["in_flight"] == values["waiting"] == 0 else None
+
+        return self.until(idle, "idle worker")
+
+    def latched(self, topic: str) -> str:
+        """The text that a late subscriber of a latched topic gets."""
+        received: list[String] = []
+        subscription = self.subscribe(String, topic, received.append, latched=True)
+        self.until(lambda: received, f"message on {topic}")
+        self.node.destroy_subscription(subscription)
+        return received[0].data
