@@ -1,7 +1,7 @@
 """Packaging: two Python packages, the ``lsabinet`` command, and the files by which ROS 2 finds the package.
 
-``pip install .`` and ``colcon build`` put the same tree under their prefix: ``share/lsabinet_ros/`` with launch/, config/
-and weights/, the resource marker, and ``lib/lsabinet_ros/segmentation`` for ``ros2 run``.
+``pip install .`` and ``colcon build`` put the same tree under their prefix: ``share/lsabinet_ros/`` with launch/,
+config/ and weights/, the resource marker, and ``lib/lsabinet_ros/segmentation`` for ``ros2 run``.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from setuptools import find_packages, setup
 
 PACKAGE = "lsabinet_ros"
 ROOT = Path(__file__).resolve().parent
-# Name, version and licence are written once, where ROS needs them literally.
+# Name, version, maintainer and licence are written once, where ROS needs them literally.
 MANIFEST = ElementTree.parse(ROOT / "package.xml").getroot()
 
 
@@ -68,7 +68,13 @@ setup(
         "openvino": ["openvino>=2024.4"],
         "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
         # colcon builds ament_python packages with `setup.py install`, which setuptools 80 dropped.
-        "dev": ["pytest>=8.0", "torchmetrics>=1.4", "ruff>=0.9", "colcon-common-extensions>=0.3", "setuptools>=70.1,<80"],
+        "dev": [
+            "pytest>=8.0",
+            "torchmetrics>=1.4",
+            "ruff>=0.9",
+            "colcon-common-extensions>=0.3",
+            "setuptools>=70.1,<80",
+        ],
     },
     entry_points={
         "console_scripts": ["lsabinet = lsabinet_core.cli:main"],

@@ -59,8 +59,6 @@ is_reusable() {
 }
 
 make_venv() {
-    local version
-    version=$(plain "$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     if is_reusable; then
         return
     fi
@@ -100,11 +98,11 @@ update_environment() (
     exec 9<"$root/scripts"
     flock 9
 
+    version=$(plain "$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     dependencies=$({
         cat "$root/setup.py" "$root/constraints.txt"
-        echo "$venv $python $rclpy"
+        echo "$venv $python $version $rclpy"
         [ "$rclpy" = wheels ] || echo "$ROS_DISTRO"
-        plain "$python" --version
     } | sha256sum)
     code=$(hash_sources)
     had_dependencies=$(cat "$venv/installed.dependencies" 2>/dev/null || true)

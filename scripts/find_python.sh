@@ -51,5 +51,6 @@ fi
 if [ "${#seen[@]}" -eq 0 ]; then
     fail "expected Python 3.11 or 3.12, found none: install it (apt install python3 python3-venv)"
 fi
-fail "expected Python 3.11 or 3.12 (3.10 with a sourced ROS 2), found $(printf '%s\n' "${seen[@]}" | sort -uV | paste -sd ' ')" \
-    "only: install one, or name one in LSABINET_PYTHON"
+versions=$(printf '%s\n' "${seen[@]}" | sort -uV | paste -sd ' ')
+fail "expected Python 3.11 or 3.12 (or 3.10 with a sourced ROS 2), found $versions: install one, or name it in" \
+    "LSABINET_PYTHON"

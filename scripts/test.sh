@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Run the tests in the environment .venv, which is made if need be. Arguments go to pytest: scripts/test.sh tests/core -x
+# Run the tests in the environment .venv, which is made if need be.
+# Arguments go to pytest: scripts/test.sh tests/core -x
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$root"

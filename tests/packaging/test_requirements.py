@@ -62,7 +62,8 @@ def test_package_xml_is_valid():
 
 @pytest.mark.parametrize("folder", ["lsabinet_core", "lsabinet_ros", "launch"])
 def test_every_import_is_declared(folder):
-    names = {canonical(requirement.name) for extra in ("", "train", "onnx", "openvino") for requirement in DECLARED[extra]}
+    extras = ("", "train", "onnx", "openvino")
+    names = {canonical(requirement.name) for extra in extras for requirement in DECLARED[extra]}
     if folder != "lsabinet_core":
         manifest = ElementTree.parse(ROOT / "package.xml").getroot()
         names |= {canonical(depend.text) for depend in manifest.iter("exec_depend")}

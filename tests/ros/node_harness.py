@@ -128,6 +128,9 @@ class Client:
         self._stamp_s = 1_000
 
     def close(self) -> None:
+        """End the client; a second call does nothing."""
+        if not self.context.ok():
+            return
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.shutdown(context=self.context)

@@ -1,16 +1,19 @@
 """``lsabinet bag info``: figures of a bag whose content is known, in ROS 2 and ROS 1 form."""
 
 import json
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from bag_cases import START_NS, run_cli, samples, write
+from bag_cases import REPOSITORY, START_NS, run_cli, samples, write
 from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Rosbag2Writer
 from rosbags.typesys import Stores, get_typestore
 
+from lsabinet_ros.bag.info import describe
 from lsabinet_ros.bag.reader import open_bag
 
 
@@ -55,8 +58,6 @@ def test_gaps_corrupt_messages_and_other_types(tmp_path):
             writer.write(chatter, tick * 10**8, bytes(data))
         writer.write(camera, 0, b"\x00\x01\x00\x00 no image")
     with open_bag(tmp_path / "mixed") as bag:
-        from lsabinet_ros.bag.info import describe
-
         chatter, camera = describe(bag)["topics"]
     assert (chatter["gaps"], chatter["images"]) == (1, None)
     assert chatter["longest_gap_s"] == pytest.approx(0.6)
@@ -84,3 +85,20 @@ def test_a_ros1_bag(tmp_path, capsys):
             image = types.deserialize_cdr(bag.to_cdr(message), "sensor_msgs/msg/Image")
             assert image.header.stamp.sec * 10**9 + image.header.stamp.nanosec == START_NS + index * 10**8
             assert np.array_equal(image.data.reshape(96, 128, 3), frames[index].image)
+
+
+def test_help_needs_neither_torch_nor_ros():
+    program = """
+import argparse, sys
+from lsabinet_ros.bag import cli
+parser = argparse.ArgumentParser()
+cli.add_arguments(parser)
+print(parser.format_help())
+print(sorted({"torch", "rclpy", "cv2", "numpy", "rosbags"} & set(sys.modules)))
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
+    )
+    assert process.returncode == 0, process.stderr
+    assert all(verb in process.stdout for verb in ("make", "info", "play", "evaluate"))
+    assert process.stdout.splitlines()[-1] == "[]"

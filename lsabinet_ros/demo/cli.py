@@ -1,0 +1,97 @@
+"""``lsabinet demo``: replay a drive through the node; leave video, latency plot and summary."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lsabinet_core.errors import BagError
+
+HELP = "replay a drive through the segmentation node over ROS 2: video, latency plot, summary"
+
+SYNTHETIC_RATE_HZ = 15
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "input",
+        nargs="?",
+        metavar="INPUT",
+        help="bag, video, or topic of a running camera (/camera/image_raw); without it, a synthetic drive of 20 s",
+    )
+    parser.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to leave the results")
+    parser.add_argument(
+        "--weights",
+        metavar="W",
+        help="weights file or shipped name (lsabinet_synthetic for the synthetic drive, lsabinet_camvid otherwise)",
+    )
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--rate", type=float, default=1.0, metavar="X", help="replay speed: 0.5 plays at half speed (1)")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="how long to watch a camera topic (20)")
+    parser.add_argument("--no-video", action="store_true", help="write no annotated video: the node has the machine alone")
+
+
+def run(args: argparse.Namespace) -> int:
+    import os
+
+    from lsabinet_ros.demo import results, session
+
+    args.out.mkdir(parents=True, exist_ok=True)
+    live = _is_topic(args.input)
+    if not live:
+        # A graph of its own, so that nothing else on the machine mixes in.
+        os.environ.setdefault("ROS_DOMAIN_ID", str(session.free_domain()))
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_LOG_DIR", str(args.out.resolve() / "log"))
+    weights = args.weights or ("lsabinet_synthetic" if args.input is None else "lsabinet_camvid")
+    source = session.LiveTopic(args.input, args.seconds) if live else session.Replay(_bag(args), args.rate)
+    _say(f"starting the node with {weights}")
+    record = session.run(
+        source,
+        weights=_absolute(weights),
+        device=args.device,
+        out=args.out,
+        video=not args.no_video,
+    )
+    summary = results.summarise(record, weights=weights)
+    results.write(summary, record, args.out)
+    print(results.as_text(summary, args.out))
+    return 0
+
+
+def _is_topic(text: str | None) -> bool:
+    return text is not None and text.startswith("/") and not Path(text).exists()
+
+
+def _absolute(weights: str) -> str:
+    """The node runs elsewhere: a path must not depend on the folder that we are in."""
+    return str(Path(weights).resolve()) if Path(weights).is_file() else weights
+
+
+def _bag(args: argparse.Namespace) -> Path:
+    """The bag to play: the user's own, or one made of the synthetic drive or the user's video or folder."""
+    import time
+    from fractions import Fraction
+
+    from lsabinet_core.cli.progress import Progress
+    from lsabinet_core.data import open_dataset
+    from lsabinet_ros.bag.sources import DatasetSource, FileSource
+    from lsabinet_ros.bag.writer import make_bag
+
+    path = None if args.input is None else Path(args.input)
+    if path is not None and not path.exists():
+        raise BagError(f"{path} does not exist: expected a bag, a video or an absolute topic name")
+    if path is not None and (path.suffix in (".mcap", ".db3", ".bag") or (path / "metadata.yaml").is_file()):
+        return path
+    if path is None:
+        source, rate, made = DatasetSource(open_dataset("synthetic", None, "drive")), Fraction(SYNTHETIC_RATE_HZ), "drive"
+    else:
+        source = FileSource(path)
+        rate, made = source.rate or Fraction(SYNTHETIC_RATE_HZ), path.stem
+    bag = args.out / f"{made}.mcap"
+    with Progress("preparing the drive", source.count) as progress:
+        make_bag(source, bag, rate=rate, start_ns=time.time_ns(), overwrite=True, progress=progress.update)
+    return bag
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

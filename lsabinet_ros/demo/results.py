@@ -1,0 +1,112 @@
+"""What a demonstration run found: JSON for programs, one screen of text and a plot for people."""
+
+import json
+import math
+from pathlib import Path
+
+from lsabinet_core.evaluation.latency import latency_table, summarise_stages
+from lsabinet_core.files import atomic_path, write_text
+
+from .recorder import Record
+
+PLOTTED = ("wait", "decode", "preprocess", "inference", "postprocess", "publish")
+
+
+def summarise(record: Record, weights: str) -> dict:
+    """Figures of a run, JSON values.
+
+    ``frames_expected`` is what this machine could have segmented in the time that the drive took: a frame for every
+    mean time from taking one frame to publishing it, and no more than were sent. ``coverage`` is the share of those
+    that were published.
+    """
+    counts = record.counts
+    sent = record.player["frames_sent"] if record.player else counts["frames_received"]
+    work_ms = [stages["processing"] - stages["wait"] for _, stages in record.latencies]
+    mean_ms = sum(work_ms) / len(work_ms) if work_ms else math.inf
+    expected = min(sent, int(1000 * record.seconds / mean_ms))
+    published = counts["frames_published"]
+    received = counts["frames_received"]
+    return {
+        "frames_sent": sent,
+        "frames_received": received,
+        "frames_published": published,
+        "frames_dropped": counts["frames_dropped"],
+        "frames_rejected": counts["frames_rejected"],
+        "frames_failed": counts["frames_failed"],
+        "frames_lost_in_transport": sent - received,
+        "frames_expected": expected,
+        "coverage": round(published / expected, 4) if expected else None,
+        "masks_received": record.masks,
+        "duplicate_masks": record.duplicates,
+        "masks_compared": record.compared,
+        "miou": None if record.confusion is None else float(record.confusion.miou),
+        "per_class_iou": None if record.confusion is None else _per_class(record),
+        "fps": round(published / record.seconds, 2) if record.seconds else None,
+        "seconds": round(record.seconds, 2),
+        "latency_ms": summarise_stages(_by_stage(record)),
+        "weights": weights,
+        "device": record.device,
+        "node_exit_status": record.node_exit_status,
+    }
+
+
+def write(summary: dict, record: Record, out: Path) -> None:
+    """Write ``summary.json`` and, where matplotlib is installed, ``latency.png`` into ``out``."""
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    if record.latencies:
+        _plot(record, out / "latency.png")
+
+
+def as_text(summary: dict, out: Path) -> str:
+    """One screen."""
+    s = summary
+    miou = "no labels" if s["miou"] is None else f"{100 * s['miou']:.2f} % over {s['masks_compared']} masks"
+    coverage = "-" if s["coverage"] is None else f"{100 * s['coverage']:.1f} %"
+    lines = [
+        f"frames     {s['frames_sent']} sent, {s['frames_received']} received, {s['frames_published']} segmented, "
+        f"{s['frames_dropped']} dropped (newest frame only), {s['frames_lost_in_transport']} lost in transport",
+        f"masks      {s['masks_received']} received, {s['duplicate_masks']} duplicates; {coverage} of the "
+        f"{s['frames_expected']} frames that this machine can keep up with",
+        f"rate       {s['fps']} masks a second on {s['device']}, with {s['weights']}",
+        f"mIoU       {miou}",
+        "",
+        latency_table(s["latency_ms"]),
+        "",
+        "results    " + ", ".join(str(path) for path in sorted(out.iterdir()) if path.suffix in (".json", ".png", ".mp4")),
+    ]
+    return "\n".join(lines)
+
+
+def _by_stage(record: Record) -> dict[str, list[float]]:
+    stages: dict[str, list[float]] = {}
+    for _, values in record.latencies:
+        for stage, ms in values.items():
+            # The age of a frame is not known where its stamp is of another time base.
+            stages.setdefault(stage, []).extend([ms] if math.isfinite(ms) else [])
+    return stages
+
+
+def _per_class(record: Record) -> dict[str, float | None]:
+    ious = record.confusion.iou_per_class
+    return {name: None if math.isnan(iou) else float(iou) for name, iou in zip(record.label_set.names, ious)}
+
+
+def _plot(record: Record, path: Path) -> None:
+    try:
+        import matplotlib
+    except ImportError:
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    times = [time for time, _ in record.latencies]
+    figure, axes = pyplot.subplots(figsize=(10, 4.5), layout="constrained")
+    axes.stackplot(times, [[stages[name] for _, stages in record.latencies] for name in PLOTTED], labels=PLOTTED)
+    pipeline = [stages["pipeline"] for _, stages in record.latencies]
+    axes.plot(times, pipeline, color="black", linewidth=1, label="pipeline (stamp to mask)")
+    axes.set(xlabel="time (s)", ylabel="latency (ms)", title=f"Latency of every mask on {record.device}", ylim=(0, None))
+    axes.margins(x=0)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=7, frameon=False, fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    pyplot.close(figure)

@@ -1,0 +1,59 @@
+"""The README's commands and code do what they say."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lsabinet_core.cli import _parser
+from lsabinet_core.data import open_dataset
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(program: str) -> list[str]:
+    lines = (line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines())
+    return [line for line in lines if line.split(" ")[0] == program]
+
+
+@pytest.mark.parametrize("command", commands("lsabinet"))
+def test_command_lines_are_understood(command):
+    arguments = _parser().parse_args(shlex.split(command)[1:])
+    assert callable(arguments.run)
+
+
+def test_every_verb_is_shown():
+    assert {"models", "predict", "train", "evaluate", "bag"} == {line.split()[1] for line in commands("lsabinet")}
+
+
+def test_scripts_exist():
+    scripts = re.findall(r"bash (scripts/\S+)", README)
+    assert len(scripts) >= 3
+    assert all((ROOT / script).is_file() for script in scripts)
+
+
+def test_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    assert all((ROOT / link).exists() for link in links)
+
+
+def test_python_example_runs(tmp_path, monkeypatch):
+    image = open_dataset("synthetic", None, "test").sample(0).image
+    cv2.imwrite(str(tmp_path / "street.png"), image)
+    (code,) = blocks("python")
+    (tmp_path / "example.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    result = runpy.run_path("example.py")["result"]
+    assert result.mask.shape == result.confidence.shape == image.shape[:2]
+    assert result.mask.dtype == np.uint8
+    assert result.timings.inference_ms > 0

@@ -1,0 +1,117 @@
+"""The node's process: signals, kill, restart, start values, compressed input."""
+
+import signal
+
+import cv2
+import numpy as np
+import pytest
+from node_harness import ACTIVATE, CONFIGURE, UNCONFIGURED, Client, NodeProcess
+from sensor_msgs.msg import CompressedImage
+
+
+@pytest.fixture
+def run_node(ros_domain, weights_file):
+    """Starts nodes and ends those that a failed test left."""
+    started = []
+
+    def run(**parameters):
+        defaults = {"weights": weights_file, "threads": 1, "diagnostics_period_s": 0.1, "input_timeout_s": 0.0}
+        started.append(NodeProcess(**{**defaults, **parameters}))
+        return started[-1]
+
+    yield run
+    for node in started:
+        if node.process.poll() is None:
+            node.kill()
+
+
+@pytest.fixture
+def connect(ros_domain):
+    clients = []
+
+    def make(**options):
+        clients.append(Client(ros_domain, **options))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def frame(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (72, 100, 3), dtype=np.uint8)
+
+
+def test_killed_node_can_be_started_again(run_node, connect):
+    first = run_node()
+    client = connect()
+    client.bring_up()
+    assert client.mask_of(client.image(frame(0)))
+    assert first.kill() == -signal.SIGKILL
+    second = run_node()
+    operator = connect()
+    operator.bring_up()
+    # The planner that was there before gets the new node's masks.
+    assert client.mask_of(client.image(frame(1)))
+    # As a terminal and a launch file do it: the same signal twice.
+    assert second.end(signal.SIGINT, times=2) == 0
+    assert "Traceback" not in second.output and "Error" not in second.output
+
+
+def test_bad_start_values_fail_configure_and_can_be_mended(run_node, connect):
+    node = run_node(precision="fp7", threads=-3, max_image_age_ms=500, overlay_alpha="much")
+    client = connect()
+    assert client.change(CONFIGURE) is False
+    assert client.state() == UNCONFIGURED
+    message = client.status()["message"]
+    assert all(text in message for text in ("precision", "fp7", "threads", "-3", "overlay_alpha", "much"))
+    # An integer is good for a double.
+    assert "max_image_age_ms" not in message
+    assert client.set(precision="auto", threads=1) == []
+    assert client.change(CONFIGURE) is False
+    assert client.set(overlay_alpha=0.3) == []
+    assert client.change(CONFIGURE) is True
+    assert client.change(ACTIVATE) is True
+    assert node.end(signal.SIGINT) == 0
+    assert "Traceback" not in node.output
+
+
+def test_sigint_in_the_middle_of_configure_ends_the_node(run_node, connect):
+    node = run_node()
+    client = connect()
+    request = client._change.srv_type.Request()
+    request.transition.id = CONFIGURE
+    client.until(client._change.service_is_ready, "service")
+    client._change.call_async(request)
+    client.spin(0.2)
+    assert node.end(signal.SIGINT) == 0
+    assert "Traceback" not in node.output
+
+
+def test_compressed_input_good_and_bad(run_node, connect):
+    node = run_node(compressed=True)
+    client = connect(compressed=True)
+    client.bring_up()
+
+    def message(data: bytes, kind: str = "jpeg") -> CompressedImage:
+        image = client.image(frame(0))
+        compressed = CompressedImage(header=image.header, format=kind)
+        compressed.data.frombytes(data)
+        return compressed
+
+    jpeg = cv2.imencode(".jpg", frame(2))[1].tobytes()
+    png = cv2.imencode(".png", frame(3))[1].tobytes()
+    mask = client.mask_of(message(jpeg))
+    assert (mask.height, mask.width, mask.step, mask.encoding) == (72, 100, 100, "mono8")
+    for bad in (message(b""), message(b"no image at all" * 9), message(png[:40], "png"), message(png, "16UC1; compressedDepth")):
+        before = client.frames()["rejected"]
+
+        def rejected():
+            client.camera.publish(bad)
+            return client.frames()["rejected"] > before
+
+        client.until(rejected, "rejection")
+        good = message(png, "bgr8; png compressed bgr8")
+        assert client.mask_of(good).header == good.header
+    assert node.end(signal.SIGTERM) == 0
+    assert "Traceback" not in node.output
