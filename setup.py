@@ -71,6 +71,7 @@ setup(
         "dev": [
             "pytest>=8.0",
             "torchmetrics>=1.4",
+            "cityscapesScripts>=2.2",
             "ruff>=0.9",
             "colcon-common-extensions>=0.3",
             "setuptools>=70.1,<80",

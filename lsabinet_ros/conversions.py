@@ -1,7 +1,7 @@
 """sensor_msgs images to BGR frames, and arrays to images.
 
-Our own conversion honours ``step``, ``is_bigendian`` and short data for every encoding in ``ENCODINGS``; cv_bridge, where
-a ROS installation has it, takes the encodings that are not listed there.
+Our own conversion honours ``step`` and ``is_bigendian`` and refuses short data for every encoding in ``ENCODINGS``;
+cv_bridge, where a ROS installation has it, takes the encodings that are not listed there.
 """
 
 import array

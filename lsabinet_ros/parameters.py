@@ -1,7 +1,7 @@
 """The node's parameters: one table, from which declaration, checks, the YAML file and the README's table follow.
 
-    python -m lsabinet_ros.parameters          prints the Markdown table
-    python -m lsabinet_ros.parameters --yaml   prints config/segment.param.yaml
+python -m lsabinet_ros.parameters          prints the Markdown table
+python -m lsabinet_ros.parameters --yaml   prints config/segment.param.yaml
 """
 
 import argparse
@@ -197,7 +197,8 @@ def size_problems(values: Mapping[str, Value]) -> list[str]:
         height, width = values[f"{pair}_height"], values[f"{pair}_width"]
         if (height == 0) != (width == 0):
             problems.append(
-                f"{pair}_height and {pair}_width: expected both or neither to be 0 (automatic), got {height} and {width}"
+                f"{pair}_height and {pair}_width: expected both or neither to be 0 (automatic), "
+                f"got {height} and {width}"
             )
     return problems
 

@@ -264,8 +264,8 @@ def _load(values: dict[str, parameters.Value]):
 def _answer_invalid_transitions(node: LifecycleNode) -> None:
     """Answer a transition that is invalid in the present state with failure.
 
-    rclpy (Humble to Jazzy) raises from the service's callback instead when it is asked for by id: the executor ends with
-    the exception and the caller waits for ever.
+    rclpy (Humble to Jazzy) raises from the service's callback instead when it is asked for by id: the executor ends
+    with the exception and the caller waits for ever.
     """
     service = node._service_change_state
     change_state = service.callback
@@ -309,10 +309,10 @@ def main(args: list[str] | None = None) -> int:
         pass
     except Exception as error:
         # A signal in the middle of a callback takes the context away from under it: no error of ours.
-        if not stopped and rclpy.ok():
-            traceback.print_exc()
         if not stopped:
             print(f"segmentation: error: {one_line(error)}", file=sys.stderr)
+            if executor is not None:  # a bug, where before it was an argument that rclpy refused
+                traceback.print_exc()
             return 1
     finally:
         if node is not None:

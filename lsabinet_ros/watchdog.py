@@ -131,8 +131,7 @@ class Watchdog:
         hangs = working_ms > self.limits.max_processing_time_ms * (self.limits.max_consecutive_slow or 10)
         return Health(
             Level.ERROR if hangs else Level.WARN,
-            f"a frame has been in work for {working_ms:.0f} ms, "
-            f"the limit is {self.limits.max_processing_time_ms:g} ms",
+            f"a frame has been in work for {working_ms:.0f} ms, the limit is {self.limits.max_processing_time_ms:g} ms",
         )
 
     def _silence(self) -> Health | None:

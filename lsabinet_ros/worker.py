@@ -47,9 +47,7 @@ class WorkerThread:
             del job, future, function
 
 
-def serve(
-    mailbox: Mailbox[Item], process: Callable[[Item], Outcome], on_error: Callable[[Exception], None]
-) -> None:
+def serve(mailbox: Mailbox[Item], process: Callable[[Item], Outcome], on_error: Callable[[Exception], None]) -> None:
     """Process items, newest first and only, until the mailbox is closed; an error costs one item.
 
     Args:

@@ -52,9 +52,11 @@ pip_install() {
     fi
 }
 
-# True where .venv is of the chosen python, has a working pip, and no rclpy that would shadow the distribution's.
+# True where .venv is of the chosen python, was made in this place, has a working pip, and no rclpy that would come
+# before the distribution's.
 is_reusable() {
-    [ -e "$venv/bin/python$version" ] && plain "$venv/bin/python" -m pip --version >/dev/null 2>&1 || return 1
+    [ -e "$venv/bin/python$version" ] && head -n 2 "$venv/bin/pip" 2>/dev/null | grep -qF "$venv/bin/" &&
+        plain "$venv/bin/python" -m pip --version >/dev/null 2>&1 || return 1
     [ "$rclpy" = wheels ] || ! compgen -G "$venv/lib/python*/site-packages/ros_wheels_bootstrapper*" >/dev/null
 }
 

@@ -57,7 +57,7 @@ class TrainingProgress:
         self._print(f"epoch {event['epoch']}: val mIoU {self._miou}")
 
     def _on_skipped(self, event: dict) -> None:
-        self._print(f"iteration {event['iteration']}: the loss is not finite, step skipped")
+        self._print(f"iteration {event['iteration']}: loss or gradient is not finite, step skipped")
 
     def _show(self, task: str, done: int, total: int, line: str, text: str | None = None) -> None:
         if self._bar:

@@ -53,10 +53,9 @@ class RunFolder:
 
     def open(self) -> tuple[Recipe, dict]:
         """Recipe and facts of a run that exists. Raises TrainingError where there is none."""
-        try:
-            return load_recipe(self.recipe), json.loads(self._run.read_text(encoding="utf-8"))
-        except OSError:
-            raise TrainingError(f"{self.path} holds no run to resume: start it without --resume") from None
+        if not (self.recipe.is_file() and self._run.is_file()):
+            raise TrainingError(f"{self.path} holds no run to resume: start it without --resume")
+        return load_recipe(self.recipe), json.loads(self._run.read_text(encoding="utf-8"))
 
     def truncate_metrics(self, iteration: int) -> None:
         """Drop the records past ``iteration``, which a resumed run will write again."""

@@ -1,10 +1,9 @@
 """Trains a network by a recipe: batches, loss, steps, validation, checkpoints."""
 
+import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -24,6 +23,8 @@ from .schedule import warmup_poly
 
 LOG_ITERATIONS = 10
 CHECKPOINT_SECONDS = 120
+MOST_SKIPPED = 10
+"""Steps of a run that may be skipped because their loss is not finite."""
 
 Observer = Callable[[dict], None]
 
@@ -43,7 +44,7 @@ class Trainer:
         device: ``cpu`` or ``cuda``.
         workers: processes that prepare batches.
         observer: called with a dict: ``event`` is "loading" (done, total), "step" (iteration, total, epoch, loss, lr,
-            images_per_s), "validation" (iteration, epoch, miou) or "skipped" (iteration: a loss that is not finite).
+            images_per_s), "validation" (iteration, epoch, miou) or "skipped" (iteration: loss or gradient not finite).
     """
 
     def __init__(
@@ -100,59 +101,67 @@ class Trainer:
         fill = tuple(round(255 * value) for value in reversed(recipe.mean))
         views = AugmentedViews(samples, recipe.augmentation, fill, recipe.seed)
         shuffle = EpochShuffle(len(samples), recipe.batch_size, recipe.epochs, recipe.seed, self.iteration)
+        if self.iteration >= shuffle.total:
+            raise TrainingError(f"{self.run.path} is complete after {self.iteration} iterations: nothing to resume")
         validate_iterations = recipe.validate_epochs * shuffle.epoch_iterations
         started = saved = logged = time.monotonic()
-        done_before, seconds_before = self.iteration, self.seconds
-        miou = None
+        logged_iteration, seconds_before = self.iteration, self.seconds
+        miou = math.nan
         for images, labels in create_loader(views, shuffle, self.workers):
             lr = self._set_learning_rate(shuffle.total)
             loss = self._step(images, labels, loss_function)
             self.iteration += 1
             now = time.monotonic()
             self.seconds = seconds_before + now - started
-            if self.iteration % LOG_ITERATIONS == 0 or self.iteration == shuffle.total:
-                steps = min(LOG_ITERATIONS, self.iteration - done_before)
+            finished = self.iteration == shuffle.total
+            validating = finished or self.iteration % validate_iterations == 0
+            if finished or self.iteration % LOG_ITERATIONS == 0:
+                images_done = (self.iteration - logged_iteration) * len(images)
                 values = {
                     "iteration": self.iteration,
                     "epoch": (self.iteration - 1) // shuffle.epoch_iterations + 1,
                     "loss": float(loss),
                     "lr": lr,
-                    "images_per_s": round(steps * len(images) / max(now - logged, 1e-9), 3),
+                    "images_per_s": round(images_done / max(now - logged, 1e-9), 3),
                 }
-                logged = now
+                logged, logged_iteration = now, self.iteration
                 self.run.record(**values)
                 self._notify("step", total=shuffle.total, **values)
-            finished = self.iteration == shuffle.total
-            if self.iteration % validate_iterations == 0 or finished:
+            if validating:
                 miou = self._validate(self.iteration // shuffle.epoch_iterations)
-                logged = time.monotonic()
-            if finished or self.iteration % validate_iterations == 0 or now - saved > CHECKPOINT_SECONDS:
+                logged, logged_iteration = time.monotonic(), self.iteration
+            if validating or now - saved > CHECKPOINT_SECONDS:
                 self._checkpoint()
                 saved = time.monotonic()
-        return self._summarise(miou, shuffle.total)
+        return self._summarise(miou)
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor, loss_function: nn.Module) -> torch.Tensor:
         self.model.train()
         images = images.to(self.device, non_blocking=True).flip(-1).float().sub_(self._mean).div_(self._std)
         labels = labels.to(self.device, non_blocking=True)
+        # A forward pass that is not finite also spoils the running statistics of batch normalisation.
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
         # (N, H, W, 3) permuted to (N, 3, H, W) is channels_last already.
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
             logits = self.model(images.permute(0, 3, 1, 2))
         loss = loss_function(logits, labels)
-        if not torch.isfinite(loss):
-            self._skip()
-            return loss.detach()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        if not torch.isfinite(loss.detach() + torch.nn.utils.get_total_norm(gradients)):
+            for buffer, kept in zip(self.model.buffers(), statistics):
+                buffer.copy_(kept)
+            self._skip()
+            return loss.detach()
         self.optimizer.step()
         return loss.detach()
 
     def _skip(self) -> None:
         self.skipped += 1
         self._notify("skipped", iteration=self.iteration)
-        if self.skipped >= 10:
+        if self.skipped >= MOST_SKIPPED:
             raise TrainingError(
-                f"the loss was not finite {self.skipped} times: lower optimizer.lr or train with precision fp32"
+                f"loss or gradient was not finite {self.skipped} times: lower optimizer.lr or train with precision fp32"
             )
 
     def _set_learning_rate(self, total: int) -> float:
@@ -216,17 +225,14 @@ class Trainer:
             },
         )
 
-    def _summarise(self, miou: float | None, total: int) -> dict:
+    def _summarise(self, miou: float) -> dict:
         summary = {
-            "iterations": total,
+            "iterations": self.iteration,
             "val_miou": miou,
             "best_val_miou": self.best_miou,
             "seconds": round(self.seconds),
             "skipped": self.skipped,
-            "weights": Path(self.run.last).name,
         }
-        if miou is None:
-            return {**summary, "val_miou": None}
         self.run.finish(summary)
         return summary
 
@@ -243,8 +249,3 @@ def _create_optimizer(settings: Optimizer, model: nn.Module) -> torch.optim.Opti
     kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
     return kind(parameters, settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
 
-
-def seed_everything(seed: int) -> None:
-    """Seed torch and NumPy's legacy generator, which libraries below us might draw from."""
-    torch.manual_seed(seed)
-    np.random.seed(seed)

@@ -136,16 +136,22 @@ class BagPlayer:
                 enable_rosout=False,
                 start_parameter_services=False,
             )
-            report = PlayReport(str(self._bag.path))
-            self._create_publishers(report)
-            if self._wait_s > 0:
-                self._wait_for_subscribers(report)
-            if not self._stopped:
-                self._play(report)
-            report.interrupted, report.truncated = self._stopped, self._bag.truncated
-            return report
+            try:
+                return self._run()
+            finally:
+                self._node.destroy_node()
         finally:
             rclpy.try_shutdown(context=context)
+
+    def _run(self) -> PlayReport:
+        report = PlayReport(str(self._bag.path))
+        self._create_publishers(report)
+        if self._wait_s > 0:
+            self._wait_for_subscribers()
+        if not self._stopped:
+            self._play(report)
+        report.interrupted, report.truncated = self._stopped, self._bag.truncated
+        return report
 
     def _create_publishers(self, report: PlayReport) -> None:
         qos = self._ros.qos
@@ -182,7 +188,7 @@ class BagPlayer:
             name for name in self._publishers if self._bag.topics[name].is_image and not is_label_topic(name)
         }
 
-    def _wait_for_subscribers(self, report: PlayReport) -> None:
+    def _wait_for_subscribers(self) -> None:
         watched = self._frame_topics or set(self._publishers)
         deadline = time.monotonic() + self._wait_s
         while not self._stopped:

@@ -101,6 +101,8 @@ class Recorder:
         self._masked: set[int] = set()
         self._unlabelled_masks: OrderedDict[int, np.ndarray] = OrderedDict()
         self._first: float | None = None
+        self._written: int | None = None
+        self._fps = fps
         self._reports = 0
         self._video = None if video is None else OverlayVideo(video, fps)
         transport.prepare()
@@ -228,7 +230,14 @@ class Recorder:
             _keep(self._unlabelled_masks, stamp, mask)
         frame = self._frames.pop(stamp, None)
         if frame is not None and self._video is not None and record.label_set is not None:
-            self._video.write(self._annotate(frame, mask))
+            self._write(stamp, self._annotate(frame, mask))
+
+    def _write(self, stamp: int, picture: np.ndarray) -> None:
+        """Append to the video as often as the time since the last mask asks for: it plays at the drive's speed."""
+        previous, self._written = self._written, stamp
+        times = 1 if previous is None else max(1, round((stamp - previous) / 1e9 * self._fps))
+        for _ in range(min(times, KEPT)):
+            self._video.write(picture)
 
     def _compare(self, stamp: int, mask: np.ndarray) -> None:
         label = self._labels.pop(stamp)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from lsabinet_core.cli.progress import Progress
 from lsabinet_core.errors import BagError, LsabinetError
 from lsabinet_ros.bag.reader import open_bag
 from lsabinet_ros.bag.topics import find_image_topic, find_label_topic
@@ -48,7 +49,7 @@ def run(source: Replay | LiveTopic, *, weights: str, device: str, out: Path, vid
     Raises:
         LsabinetError: the node cannot start or configure, or a process ended early; says which and what it said.
     """
-    image_topic, label_topic, compressed, period_s = _topics(source)
+    image_topic, label_topic, compressed, frames, period_s = _topics(source)
     node = _Process("node", _node_command(image_topic, compressed, weights, device), out / "node.log")
     player = None
     try:
@@ -66,12 +67,16 @@ def run(source: Replay | LiveTopic, *, weights: str, device: str, out: Path, vid
             else:
                 player = _Process("player", _player_command(source, out), out / "player.log")
 
-                def watch() -> None:
-                    node.check()
-                    player.check(may_end=True)
+                with Progress("replaying", frames) as progress:
 
-                recorder.watch = watch
-                recorder.spin_until(player.ended, float("inf"), "the player does not end")
+                    def watch() -> None:
+                        node.check()
+                        player.check(may_end=True)
+                        progress.update(recorder.record.frames_seen)
+
+                    recorder.watch = watch
+                    recorder.spin_until(player.ended, float("inf"), "the player does not end")
+                recorder.watch = node.check
             recorder.end_of_input()
             recorder.spin_until(recorder.drained, DRAIN_S, "the node does not finish its last frame")
             recorder.finish()
@@ -86,17 +91,17 @@ def run(source: Replay | LiveTopic, *, weights: str, device: str, out: Path, vid
                 process.kill()
 
 
-def _topics(source: Replay | LiveTopic) -> tuple[str, str | None, bool, float]:
-    """Image topic, label topic if there is one, whether images are compressed, seconds between frames."""
+def _topics(source: Replay | LiveTopic) -> tuple[str, str | None, bool, int, float]:
+    """Image topic, label topic if there is one, whether images are compressed, frames, seconds from one to the next."""
     if isinstance(source, LiveTopic):
-        return source.topic, None, source.topic.endswith("/compressed"), 1 / 15
+        return source.topic, None, source.topic.endswith("/compressed"), 0, 1 / 15
     with open_bag(source.bag) as bag:
         image = find_image_topic(bag)
         topic = bag.topics[image]
         if topic.count < 2:
             raise BagError(f"{source.bag} has {topic.count} frames on {image}: expected a drive")
         period_s = max(bag.duration_s / (topic.count - 1) / source.speed, 1e-3)
-        return image, find_label_topic(bag), topic.type.endswith("CompressedImage"), period_s
+        return image, find_label_topic(bag), topic.type.endswith("CompressedImage"), topic.count, period_s
 
 
 def _node_command(image_topic: str, compressed: bool, weights: str, device: str) -> list[str]:

@@ -1,5 +1,8 @@
 """The node as a real process, and a client that drives it over real DDS."""
 
+import contextlib
+import fcntl
+import math
 import os
 import signal
 import subprocess
@@ -71,12 +74,11 @@ class NodeProcess:
 
     def kill(self) -> int:
         """SIGKILL; the shared memory that the process leaves behind is removed."""
-        left = _shared_memory(self.process.pid)
+        segments = _shared_memory(self.process.pid)
         self.process.kill()
         status = self._wait()
-        in_use = set().union(*(_shared_memory(int(pid)) for pid in os.listdir("/proc") if pid.isdigit()))
-        for path in left - in_use:
-            Path(path).unlink(missing_ok=True)
+        for segment in segments:
+            _remove_if_abandoned(segment)
         return status
 
     def _wait(self) -> int:
@@ -97,6 +99,15 @@ def _shared_memory(pid: int) -> set[str]:
     except OSError:
         return set()
     return {line.split()[-1] for line in maps.splitlines() if "/dev/shm/fastrtps_" in line}
+
+
+def _remove_if_abandoned(segment: str) -> None:
+    """Unlink a shared-memory segment whose owner is gone: it held a lock on the file beside it."""
+    lock = Path(f"{segment}_el")
+    with contextlib.suppress(OSError), open(lock) as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        Path(segment).unlink()
+        lock.unlink()
 
 
 class Client:
@@ -150,24 +161,35 @@ class Client:
         durability = DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
         return self.node.create_subscription(kind, topic, callback, QoSProfile(depth=50, durability=durability))
 
-    def _call(self, client, request):
+    def _call(self, client, request, resend_s: float = DEADLINE_S):
         self.until(client.service_is_ready, f"service {client.srv_name}")
-        future = client.call_async(request)
-        return self.until(lambda: future.done() and future.result(), f"answer of {client.srv_name}")
+        futures, sent_s = [], -math.inf
+
+        def answer():
+            nonlocal sent_s
+            if time.monotonic() - sent_s > resend_s:
+                futures.append(client.call_async(request))
+                sent_s = time.monotonic()
+            return next((future.result() for future in futures if future.done()), None)
+
+        return self.until(answer, f"answer of {client.srv_name}")
 
     def change(self, transition: int) -> bool:
+        # A service drops the answer to a client that it has not discovered yet. Asking for the state may be repeated
+        # until both know each other; a transition may not.
+        self.state()
         request = ChangeState.Request()
         request.transition.id = transition
         return self._call(self._change, request).success
 
     def state(self) -> int:
-        return self._call(self._get, GetState.Request()).current_state.id
+        return self._call(self._get, GetState.Request(), resend_s=3.0).current_state.id
 
     def set(self, **values) -> list[str]:
         """Set parameters one by one; the reasons of those that were refused."""
         request = SetParameters.Request()
         request.parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
-        results = self._call(self._set, request).results
+        results = self._call(self._set, request, resend_s=3.0).results
         assert len(results) == len(values)
         return [result.reason for result in results if not result.successful]
 

@@ -58,6 +58,30 @@ def test_killed_node_can_be_started_again(run_node, connect):
     assert "Traceback" not in second.output and "Error" not in second.output
 
 
+def test_qos_of_every_topic_can_be_overridden(run_node, connect):
+    overrides = {
+        "/segmentation/input/image.subscription": "reliable",
+        "/segmentation/output/overlay.publisher": "best_effort",
+        "/segmentation/debug/latency.publisher": "best_effort",
+        "/diagnostics.publisher": "best_effort",
+    }
+    run_node(**{f"qos_overrides.{topic}.reliability": value for topic, value in overrides.items()})
+    client = connect()
+    assert client.change(CONFIGURE) and client.change(ACTIVATE)
+
+    def reliabilities() -> dict[str, str]:
+        found = {}
+        for key in overrides:
+            topic, kind = key.rsplit(".", 1)
+            get = getattr(client.node, f"get_{kind}s_info_by_topic")
+            for endpoint in get(topic):
+                if endpoint.node_name == "segmentation":
+                    found[key] = endpoint.qos_profile.reliability.name.lower()
+        return found
+
+    client.until(lambda: reliabilities() == overrides, "overridden QoS")
+
+
 def test_bad_start_values_fail_configure_and_can_be_mended(run_node, connect):
     node = run_node(precision="fp7", threads=-3, max_image_age_ms=500, overlay_alpha="much")
     client = connect()
@@ -103,7 +127,8 @@ def test_compressed_input_good_and_bad(run_node, connect):
     png = cv2.imencode(".png", frame(3))[1].tobytes()
     mask = client.mask_of(message(jpeg))
     assert (mask.height, mask.width, mask.step, mask.encoding) == (72, 100, 100, "mono8")
-    for bad in (message(b""), message(b"no image at all" * 9), message(png[:40], "png"), message(png, "16UC1; compressedDepth")):
+    cases = [(b"", "jpeg"), (b"no image at all" * 9, "jpeg"), (png[:40], "png"), (png, "16UC1; compressedDepth")]
+    for bad in (message(*case) for case in cases):
         before = client.frames()["rejected"]
 
         def rejected():

@@ -1,4 +1,4 @@
-"""Faults that no real network has on demand: the node in this process, over real DDS, with a Segmenter that misbehaves."""
+"""Faults that no real network has on demand: the node in this process, over real DDS, with a faulty Segmenter."""
 
 import threading
 import time

@@ -69,6 +69,7 @@ class Listener:
 
     def close(self):
         self._executor.shutdown()
+        self._node.destroy_node()  # or the next test of the same domain meets it
         rclpy.try_shutdown(context=self._context)
 
 

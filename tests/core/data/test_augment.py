@@ -1,0 +1,99 @@
+"""Augmentation: image and label move together, padding is void, the same seed gives the same view."""
+
+import numpy as np
+import pytest
+
+from lsabinet_core.data.augment import Augmentation, augment
+from lsabinet_core.data.sample import Sample
+
+FILL = (10, 20, 30)
+
+
+def sample(height=40, width=60) -> Sample:
+    """An image that tells its label and place: channel 0 is the label, 1 the row, 2 the column."""
+    label = np.random.default_rng(1).integers(0, 11, (height, width), np.uint8)
+    rows, columns = np.mgrid[:height, :width]
+    return Sample(np.dstack([label, rows, columns]).astype(np.uint8), label, "made")
+
+
+def views(settings, count=50):
+    made = sample()
+    return [augment(made, settings, FILL, np.random.default_rng(seed)) for seed in range(count)]
+
+
+def test_crop_and_mirror_move_image_and_label_together():
+    directions = set()
+    places = set()
+    for image, label in views(Augmentation(crop_size=(24, 32))):
+        assert image.shape == (24, 32, 3) and label.shape == (24, 32)
+        assert np.array_equal(image[..., 0], label)
+        rows, columns = image[..., 1].astype(int), image[..., 2].astype(int)
+        assert (np.diff(rows, axis=0) == 1).all()
+        directions.add(int(columns[0, 1] - columns[0, 0]))
+        places.add((rows.min(), columns.min()))
+    assert directions == {-1, 1}
+    assert {row for row, _ in places} <= set(range(17)) and {column for _, column in places} <= set(range(29))
+    assert len(places) > 30
+
+
+def test_no_mirror_and_always_mirror():
+    for chance, step in ((0.0, 1), (1.0, -1)):
+        for image, _ in views(Augmentation(crop_size=(24, 32), mirror=chance), 10):
+            assert int(image[0, 1, 2]) - int(image[0, 0, 2]) == step
+
+
+def test_padding_is_void_and_of_the_fill_colour():
+    image, label = augment(sample(), Augmentation(crop_size=(50, 60), mirror=0), FILL, np.random.default_rng(0))
+    assert (label[:5] == 255).all() and (label[45:] == 255).all() and (label[5:45] < 11).all()
+    assert (image[:5] == FILL).all() and (image[45:] == FILL).all()
+    assert np.array_equal(image[5:45], sample().image)
+
+
+@pytest.mark.parametrize("scale", [0.5, 2.0])
+def test_scale(scale):
+    settings = Augmentation(crop_size=(8, 8), scales=(scale,), mirror=0)
+    smooth = Sample(sample().image, sample().label, "rows")
+    image, label = augment(smooth, settings, FILL, np.random.default_rng(3))
+    step = np.diff(image[..., 1].astype(float), axis=0).mean()
+    assert step == pytest.approx(1 / scale, rel=0.2)
+    # Labels are picked, never mixed.
+    assert set(np.unique(label)) <= set(range(11))
+
+
+def test_all_scales_are_drawn():
+    made = sample()
+    settings = Augmentation(crop_size=(30, 45), scales=(0.75, 1.0, 2.0), mirror=0)
+    void_share = set()
+    for seed in range(40):
+        _, label = augment(made, settings, FILL, np.random.default_rng(seed))
+        void_share.add(round(float((label == 255).mean()), 2))
+    assert 0.0 in void_share
+    steps = {
+        round(float(np.diff(augment(made, settings, FILL, np.random.default_rng(seed))[0][5:25, 5, 1].astype(int)).mean()), 1)
+        for seed in range(40)
+    }
+    assert {1.0, 0.5} <= steps and any(step > 1.2 for step in steps)
+
+
+def test_photometric_changes_the_image_only():
+    plain = Augmentation(crop_size=(40, 60), mirror=0)
+    for name in ("brightness", "contrast", "saturation"):
+        settings = plain.model_copy(update={name: 0.5})
+        image, label = augment(sample(), settings, FILL, np.random.default_rng(5))
+        assert np.array_equal(label, sample().label)
+        assert not np.array_equal(image, sample().image)
+    grey = np.full((40, 60, 3), 100, np.uint8)
+    image, _ = augment(
+        Sample(grey, sample().label, "grey"), plain.model_copy(update={"saturation": 0.9}), FILL, np.random.default_rng(5)
+    )
+    # Saturation has no effect on grey, contrast none on a flat image.
+    assert np.abs(image.astype(int) - 100).max() <= 1
+
+
+def test_same_seed_same_view():
+    settings = Augmentation(crop_size=(24, 32), scales=(0.75, 1.5), brightness=0.3, contrast=0.3, saturation=0.3)
+    first = augment(sample(), settings, FILL, np.random.default_rng([1, 2, 3]))
+    again = augment(sample(), settings, FILL, np.random.default_rng([1, 2, 3]))
+    other = augment(sample(), settings, FILL, np.random.default_rng([1, 2, 4]))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again))
+    assert not np.array_equal(first[0], other[0])

@@ -1,0 +1,73 @@
+"""Recipes: what ships is readable and faithful; a wrong key or value is named."""
+
+import pytest
+
+from lsabinet_core.errors import RecipeError
+from lsabinet_core.training.recipe import Recipe, load_recipe, recipe_names, save_recipe
+
+
+def test_all_shipped_recipes_load():
+    assert {"paper_camvid", "camvid_cpu", "synthetic"} <= set(recipe_names())
+    for name in recipe_names():
+        assert load_recipe(name).description
+
+
+def test_the_papers_values():
+    recipe = load_recipe("paper_camvid")
+    assert (recipe.optimizer.name, recipe.optimizer.lr, recipe.optimizer.betas) == ("adam", 1e-3, (0.9, 0.999))
+    assert recipe.optimizer.weight_decay == 2e-4
+    assert (recipe.batch_size, recipe.epochs) == (16, 1000)
+    assert recipe.schedule.model_dump() == {"warmup_iterations": 500, "warmup_factor": 1 / 3, "power": 0.9}
+    assert recipe.augmentation.crop_size == (360, 480)
+    assert recipe.augmentation.scales == (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    assert recipe.augmentation.mirror == 0.5
+    assert recipe.loss == "cross_entropy" and recipe.class_weights
+    assert recipe.model == "lsabinet" and not recipe.model_options
+
+
+def test_overrides():
+    changes = ["optimizer.lr=2e-3", "augmentation.scales=[1, 1.5]", "model_options.svfm=false", "seed=7"]
+    recipe = load_recipe("paper_camvid", changes)
+    assert recipe.optimizer.lr == 2e-3
+    assert recipe.augmentation.scales == (1.0, 1.5)
+    assert recipe.model_options == {"svfm": False}
+    assert recipe.seed == 7
+    assert recipe.optimizer.weight_decay == 2e-4
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.learning_rate=1", "unknown key 'optimizer.learning_rate'; allowed are name, lr, weight_decay"),
+        ("epoch=1", "unknown key 'epoch'; allowed are .*epochs"),
+        ("optimizer.lr=-1", "optimizer.lr: input should be greater than 0, got -1"),
+        ("loss=focal", "loss: input should be 'cross_entropy' or 'ohem', got 'focal'"),
+        ("batch_size=many", "batch_size: .*'many'"),
+        ("optimizer.lr.x=1", "optimizer.lr.x: lr has no keys below it"),
+        ("seed", "expected key=value, got 'seed'"),
+        ("augmentation.scales=[", "augmentation.scales"),
+    ],
+)
+def test_wrong_overrides(override, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("paper_camvid", [override])
+
+
+def test_unknown_recipe_lists_the_names():
+    with pytest.raises(RecipeError, match="no recipe 'best': .*camvid_cpu, paper_camvid, synthetic"):
+        load_recipe("best")
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "just words"])
+def test_files_that_are_no_recipe(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match="mine.yaml"):
+        load_recipe(path)
+
+
+def test_saved_recipe_is_the_same(tmp_path):
+    recipe = load_recipe("camvid_cpu", ["seed=5"])
+    (tmp_path / "saved.yaml").write_text(save_recipe(recipe))
+    assert load_recipe(tmp_path / "saved.yaml") == recipe
+    assert set(recipe.model_dump()) == set(Recipe.model_fields)

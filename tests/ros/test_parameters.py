@@ -1,0 +1,137 @@
+"""One list of parameters: the code's table, config/segment.param.yaml, the README's table and the running node's."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import rclpy
+import yaml
+from rcl_interfaces.msg import ParameterType
+from rclpy.parameter import Parameter
+
+from lsabinet_ros import parameters
+from lsabinet_ros.parameters import BY_NAME, SETTINGS, Settable
+
+ROOT = Path(__file__).resolve().parents[2]
+TYPES = {
+    bool: ParameterType.PARAMETER_BOOL,
+    int: ParameterType.PARAMETER_INTEGER,
+    float: ParameterType.PARAMETER_DOUBLE,
+    str: ParameterType.PARAMETER_STRING,
+}
+
+
+@pytest.fixture
+def make_node(ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    nodes = []
+
+    def make(**overrides):
+        node = rclpy.create_node(
+            "parameters_test",
+            context=context,
+            parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()],
+        )
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_parameter_file_has_every_default():
+    text = (ROOT / "config" / "segment.param.yaml").read_text()
+    values = yaml.safe_load(text)["/**"]["ros__parameters"]
+    assert list(values) == [setting.name for setting in SETTINGS]
+    for setting in SETTINGS:
+        assert values[setting.name] == setting.default
+        assert type(values[setting.name]) is type(setting.default)
+    # Every value stands below its description.
+    comments = " ".join(line.strip().removeprefix("# ") for line in text.splitlines() if line.strip().startswith("#"))
+    for setting in SETTINGS:
+        assert setting.description in comments
+
+
+def test_readme_table_is_the_code_s():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    match = re.search(r"<!-- parameters:begin -->\n(.*?)<!-- parameters:end -->", readme, re.DOTALL)
+    assert match, "README.md lacks the markers of the parameter table"
+    assert match[1].strip() == parameters.markdown_table().strip()
+
+
+@pytest.mark.parametrize(("arguments", "function"), [([], "markdown_table"), (["--yaml"], "parameter_file")])
+def test_module_prints_table_and_file(arguments, function):
+    result = subprocess.run(
+        [sys.executable, "-m", "lsabinet_ros.parameters", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    )
+    assert result.stdout == getattr(parameters, function)()
+
+
+def test_declared_parameters_are_the_table(make_node):
+    node = make_node()
+    assert parameters.declare(node) == {}
+    assert parameters.values(node) == {setting.name: setting.default for setting in SETTINGS}
+    for setting in SETTINGS:
+        descriptor = node.describe_parameter(setting.name)
+        assert descriptor.type == TYPES[type(setting.default)]
+        assert descriptor.description == setting.description
+        assert not descriptor.dynamic_typing
+        assert descriptor.read_only == (setting.settable is Settable.AT_START)
+        ranges = [*descriptor.integer_range, *descriptor.floating_point_range]
+        assert len(ranges) == (type(setting.default) in (int, float))
+        for allowed in ranges:
+            assert (allowed.from_value, allowed.to_value) == (setting.minimum, setting.maximum)
+
+
+def test_start_values_are_taken_or_refused_by_name(make_node):
+    node = make_node(threads=2, max_image_age_ms=500, overlay_alpha=7.0, precision="fp7", compressed="yes")
+    problems = parameters.declare(node)
+    assert set(problems) == {"overlay_alpha", "precision", "compressed"}
+    assert problems["precision"] == "precision: expected string (auto, fp32, bf16, fp16), got 'fp7'"
+    values = parameters.values(node)
+    assert (values["threads"], values["max_image_age_ms"]) == (2, 500.0)
+    assert isinstance(values["max_image_age_ms"], float)
+    assert values["overlay_alpha"] == BY_NAME["overlay_alpha"].default
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_defaults_are_allowed_and_other_types_are_not(setting):
+    assert setting.problem(setting.default) is None
+    for value in (None, [1], True if type(setting.default) is not bool else 1, ""):
+        problem = setting.problem(value)
+        assert problem and setting.name in problem and "\n" not in problem
+
+
+def test_ranges_and_choices():
+    assert BY_NAME["overlay_alpha"].problem(1.0) is None
+    for value in (-0.1, 1.1, float("nan"), float("inf"), 1):
+        assert BY_NAME["overlay_alpha"].problem(value)
+    assert BY_NAME["precision"].problem("bf16") is None
+    assert BY_NAME["precision"].problem("int8")
+    assert BY_NAME["weights"].problem("/my/file.safetensors") is None
+    assert BY_NAME["weights"].problem("  ")
+
+
+def test_structural_parameters_only_change_while_unconfigured():
+    assert parameters.refuse({"device": "cpu"}, unconfigured=True) is None
+    assert "clean up" in parameters.refuse({"device": "cpu"}, unconfigured=False)
+    assert parameters.refuse({"overlay_alpha": 0.1}, unconfigured=False) is None
+    assert "overlay_alpha" in parameters.refuse({"overlay_alpha": 2.0}, unconfigured=True)
+    assert parameters.refuse({"use_sim_time": True}, unconfigured=False) is None
+
+
+def test_sizes_come_in_pairs():
+    values = {setting.name: setting.default for setting in SETTINGS}
+    assert parameters.size_problems(values) == []
+    assert parameters.size_problems({**values, "input_height": 360, "input_width": 480}) == []
+    (problem,) = parameters.size_problems({**values, "warm_up_width": 480})
+    assert "warm_up_height and warm_up_width" in problem and "0 and 480" in problem
