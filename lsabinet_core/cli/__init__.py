@@ -1,7 +1,7 @@
 """The ``lsabinet`` command: a table of verbs, one module each.
 
-A verb's module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args)``, which returns the exit status (None
-is 0). It imports what is heavy inside ``run``, so that ``--help`` answers at once. Other packages add verbs through the
+A verb is a module with ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args)``, which returns the exit status
+(None is 0). It imports what is heavy inside ``run``, so that ``--help`` answers at once. Other packages add verbs through the
 entry point group ``lsabinet.verbs``.
 """
 
@@ -26,13 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LsabinetError as error:
         print(f"lsabinet: error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("lsabinet: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # The reader of our output went away (`| head`); a further write at exit would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        # A full disk, a folder that may not be written: the system's message names the file.
+        print(f"lsabinet: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lsabinet: interrupted", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,12 +4,16 @@ import argparse
 import json
 from pathlib import Path
 
+from lsabinet_core.cli.segmenter_options import parse_size, positive
+
 HELP = "list the networks with their parameters and operations, and the weights that ship"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--classes", type=int, default=11, help="number of classes to count for (default: %(default)s)")
-    parser.add_argument("--size", type=_size, default=(360, 480), help="HxW to count for (default: 360x480)")
+    parser.add_argument("--classes", type=positive, default=11, metavar="C", help="classes to count for (11)")
+    parser.add_argument(
+        "--size", type=parse_size, default=(360, 480), metavar="HxW", help="size to count for (360x480)"
+    )
     parser.add_argument("--json", type=Path, metavar="F", help="also write the list to this file")
 
 
@@ -48,10 +52,3 @@ def run(args: argparse.Namespace) -> int:
         document = {"classes": args.classes, "size": list(args.size), "models": rows, "weights": weights}
         write_text(args.json, json.dumps(document, indent=1))
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, separator, width = text.partition("x")
-    if not (separator and height.isdigit() and width.isdigit()):
-        raise argparse.ArgumentTypeError(f"expected HxW such as 360x480, got {text!r}")
-    return int(height), int(width)

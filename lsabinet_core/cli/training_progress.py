@@ -50,7 +50,8 @@ class TrainingProgress:
             f"epoch {event['epoch']}  loss {event['loss']:.4f}  lr {event['lr']:.2e}  "
             f"{event['images_per_s']:.1f} images/s  val mIoU {self._miou}"
         )
-        self._show("training", iteration, total, f"{iteration}/{total}  {text}  ETA {self._eta(iteration, total)}", text)
+        line = f"{iteration}/{total}  {text}  ETA {self._eta(iteration, total)}"
+        self._show("training", iteration, total, line, text)
 
     def _on_validation(self, event: dict) -> None:
         self._miou = f"{100 * event['miou']:.2f} %"

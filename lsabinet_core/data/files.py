@@ -25,7 +25,7 @@ def read_label(path: Path, lookup: np.ndarray) -> np.ndarray:
     """
     raw = _read(path, cv2.IMREAD_UNCHANGED)
     if raw.ndim != 2 or raw.dtype != np.uint8:
-        raise DatasetError(f"{path}: expected an 8-bit single-channel label image, got {raw.dtype} of shape {raw.shape}")
+        raise DatasetError(f"{path}: expected an 8-bit single-channel label, got {raw.dtype} of shape {raw.shape}")
     label = lookup[raw]
     if label.min() < 0:
         unknown = sorted({int(value) for value in np.unique(raw[label < 0])})

@@ -7,12 +7,10 @@ import numpy as np
 import torch
 
 from lsabinet_core.errors import FrameError
+from lsabinet_core.models.blocks import SMALLEST_INPUT
 
 SIZE_MULTIPLE = 8
 """Default network sizes are multiples of this: the stride of the deepest features."""
-
-MIN_SIDE = 64
-"""Smallest side that the networks take."""
 
 ORDERS = ("bgr", "rgb")
 
@@ -49,7 +47,7 @@ def network_size(frame_size: tuple[int, int], trained_size: tuple[int, int]) -> 
 
 
 def _to_multiple(side: float) -> int:
-    return max(MIN_SIDE, round(side / SIZE_MULTIPLE) * SIZE_MULTIPLE)
+    return max(SMALLEST_INPUT, round(side / SIZE_MULTIPLE) * SIZE_MULTIPLE)
 
 
 def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

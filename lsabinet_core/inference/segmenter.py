@@ -12,9 +12,10 @@ from torch import nn
 from lsabinet_core.errors import FrameError, ModelError
 from lsabinet_core.inference.backends import create_backend
 from lsabinet_core.inference.postprocess import masks_from_logits
-from lsabinet_core.inference.preprocess import MIN_SIDE, ORDERS, Preprocessor, check_frame, network_size
+from lsabinet_core.inference.preprocess import ORDERS, Preprocessor, check_frame, network_size
 from lsabinet_core.inference.threads import limit_threads
 from lsabinet_core.labels import LabelSet
+from lsabinet_core.models.blocks import SMALLEST_INPUT
 from lsabinet_core.models.weights import WeightsMetadata, load_weights
 
 MAX_BATCH = 8
@@ -80,8 +81,8 @@ class Segmenter:
         input_size: tuple[int, int] | None = None,
         threads: int = 0,
     ):
-        if input_size is not None and min(input_size) < MIN_SIDE:
-            raise ModelError(f"expected an input size of at least {MIN_SIDE}x{MIN_SIDE}, got {input_size}")
+        if input_size is not None and min(input_size) < SMALLEST_INPUT:
+            raise ModelError(f"expected an input size of at least {SMALLEST_INPUT}x{SMALLEST_INPUT}, got {input_size}")
         if threads < 0:
             raise ModelError(f"expected threads to be 0 (no limit) or more, got {threads}")
         self.metadata = metadata

@@ -111,7 +111,7 @@ def save_weights(
         if stored.is_floating_point():
             stored = stored.to(dtype)
             if not torch.isfinite(stored).all():
-                raise WeightsError(f"tensor {key!r} is not finite as {dtype}: the training diverged, or store as float32")
+                raise WeightsError(f"tensor {key!r} is not finite as {dtype}: the training diverged, or needs float32")
         tensors[key] = stored
     with atomic_path(path) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata={METADATA_KEY: metadata.to_json()})
@@ -124,7 +124,7 @@ def read_metadata(path_or_name: str | Path) -> WeightsMetadata:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error}): train, copy or download it again") from None
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}): copy or train it again") from None
     if METADATA_KEY not in header:
         raise WeightsError(f"{path} has no {METADATA_KEY!r} metadata: expected a file that lsabinet wrote")
     try:
@@ -148,7 +148,7 @@ def load_weights(path_or_name: str | Path) -> tuple[nn.Module, WeightsMetadata]:
     try:
         tensors = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}): train, copy or download it again") from None
+        raise WeightsError(f"{path} cannot be read ({error}): copy or train it again") from None
     _check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     return model.eval(), metadata

@@ -1,7 +1,6 @@
 """Losses on logits (N, C, H, W) and labels (N, H, W) with 255 = void."""
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -1,12 +1,12 @@
 """The folder of a run: what is in it, and how it is opened.
 
-    recipe.yaml            every setting, resolved
-    run.json               command, data set, seed, versions, git commit
-    metrics.jsonl          one line every few iterations, one after each validation
-    checkpoint.pt          state for --resume
-    last.safetensors       weights after the latest validation (the final ones at the end)
-    best.safetensors       weights with the highest validation mIoU so far
-    summary.json           figures, once the run is complete
+recipe.yaml            every setting, resolved
+run.json               command, data set, seed, versions, git commit
+metrics.jsonl          one line every few iterations, one after each validation
+checkpoint.pt          state for --resume
+last.safetensors       weights after the latest validation (the final ones at the end)
+best.safetensors       weights with the highest validation mIoU so far
+summary.json           figures, once the run is complete
 """
 
 import json

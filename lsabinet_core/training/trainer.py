@@ -87,7 +87,8 @@ class Trainer:
             self.iteration, self.best_miou = state["iteration"], state["best_miou"]
             self.skipped, self.seconds = state["skipped"], state["seconds"]
         except (KeyError, ValueError, RuntimeError) as error:
-            raise TrainingError(f"{self.run.checkpoint} does not fit its recipe: {str(error).splitlines()[0]}") from None
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"{self.run.checkpoint} does not fit its recipe: {reason}") from None
         self.run.truncate_metrics(self.iteration)
 
     def fit(self) -> dict:
@@ -243,9 +244,6 @@ class Trainer:
 def _create_optimizer(settings: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     parameters = model.parameters()
     if settings.name == "sgd":
-        return torch.optim.SGD(
-            parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay
-        )
+        return torch.optim.SGD(parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
     kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
     return kind(parameters, settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
-

@@ -18,16 +18,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INPUT",
         help="bag, video, or topic of a running camera (/camera/image_raw); without it, a synthetic drive of 20 s",
     )
-    parser.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="where to leave the results")
+    parser.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--weights",
         metavar="W",
         help="weights file or shipped name (lsabinet_synthetic for the synthetic drive, lsabinet_camvid otherwise)",
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
-    parser.add_argument("--rate", type=float, default=1.0, metavar="X", help="replay speed: 0.5 plays at half speed (1)")
-    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="how long to watch a camera topic (20)")
-    parser.add_argument("--no-video", action="store_true", help="write no annotated video: the node has the machine alone")
+    parser.add_argument("--rate", type=float, default=1.0, metavar="X", help="replay speed: 0.5 is half speed (1)")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="time to watch a camera topic (20)")
+    parser.add_argument("--no-video", action="store_true", help="write no annotated video, which takes time of the CPU")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,13 +83,13 @@ def _bag(args: argparse.Namespace) -> Path:
     if path is not None and (path.suffix in (".mcap", ".db3", ".bag") or (path / "metadata.yaml").is_file()):
         return path
     if path is None:
-        source, rate, made = DatasetSource(open_dataset("synthetic", None, "drive")), Fraction(SYNTHETIC_RATE_HZ), "drive"
+        source, rate = DatasetSource(open_dataset("synthetic", None, "drive")), SYNTHETIC_RATE_HZ
     else:
         source = FileSource(path)
-        rate, made = source.rate or Fraction(SYNTHETIC_RATE_HZ), path.stem
-    bag = args.out / f"{made}.mcap"
+        rate = source.rate or SYNTHETIC_RATE_HZ
+    bag = args.out / "drive.mcap"
     with Progress("preparing the drive", source.count) as progress:
-        make_bag(source, bag, rate=rate, start_ns=time.time_ns(), overwrite=True, progress=progress.update)
+        make_bag(source, bag, rate=Fraction(rate), start_ns=time.time_ns(), overwrite=True, progress=progress.update)
     return bag
 
 

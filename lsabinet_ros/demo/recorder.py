@@ -104,6 +104,7 @@ class Recorder:
         self._written: int | None = None
         self._fps = fps
         self._reports = 0
+        self._health: str | None = None
         self._video = None if video is None else OverlayVideo(video, fps)
         transport.prepare()
         self._context = rclpy.context.Context()
@@ -147,8 +148,14 @@ class Recorder:
             self._call(self._change_state, request, configure_timeout_s)
             state = self._call(self._get_state, GetState.Request(), start_timeout_s).current_state
             if state.id != wanted:
-                raise LsabinetError(f"the node stays {state.label}: see node.log for its reason")
+                raise LsabinetError(f"the node stays {state.label}: {self._reason()}")
         self.spin_until(lambda: self.record.label_set is not None, start_timeout_s, "the node publishes no label map")
+
+    def _reason(self) -> str:
+        """What the node's health says since the last transition."""
+        self._health = None
+        self.spin_until(lambda: self._health is not None, 5.0, "the node publishes no diagnostics")
+        return self._health
 
     def stop_input(self) -> None:
         """Deactivate the node while its camera goes on; the frame in work is finished first."""
@@ -257,8 +264,11 @@ class Recorder:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            if not status.name.startswith(f"{NODE.lstrip('/')}:"):
+                continue
+            self._health = status.message
             values = {item.key: item.value for item in status.values}
-            if status.name.startswith(NODE.lstrip("/")) and "frames_received" in values:
+            if "frames_received" in values:
                 self._reports += 1
                 self.record.counts = {key: int(text) for key, text in values.items() if key.startswith("frames_")}
 
@@ -275,9 +285,9 @@ class Recorder:
         picture = blend(frame, mask, self.record.label_set)
         if self.record.latencies:
             stages = self.record.latencies[-1][1]
-            text = f"{stages['inference']:.0f} ms inference  {stages['processing']:.0f} ms processing"
-            for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-                cv2.putText(picture, text, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thickness, cv2.LINE_AA)
+            text = f"inference {stages['inference']:.0f} ms, processing {stages['processing']:.0f} ms"
+            picture[:26] //= 3
+            cv2.putText(picture, text, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
         return picture
 
 

@@ -9,6 +9,7 @@ from lsabinet_core.files import atomic_path, write_text
 
 from .recorder import Record
 
+FILES = ("overlay.mp4", "latency.png", "summary.json", "drive.mcap")
 PLOTTED = ("wait", "decode", "preprocess", "inference", "postprocess", "publish")
 
 
@@ -72,7 +73,7 @@ def as_text(summary: dict, out: Path) -> str:
         "",
         latency_table(s["latency_ms"]),
         "",
-        "results    " + ", ".join(str(path) for path in sorted(out.iterdir()) if path.suffix in (".json", ".png", ".mp4")),
+        f"results    in {out}: " + ", ".join(name for name in FILES if (out / name).exists()),
     ]
     return "\n".join(lines)
 
@@ -104,7 +105,8 @@ def _plot(record: Record, path: Path) -> None:
     axes.stackplot(times, [[stages[name] for _, stages in record.latencies] for name in PLOTTED], labels=PLOTTED)
     pipeline = [stages["pipeline"] for _, stages in record.latencies]
     axes.plot(times, pipeline, color="black", linewidth=1, label="pipeline (stamp to mask)")
-    axes.set(xlabel="time (s)", ylabel="latency (ms)", title=f"Latency of every mask on {record.device}", ylim=(0, None))
+    axes.set(xlabel="time (s)", ylabel="latency (ms)", ylim=(0, None))
+    axes.set_title(f"Latency of every mask on {record.device}")
     axes.margins(x=0)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=7, frameon=False, fontsize=8)
     with atomic_path(path) as temporary:

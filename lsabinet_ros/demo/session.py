@@ -160,4 +160,3 @@ class _Process:
         if not self.ended():
             self._process.kill()
             self._process.wait()
-

@@ -69,7 +69,12 @@ def test_all_scales_are_drawn():
         void_share.add(round(float((label == 255).mean()), 2))
     assert 0.0 in void_share
     steps = {
-        round(float(np.diff(augment(made, settings, FILL, np.random.default_rng(seed))[0][5:25, 5, 1].astype(int)).mean()), 1)
+        round(
+            float(
+                np.diff(augment(made, settings, FILL, np.random.default_rng(seed))[0][5:25, 5, 1].astype(int)).mean()
+            ),
+            1,
+        )
         for seed in range(40)
     }
     assert {1.0, 0.5} <= steps and any(step > 1.2 for step in steps)
@@ -84,7 +89,10 @@ def test_photometric_changes_the_image_only():
         assert not np.array_equal(image, sample().image)
     grey = np.full((40, 60, 3), 100, np.uint8)
     image, _ = augment(
-        Sample(grey, sample().label, "grey"), plain.model_copy(update={"saturation": 0.9}), FILL, np.random.default_rng(5)
+        Sample(grey, sample().label, "grey"),
+        plain.model_copy(update={"saturation": 0.9}),
+        FILL,
+        np.random.default_rng(5),
     )
     # Saturation has no effect on grey, contrast none on a flat image.
     assert np.abs(image.astype(int) - 100).max() <= 1

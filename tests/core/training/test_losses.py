@@ -46,9 +46,13 @@ def test_ohem_keeps_the_hard_pixels():
     labels = torch.zeros(1, 1, 4, dtype=torch.uint8)
     hard = -(math.log(0.6) + math.log(0.2)) / 2
     assert OhemCrossEntropy(threshold=0.7, min_kept_fraction=0)(logits, labels).item() == 0
-    assert OhemCrossEntropy(threshold=0.7, min_kept_fraction=1 / 4)(logits, labels).item() == pytest.approx(hard, rel=1e-5)
+    assert OhemCrossEntropy(threshold=0.7, min_kept_fraction=1 / 4)(logits, labels).item() == pytest.approx(
+        hard, rel=1e-5
+    )
     three = -(math.log(0.8) + math.log(0.6) + math.log(0.2)) / 3
-    assert OhemCrossEntropy(threshold=0.7, min_kept_fraction=3 / 4)(logits, labels).item() == pytest.approx(three, rel=1e-5)
+    assert OhemCrossEntropy(threshold=0.7, min_kept_fraction=3 / 4)(logits, labels).item() == pytest.approx(
+        three, rel=1e-5
+    )
 
 
 def test_schedule_by_hand():

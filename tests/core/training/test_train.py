@@ -32,7 +32,9 @@ def train(root: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
 
 def records(out: Path) -> list[dict]:
     lines = (out / "metrics.jsonl").read_text().splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key in ("iteration", "loss", "lr")} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if key in ("iteration", "loss", "lr")} for line in lines
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,9 @@ def test_what_a_run_leaves(finished):
     assert (out / "best.safetensors").is_file()
     facts = json.loads((out / "run.json").read_text())
     assert facts["versions"]["torch"] == torch.__version__
-    validations = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines() if "val" in json.loads(line)]
+    validations = [
+        json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines() if "val" in json.loads(line)
+    ]
     assert [entry["iteration"] for entry in validations] == [10, 20, 30, 40, 50, 60]
 
 
