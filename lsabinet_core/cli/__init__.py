@@ -1,8 +1,8 @@
 """The ``lsabinet`` command: a table of verbs, one module each.
 
 A verb is a module with ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args)``, which returns the exit status
-(None is 0). It imports what is heavy inside ``run``, so that ``--help`` answers at once. Other packages add verbs through the
-entry point group ``lsabinet.verbs``.
+(None is 0). It imports what is heavy inside ``run``, so that ``--help`` answers at once. Other packages add verbs
+through the entry point group ``lsabinet.verbs``.
 """
 
 import argparse

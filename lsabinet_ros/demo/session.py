@@ -76,6 +76,7 @@ def run(source: Replay | LiveTopic, *, weights: str, device: str, out: Path, vid
 
                     recorder.watch = watch
                     recorder.spin_until(player.ended, float("inf"), "the player does not end")
+                player.check(may_end=True)
                 recorder.watch = node.check
             recorder.end_of_input()
             recorder.spin_until(recorder.drained, DRAIN_S, "the node does not finish its last frame")

@@ -1,0 +1,152 @@
+"""The demonstration as a user runs it: real processes, real DDS, real files; and what happens when one of them dies."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lsabinet_core.data.sample import Sample
+from lsabinet_ros.bag.writer import BagSettings, make_bag
+
+FRAMES, RATE, SIZE = 40, 10, (64, 96)
+STAGES = ("wait", "decode", "preprocess", "inference", "postprocess", "publish", "processing", "pipeline")
+
+
+class Drive:
+    """Coloured noise with labels."""
+
+    count = FRAMES
+    rate = Fraction(RATE)
+
+    def __init__(self, labelled: bool):
+        self._labelled = labelled
+
+    def __iter__(self):
+        rng = np.random.default_rng(3)
+        for index in range(FRAMES):
+            image = rng.integers(0, 256, (*SIZE, 3), np.uint8)
+            label = rng.integers(0, 11, SIZE, np.uint8) if self._labelled else None
+            yield Sample(image, label, str(index))
+
+
+def write_bag(path: Path, labelled: bool = True, **settings) -> Path:
+    make_bag(Drive(labelled), path, rate=Fraction(RATE), start_ns=10**18, settings=BagSettings(**settings))
+    return path
+
+
+def command(*arguments) -> list[str]:
+    program = "import sys; from lsabinet_core.cli import main; sys.exit(main())"
+    return [sys.executable, "-c", program, "demo", *map(str, arguments)]
+
+
+def demo(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=120)
+
+
+def children(process: subprocess.Popen, text: str) -> list[int]:
+    """Ids of the process's children whose command line has ``text``."""
+    found = []
+    for task in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((task / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent == process.pid and text in (task / "cmdline").read_text():
+                found.append(int(task.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(module_ros_domain, weights_file, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    bag = write_bag(folder / "drive.mcap")
+    result = demo(bag, "--weights", weights_file, "--out", folder / "out", "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    return folder / "out", result.stdout
+
+
+def test_summary_adds_up(finished):
+    out, _ = finished
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["frames_sent"] == summary["frames_received"] == FRAMES
+    assert summary["frames_lost_in_transport"] == 0
+    assert summary["frames_received"] == summary["frames_published"] + summary["frames_dropped"]
+    assert summary["masks_received"] == summary["frames_published"] > 0
+    assert summary["duplicate_masks"] == 0
+    assert summary["coverage"] >= 0.95
+    assert summary["node_exit_status"] == 0
+    assert list(summary["latency_ms"]) == list(STAGES)
+    for stage in STAGES:
+        figures = summary["latency_ms"][stage]
+        assert 0 <= figures["p50"] <= figures["p95"] <= figures["p99"]
+        assert figures["count"] == summary["frames_published"]
+    # Labels and masks are both noise: every mask was compared, and none is right by more than chance.
+    assert summary["masks_compared"] == summary["masks_received"]
+    assert 0 < summary["miou"] < 0.15
+
+
+def test_pictures_and_screen(finished):
+    out, stdout = finished
+    assert cv2.imread(str(out / "latency.png")).shape[1] >= 800
+    video = cv2.VideoCapture(str(out / "overlay.mp4"))
+    assert video.isOpened()
+    assert abs(video.get(cv2.CAP_PROP_FRAME_COUNT) - FRAMES) <= 3
+    assert (video.get(cv2.CAP_PROP_FRAME_HEIGHT), video.get(cv2.CAP_PROP_FRAME_WIDTH)) == SIZE
+    assert len(stdout.splitlines()) < 24
+    assert "40 sent, 40 received" in stdout and "p99" in stdout
+
+
+def test_a_compressed_bag_without_labels(ros_domain, weights_file, tmp_path):
+    bag = write_bag(tmp_path / "jpeg.mcap", labelled=False, compression="jpeg")
+    result = demo(bag, "--weights", weights_file, "--out", tmp_path / "out", "--no-video")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames_received"] == FRAMES and summary["frames_rejected"] == 0
+    assert summary["miou"] is None
+    assert not (tmp_path / "out" / "overlay.mp4").exists()
+
+
+def failure(result: subprocess.CompletedProcess) -> str:
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    return result.stderr.strip().splitlines()[-1]
+
+
+def test_bad_weights_are_the_nodes_own_words(ros_domain, tmp_path):
+    weights = tmp_path / "notes.safetensors"
+    weights.write_text("no weights " * 50)
+    bag = write_bag(tmp_path / "drive.mcap")
+    message = failure(demo(bag, "--weights", weights, "--out", tmp_path / "out"))
+    assert "the node stays unconfigured: configure failed:" in message
+    assert "notes.safetensors is not a whole safetensors file" in message
+
+
+def test_input_that_is_no_drive(tmp_path, weights_file):
+    text = tmp_path / "notes.mp4"
+    text.write_text("no video " * 50)
+    assert "notes.mp4" in failure(demo(text, "--weights", weights_file, "--out", tmp_path / "out"))
+    missing = failure(demo(tmp_path.name + "/missing.mcap", "--out", tmp_path / "out"))
+    assert "does not exist: expected a bag, a video or an absolute topic name" in missing
+
+
+@pytest.mark.parametrize(("victim", "text"), [("node", "segmentation_node"), ("player", "bag\0play")])
+def test_kill_9(victim, text, ros_domain, weights_file, tmp_path):
+    bag = write_bag(tmp_path / "drive.mcap")
+    arguments = (bag, "--weights", weights_file, "--out", tmp_path / "out", "--rate", "0.3")
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not children(process, "bag\0play"):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(children(process, text)[0], signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    message = failure(subprocess.CompletedProcess(arguments, process.returncode, "", stderr))
+    assert f"the {victim} was ended by signal 9" in message
+    assert children(process, "") == []
