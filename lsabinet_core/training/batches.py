@@ -1,5 +1,7 @@
 """Batches of augmented images, the same for the same seed wherever a run is cut and resumed."""
 
+import contextlib
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +16,10 @@ CACHE_BYTES = 2 << 30
 """Data sets of up to this size, decoded, are held in memory."""
 
 
+PARALLEL_SAMPLES = 100
+"""From so many samples on, starting processes to read them is worth its time."""
+
+
 class SampleCache:
     """The samples of a data set, decoded once and kept where they fit into CACHE_BYTES, else read when asked for.
 
@@ -25,8 +31,7 @@ class SampleCache:
         self.pixels = np.zeros(len(dataset.label_set), np.int64)
         self._kept: list[Sample] = []
         total, size = len(dataset), 0
-        for index in range(total):
-            sample = dataset.sample(index)
+        for index, sample in enumerate(_read_all(dataset)):
             if sample.label is None:
                 raise DatasetError(f"{sample.name}: no label; the {dataset.split} split cannot be trained on")
             self.pixels += np.bincount(sample.label.ravel(), minlength=256)[: len(self.pixels)]
@@ -93,9 +98,11 @@ def collate(views: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, t
     return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels))
 
 
-def create_loader(views: AugmentedViews, shuffle: EpochShuffle, workers: int) -> DataLoader:
+def load_batches(
+    views: AugmentedViews, shuffle: EpochShuffle, workers: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Batches as ``collate`` makes them, prepared ahead by ``workers`` processes (0: in this one)."""
-    return DataLoader(
+    loader = DataLoader(
         views,
         batch_sampler=shuffle,
         num_workers=workers,
@@ -104,6 +111,43 @@ def create_loader(views: AugmentedViews, shuffle: EpochShuffle, workers: int) ->
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if workers else None,
     )
+    with _plain_errors():
+        yield from loader
+
+
+class _Samples(Dataset):
+    def __init__(self, dataset: SegmentationDataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset.sample(index)
+
+
+def _read_all(dataset: SegmentationDataset) -> Iterator[Sample]:
+    """All samples in order, read or rendered by a process on each core where there are many."""
+    workers = min(os.cpu_count() or 1, 8) if len(dataset) >= PARALLEL_SAMPLES else 0
+    loader = DataLoader(
+        _Samples(dataset), batch_size=None, num_workers=workers, collate_fn=_unchanged, worker_init_fn=_single_thread
+    )
+    with _plain_errors():
+        yield from loader
+
+
+def _unchanged(sample: Sample) -> Sample:
+    return sample
+
+
+@contextlib.contextmanager
+def _plain_errors() -> Iterator[None]:
+    """A worker's DatasetError arrives with the worker's traceback as its message: only its last line is ours."""
+    try:
+        yield
+    except DatasetError as error:
+        lines = str(error).strip().splitlines()
+        raise (error if len(lines) == 1 else DatasetError(lines[-1].partition(": ")[2])) from None
 
 
 def _single_thread(_worker: int) -> None:

@@ -14,7 +14,7 @@ from lsabinet_core.inference.segmenter import Segmenter
 from lsabinet_core.models import create_model
 from lsabinet_core.models.weights import WeightsMetadata, save_weights
 
-from .batches import AugmentedViews, EpochShuffle, SampleCache, create_loader
+from .batches import AugmentedViews, EpochShuffle, SampleCache, load_batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .losses import class_weights, create_loss
 from .recipe import Optimizer, Recipe
@@ -108,7 +108,7 @@ class Trainer:
         started = saved = logged = time.monotonic()
         logged_iteration, seconds_before = self.iteration, self.seconds
         miou = math.nan
-        for images, labels in create_loader(views, shuffle, self.workers):
+        for images, labels in load_batches(views, shuffle, self.workers):
             lr = self._set_learning_rate(shuffle.total)
             loss = self._step(images, labels, loss_function)
             self.iteration += 1

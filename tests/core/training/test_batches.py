@@ -1,13 +1,16 @@
 """Batches: every sample once an epoch, the same wherever a run is cut, counted without void."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 from lsabinet_core.data import open_dataset
 from lsabinet_core.data.augment import Augmentation
+from lsabinet_core.errors import DatasetError
 from lsabinet_core.training import batches
-from lsabinet_core.training.batches import AugmentedViews, EpochShuffle, SampleCache, create_loader
+from lsabinet_core.training.batches import AugmentedViews, EpochShuffle, SampleCache, load_batches
 
 SETTINGS = Augmentation(crop_size=(64, 64), scales=(0.75, 1.5), brightness=0.2)
 
@@ -19,7 +22,7 @@ def samples(small_camvid):
 
 def load(samples, start, workers=0):
     shuffle = EpochShuffle(len(samples), 3, epochs=3, seed=4, start=start)
-    return list(create_loader(AugmentedViews(samples, SETTINGS, (0, 0, 0), 4), shuffle, workers))
+    return list(load_batches(AugmentedViews(samples, SETTINGS, (0, 0, 0), 4), shuffle, workers))
 
 
 def test_every_sample_at_most_once_an_epoch():
@@ -59,3 +62,21 @@ def test_cache_counts_pixels_and_keeps_what_fits(small_camvid, monkeypatch):
     assert part.sample(0) is part.sample(0)
     assert part.sample(7) is not part.sample(7)
     assert np.array_equal(part.sample(7).image, kept.sample(7).image)
+
+
+def test_processes_read_the_same_samples(small_camvid, monkeypatch):
+    dataset = open_dataset("camvid", small_camvid, "train")
+    monkeypatch.setattr(batches, "PARALLEL_SAMPLES", 1)
+    parallel, plain = SampleCache(dataset), [dataset.sample(index) for index in range(len(dataset))]
+    for index, expected in enumerate(plain):
+        assert parallel.sample(index).name == expected.name
+        assert np.array_equal(parallel.sample(index).image, expected.image)
+        assert np.array_equal(parallel.sample(index).label, expected.label)
+
+
+def test_an_error_in_a_process_is_one_line(small_camvid, tmp_path, monkeypatch):
+    shutil.copytree(small_camvid, tmp_path / "camvid")
+    (tmp_path / "camvid" / "train" / "5.png").write_bytes(b"cut")
+    monkeypatch.setattr(batches, "PARALLEL_SAMPLES", 1)
+    with pytest.raises(DatasetError, match="^[^\n]*train/5.png: not an image that can be decoded[^\n]*$"):
+        SampleCache(open_dataset("camvid", tmp_path / "camvid", "train"))
