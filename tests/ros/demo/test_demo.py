@@ -113,6 +113,28 @@ def test_a_compressed_bag_without_labels(ros_domain, weights_file, tmp_path):
     assert not (tmp_path / "out" / "overlay.mp4").exists()
 
 
+def test_a_running_camera(ros_domain, weights_file, tmp_path):
+    bag = write_bag(tmp_path / "drive.mcap", labelled=False)
+    program = "import sys; from lsabinet_core.cli import main; sys.exit(main())"
+    play = [sys.executable, "-c", program, "bag", "play", str(bag), "--loop", "--wait", "0", "--restamp"]
+    camera = subprocess.Popen(play, stderr=subprocess.DEVNULL)
+    try:
+        result = demo("/camera/image_raw", "--seconds", "3", "--weights", weights_file, "--out", tmp_path / "out")
+        assert camera.poll() is None
+    finally:
+        camera.kill()
+        camera.wait()
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames_received"] >= summary["frames_published"] == summary["masks_received"] > 0
+    assert summary["duplicate_masks"] == 0 and summary["latency_ms"]["pipeline"]["p50"] > 0
+
+
+def test_a_topic_without_a_camera(ros_domain, weights_file, tmp_path):
+    result = demo("/camera/nothing", "--weights", weights_file, "--out", tmp_path / "out")
+    assert "no frame on /camera/nothing within 20 s" in failure(result)
+
+
 def failure(result: subprocess.CompletedProcess) -> str:
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
