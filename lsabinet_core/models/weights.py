@@ -113,8 +113,10 @@ def save_weights(
             if not torch.isfinite(stored).all():
                 raise WeightsError(f"tensor {key!r} is not finite as {dtype}: the training diverged, or needs float32")
         tensors[key] = stored
+    # Not save_file, which makes a file that only its owner may read.
+    content = safetensors.torch.save(tensors, metadata={METADATA_KEY: metadata.to_json()})
     with atomic_path(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={METADATA_KEY: metadata.to_json()})
+        temporary.write_bytes(content)
 
 
 def read_metadata(path_or_name: str | Path) -> WeightsMetadata:
