@@ -17,6 +17,7 @@ class Progress:
     def __init__(self, what: str, total: int | None = None):
         self._what = what
         self._total = total
+        self._done: int | None = None
         self._started = self._printed = time.monotonic()
         self._bar = _make_bar() if sys.stderr.isatty() else None
 
@@ -36,6 +37,9 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=self._total)
             return
+        if done == self._done:
+            return
+        self._done = done
         now = time.monotonic()
         if done == self._total or now - self._printed >= PLAIN_INTERVAL_S:
             self._printed = now
