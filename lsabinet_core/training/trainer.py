@@ -73,10 +73,8 @@ class Trainer:
         self.best_miou = -1.0
         self.skipped = 0
         self.seconds = 0.0
-        mean = torch.tensor(recipe.mean, device=device) * 255
-        std = torch.tensor(recipe.std, device=device) * 255
-        # Images come as BGR (N, H, W, 3).
-        self._mean, self._std = mean, std
+        self._mean = torch.tensor(recipe.mean, device=device) * 255
+        self._std = torch.tensor(recipe.std, device=device) * 255
 
     def resume(self) -> None:
         """Take up the state of the run's checkpoint. Raises TrainingError where it is missing or does not fit."""
@@ -138,6 +136,7 @@ class Trainer:
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor, loss_function: nn.Module) -> torch.Tensor:
         self.model.train()
+        # BGR as the data sets give it, RGB as mean, std and network have it.
         images = images.to(self.device, non_blocking=True).flip(-1).float().sub_(self._mean).div_(self._std)
         labels = labels.to(self.device, non_blocking=True)
         # A forward pass that is not finite also spoils the running statistics of batch normalisation.
