@@ -9,6 +9,9 @@ from lsabinet_core.settings import Settings
 
 from .sample import Sample
 
+GREY = np.array([0.114, 0.587, 0.299])
+"""Luma of B, G, R (ITU-R BT.601)."""
+
 
 class Augmentation(Settings):
     """What ``augment`` draws from."""
@@ -19,6 +22,8 @@ class Augmentation(Settings):
     brightness: float = Field(0.0, ge=0, lt=1, description="largest change, as a factor 1 +- x; 0 is off")
     contrast: float = Field(0.0, ge=0, lt=1, description="likewise, around the image's mean")
     saturation: float = Field(0.0, ge=0, lt=1, description="likewise, around each pixel's grey")
+    hue: float = Field(0.0, ge=0, le=180, description="largest rotation of the colours around grey, in degrees")
+    white_balance: float = Field(0.0, ge=0, lt=1, description="largest change of each channel, as a factor 1 +- x")
 
 
 def augment(
@@ -66,13 +71,22 @@ def _pad_and_crop(image, label, size, fill, place):
 
 
 def _photometric(image: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    strengths = np.array([settings.brightness, settings.contrast, settings.saturation])
+    strengths = np.array([settings.brightness, settings.contrast, settings.saturation, settings.hue])
+    strengths = np.append(strengths, np.full(3, settings.white_balance))
     if not strengths.any():
         return np.ascontiguousarray(image)
-    brightness, contrast, saturation = 1 + strengths * rng.uniform(-1, 1, 3)
-    # All three are linear in the pixel: one 3x3 matrix and an offset in BGR.
-    grey = np.array([0.114, 0.587, 0.299])
-    mean = float(image.reshape(-1, 3).mean(0) @ grey)
-    matrix = brightness * contrast * (saturation * np.eye(3) + (1 - saturation) * grey[None, :])
+    change = strengths * rng.uniform(-1, 1, len(strengths))
+    brightness, contrast, saturation = 1 + change[:3]
+    # All are linear in the pixel: one 3x3 matrix and an offset in BGR.
+    colours = saturation * _hue_rotation(np.deg2rad(change[3])) + (1 - saturation) * GREY[None, :]
+    matrix = brightness * contrast * np.diag(1 + change[4:]) @ colours
+    mean = float(image.reshape(-1, 3).mean(0) @ GREY)
     offset = np.full((3, 1), brightness * (1 - contrast) * mean)
     return cv2.transform(np.ascontiguousarray(image), np.hstack([matrix, offset]))
+
+
+def _hue_rotation(angle: float) -> np.ndarray:
+    """The 3x3 matrix that turns colours by ``angle`` around the grey axis and leaves every grey as it is."""
+    axis = np.full(3, 1 / np.sqrt(3))
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.cos(angle) * np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * np.outer(axis, axis)

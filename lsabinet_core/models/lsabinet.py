@@ -21,6 +21,8 @@ from .svfm import SVFM
 class LSABiNet(nn.Module):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
+    auxiliary_channels = (DEEP_CHANNELS, DEEP_CHANNELS)
+
     def __init__(self, num_classes: int, *, lrfa: bool = True, svfm: bool = True, rcad: bool = True):
         super().__init__()
         self.backbone = DABBackbone()
@@ -34,9 +36,14 @@ class LSABiNet(nn.Module):
 
     def low_resolution_logits(self, image: Tensor) -> Tensor:
         """Logits before the last upsampling: (N, num_classes, H/4, W/4), or H/8, W/8 without RCAD; rounded up."""
+        return self.with_features(image)[0]
+
+    def with_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """``low_resolution_logits``, and the features at 1/8 that a training may supervise: before LRFA, after SVFM."""
         check_input(image)
         shallow, deep = self.backbone(image)
-        return self.decoder(shallow, self.svfm(self.lrfa(deep)))
+        context = self.svfm(self.lrfa(deep))
+        return self.decoder(shallow, context), (deep, context)
 
     def forward(self, image: Tensor) -> Tensor:
         return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])

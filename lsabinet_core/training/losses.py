@@ -36,9 +36,9 @@ class CrossEntropy(nn.Module):
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         labels = labels.long()
         total = F.cross_entropy(logits.float(), labels, self.weight, ignore_index=VOID, reduction="sum")
-        valid = labels[labels != VOID]
-        mass = valid.numel() if self.weight is None else self.weight[valid].sum()
-        return total / max(float(mass), 1e-6)
+        known = labels != VOID
+        mass = known.sum() if self.weight is None else (self.weight[labels.where(known, 0)] * known).sum()
+        return total / mass.clamp(min=1e-6)
 
 
 class OhemCrossEntropy(nn.Module):

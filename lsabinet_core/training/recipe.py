@@ -49,7 +49,10 @@ class Recipe(Settings):
     input_size: tuple[int, int] = Field((360, 480), description="(height, width) that the weights are meant for")
     mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="of R, G, B in 0..1")
     std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="of R, G, B in 0..1")
+    auxiliary_weight: float = Field(0.0, ge=0, description="weight of the loss of each auxiliary head; 0: no heads")
+    ema_decay: float = Field(0.0, ge=0, lt=1, description="of the averaged weights, which are validated; 0: no average")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of the forward and backward pass")
+    compile: bool = Field(False, description="compile the training step (torch.compile; needs a C++ compiler)")
     validate_epochs: int = Field(10, ge=1, description="validate every so many epochs, and after the last")
 
 

@@ -14,12 +14,15 @@ from lsabinet_core.inference.segmenter import Segmenter
 from lsabinet_core.models import create_model
 from lsabinet_core.models.weights import WeightsMetadata, save_weights
 
+from .auxiliary import Supervised
+from .averaging import WeightAverage
 from .batches import AugmentedViews, EpochShuffle, SampleCache, load_batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .losses import class_weights, create_loss
 from .recipe import Optimizer, Recipe
 from .run_folder import RunFolder
 from .schedule import warmup_poly
+from .step import GradientStep
 
 LOG_ITERATIONS = 10
 CHECKPOINT_SECONDS = 120
@@ -66,21 +69,25 @@ class Trainer:
         self.val = val
         self.train_set = train
         torch.manual_seed(recipe.seed)
-        model = create_model(recipe.model, len(train.label_set), **recipe.model_options)
-        self.model = model.to(device, memory_format=torch.channels_last)
-        self.optimizer = _create_optimizer(recipe.optimizer, self.model)
+        classes = len(train.label_set)
+        model = create_model(recipe.model, classes, **recipe.model_options)
+        self.network = Supervised(model, classes, heads=recipe.auxiliary_weight > 0)
+        self.network.to(device, memory_format=torch.channels_last)
+        self.model = self.network.network
+        self.average = WeightAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.optimizer = _create_optimizer(recipe.optimizer, self.network)
         self.iteration = 0
         self.best_miou = -1.0
         self.skipped = 0
         self.seconds = 0.0
-        self._mean = torch.tensor(recipe.mean, device=device) * 255
-        self._std = torch.tensor(recipe.std, device=device) * 255
 
     def resume(self) -> None:
         """Take up the state of the run's checkpoint. Raises TrainingError where it is missing or does not fit."""
         state = load_checkpoint(self.run.checkpoint, self.device)
         try:
-            self.model.load_state_dict(state["model"])
+            self.network.load_state_dict(state["network"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.iteration, self.best_miou = state["iteration"], state["best_miou"]
             self.skipped, self.seconds = state["skipped"], state["seconds"]
@@ -96,7 +103,7 @@ class Trainer:
         weight = None
         if recipe.class_weights:
             weight = torch.from_numpy(class_weights(samples.pixels)).to(self.device)
-        loss_function = create_loss(recipe.loss, weight)
+        step = GradientStep(self.network, create_loss(recipe.loss, weight), self.optimizer, recipe, self.device)
         fill = tuple(round(255 * value) for value in reversed(recipe.mean))
         views = AugmentedViews(samples, recipe.augmentation, fill, recipe.seed)
         shuffle = EpochShuffle(len(samples), recipe.batch_size, recipe.epochs, recipe.seed, self.iteration)
@@ -108,7 +115,11 @@ class Trainer:
         miou = math.nan
         for images, labels in load_batches(views, shuffle, self.workers):
             lr = self._set_learning_rate(shuffle.total)
-            loss = self._step(images, labels, loss_function)
+            loss, finite = step(images, labels)
+            if not finite:
+                self._skip()
+            elif self.average is not None:
+                self.average.update(self.model)
             self.iteration += 1
             now = time.monotonic()
             self.seconds = seconds_before + now - started
@@ -134,28 +145,6 @@ class Trainer:
                 saved = time.monotonic()
         return self._summarise(miou)
 
-    def _step(self, images: torch.Tensor, labels: torch.Tensor, loss_function: nn.Module) -> torch.Tensor:
-        self.model.train()
-        # BGR as the data sets give it, RGB as mean, std and network have it.
-        images = images.to(self.device, non_blocking=True).flip(-1).float().sub_(self._mean).div_(self._std)
-        labels = labels.to(self.device, non_blocking=True)
-        # A forward pass that is not finite also spoils the running statistics of batch normalisation.
-        statistics = [buffer.clone() for buffer in self.model.buffers()]
-        # (N, H, W, 3) permuted to (N, 3, H, W) is channels_last already.
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            logits = self.model(images.permute(0, 3, 1, 2))
-        loss = loss_function(logits, labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        if not torch.isfinite(loss.detach() + torch.nn.utils.get_total_norm(gradients)):
-            for buffer, kept in zip(self.model.buffers(), statistics):
-                buffer.copy_(kept)
-            self._skip()
-            return loss.detach()
-        self.optimizer.step()
-        return loss.detach()
-
     def _skip(self) -> None:
         self.skipped += 1
         self._notify("skipped", iteration=self.iteration)
@@ -179,15 +168,16 @@ class Trainer:
 
     def _validate(self, epoch: int) -> float:
         metadata = self._metadata({})
-        report = evaluate(Segmenter(self.model, metadata, device=str(self.device), precision="fp32"), self.val)
+        model = self.model if self.average is None else self.average.module
+        report = evaluate(Segmenter(model, metadata, device=str(self.device), precision="fp32"), self.val)
         miou = report.miou
         self.run.record(iteration=self.iteration, epoch=epoch, val=report.to_dict())
         self._notify("validation", iteration=self.iteration, epoch=epoch, miou=miou)
         metadata = self._metadata({"val_miou": miou})
-        save_weights(self.run.last, self.model, metadata)
+        save_weights(self.run.last, model, metadata)
         if miou > self.best_miou:
             self.best_miou = miou
-            save_weights(self.run.best, self.model, metadata)
+            save_weights(self.run.best, model, metadata)
         return miou
 
     def _metadata(self, figures: dict) -> WeightsMetadata:
@@ -216,7 +206,8 @@ class Trainer:
         save_checkpoint(
             self.run.checkpoint,
             {
-                "model": self.model.state_dict(),
+                "network": self.network.state_dict(),
+                "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "iteration": self.iteration,
                 "best_miou": self.best_miou,

@@ -1,0 +1,46 @@
+"""Auxiliary heads: classifiers on inner features that only the training has (deep supervision, Lee et al., 2015)."""
+
+import torch
+from torch import Tensor, nn
+
+from lsabinet_core.errors import RecipeError
+from lsabinet_core.models.blocks import ConvBNPReLU, initialise, resize_bilinear
+
+HEAD_CHANNELS = 64
+
+
+class Supervised(nn.Module):
+    """A network with a head on each of its ``auxiliary_channels``.
+
+    Images (N, 3, H, W) -> logits (N, C, H, W), and for each head (N, C, h, w) at the size of its features.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int, heads: bool):
+        super().__init__()
+        self.network = network
+        channels = ()
+        if heads:
+            channels = getattr(network, "auxiliary_channels", ())
+            if not channels:
+                raise RecipeError(f"{type(network).__name__} has no auxiliary features: set auxiliary_weight to 0")
+        self.heads = nn.ModuleList(
+            nn.Sequential(ConvBNPReLU(width, HEAD_CHANNELS), nn.Conv2d(HEAD_CHANNELS, num_classes, 1))
+            for width in channels
+        )
+        self.heads.apply(initialise)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        if not self.heads:
+            return self.network(image), []
+        logits, features = self.network.with_features(image)
+        auxiliary = [head(feature) for head, feature in zip(self.heads, features, strict=True)]
+        return resize_bilinear(logits, image.shape[-2:]), auxiliary
+
+
+def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels (N, H, W) at the pixel nearest to the centre of each cell: (N, *size)."""
+    rows, columns = (
+        (2 * torch.arange(cells, device=labels.device) + 1) * length // (2 * cells)
+        for cells, length in zip(size, labels.shape[1:], strict=True)
+    )
+    return labels[:, rows[:, None], columns]
