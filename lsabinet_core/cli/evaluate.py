@@ -1,12 +1,18 @@
-"""``lsabinet evaluate``: mIoU and latency of weights on a labelled split."""
+"""``lsabinet evaluate``: figures of weights on a labelled split, and the zip for the Cityscapes server."""
 
 import argparse
-import json
+import contextlib
+import sys
 from pathlib import Path
 
-from lsabinet_core.cli.segmenter_options import add_segmenter_arguments, open_segmenter, positive
+from lsabinet_core.cli.segmenter_options import add_segmenter_arguments, count, open_segmenter, positive
+from lsabinet_core.errors import DatasetError, LsabinetError
 
-HELP = "measure weights on a labelled split: IoU per class, mIoU, latency"
+HELP = "measure weights on a labelled split: IoU per class, mIoU, boundaries, calibration, latency"
+
+# As in lsabinet_core.evaluation, which is imported only when the verb runs.
+FORMATS = ("table", "json", "csv", "markdown")
+DEFAULT_TOLERANCE_PX = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,24 +20,137 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (synthetic needs none)")
     parser.add_argument("--split", default="val", metavar="S", help="which split (val)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
-    parser.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
+    measures = parser.add_argument_group("more measures")
+    measures.add_argument(
+        "--boundary",
+        type=count,
+        nargs="?",
+        const=DEFAULT_TOLERANCE_PX,
+        metavar="PX",
+        help=f"boundary F-score, at a tolerance of PX pixels ({DEFAULT_TOLERANCE_PX})",
+    )
+    measures.add_argument(
+        "--calibration", action="store_true", help="expected calibration error: are 80 %% sure pixels right in 80 %%?"
+    )
+    augmentation = parser.add_argument_group("test-time augmentation", "off unless asked for; the figures say so")
+    augmentation.add_argument(
+        "--scales", type=parse_scales, default=(1.0,), metavar="S,S", help="mean over input scales, such as 0.75,1,1.25"
+    )
+    augmentation.add_argument("--flip", action="store_true", help="mean over each image and its mirror image")
+    output = parser.add_argument_group("output")
+    output.add_argument("--format", choices=FORMATS, default="table", help="of the figures on stdout (table)")
+    output.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
+    output.add_argument(
+        "--plots", type=Path, metavar="DIR", help="draw the confusion matrix, and with --calibration the reliability"
+    )
+    output.add_argument(
+        "--submission", type=Path, metavar="ZIP", help="write what the Cityscapes server takes (--dataset cityscapes)"
+    )
     add_segmenter_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.data import open_dataset
+    from lsabinet_core.evaluation.augmented import AugmentedSegmenter
     from lsabinet_core.evaluation.evaluate import check_label_sets, evaluate
+    from lsabinet_core.evaluation.formats import FORMATS, as_json
     from lsabinet_core.files import write_text
 
+    _check_outputs(args)
+    submission = None if args.submission is None else _open_submission(args)
     dataset = open_dataset(args.dataset, args.root, args.split)
-    with open_segmenter(args) as segmenter:
+    with contextlib.ExitStack() as stack:
+        segmenter = stack.enter_context(open_segmenter(args))
         check_label_sets(segmenter.label_set, dataset.label_set)
+        if args.flip or args.scales != (1.0,):
+            segmenter = AugmentedSegmenter(segmenter, scales=args.scales, flip=args.flip)
         # The first frames are slow (allocation, kernel choice); they would show in p99.
         segmenter.warm_up(dataset.sample(0).image.shape[:2])
-        with Progress("evaluating") as progress:
-            report = evaluate(segmenter, dataset, limit=args.limit, progress=progress.update)
-    print(f"{args.weights} on {dataset.name} {dataset.split}\n\n{report.table()}")
+        progress = stack.enter_context(Progress("evaluating"))
+        if submission is not None:
+            stack.enter_context(submission)
+        report = evaluate(
+            segmenter,
+            dataset,
+            limit=args.limit,
+            boundary_tolerance_px=args.boundary,
+            calibration=args.calibration,
+            on_result=submission and (lambda sample, result: submission.add(sample.name, result.mask)),
+            progress=progress.update,
+        )
+    if submission is not None:
+        _tell_submission(submission, len(dataset))
+    if report.images == 0:
+        print(f"{dataset.name} {dataset.split} has no labels, so there are no figures", file=sys.stderr)
+        return 0
     if args.json is not None:
-        write_text(args.json, json.dumps(report.to_dict(), indent=2) + "\n")
+        write_text(args.json, as_json(report) + "\n")
+    if args.format == "table":
+        print(f"{args.weights} on {dataset.name} {dataset.split}{_augmentation(args)}\n")
+    print(FORMATS[args.format](report))
+    if args.plots is not None:
+        _draw(args.plots, report, f"{args.weights} on {dataset.name} {dataset.split}")
     return 0
+
+
+def parse_scales(text: str) -> tuple[float, ...]:
+    """``"0.75,1,1.25"`` to (0.75, 1.0, 1.25). An argparse type."""
+    try:
+        scales = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0.1 <= scale <= 4 for scale in scales):
+        raise argparse.ArgumentTypeError(f"expected scales from 0.1 to 4 such as 0.75,1,1.25, got {text!r}")
+    return scales
+
+
+def _augmentation(args: argparse.Namespace) -> str:
+    scales = f"scales {', '.join(f'{scale:g}' for scale in args.scales)}" if args.scales != (1.0,) else ""
+    if args.flip:
+        return f", mean over {scales} and mirror images" if scales else ", mean over images and mirror images"
+    return scales and f", mean over {scales}"
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """What would otherwise fail only after the long run."""
+    if args.json is not None and args.json.is_dir():
+        raise LsabinetError(f"--json {args.json}: expected a file, got a folder")
+    if args.plots is not None:
+        from lsabinet_core.plots.style import new_figure
+
+        if args.plots.exists() and not args.plots.is_dir():
+            raise LsabinetError(f"--plots {args.plots}: expected a folder, got a file")
+        # It says so where matplotlib is missing.
+        new_figure(1, 1)
+
+
+def _draw(folder: Path, report, title: str) -> None:
+    from lsabinet_core.plots.confusion import draw_confusion
+    from lsabinet_core.plots.reliability import draw_reliability
+
+    draw_confusion(folder / "confusion.png", report.confusion.matrix, report.label_set.names, title=title)
+    if report.calibration is not None:
+        bins = report.calibration.bins()
+        path = folder / "reliability.png"
+        draw_reliability(path, bins.confidence, bins.accuracy, bins.counts, bins.ece, title=title)
+
+
+def _open_submission(args: argparse.Namespace):
+    from lsabinet_core.evaluation.submission import CityscapesSubmission
+
+    if args.dataset != "cityscapes":
+        raise DatasetError(
+            f"--submission is for the Cityscapes server: expected --dataset cityscapes, got {args.dataset}"
+        )
+    return CityscapesSubmission(args.submission)
+
+
+def _tell_submission(submission, images: int) -> None:
+    from lsabinet_core.evaluation.submission import SERVER_SIZE
+
+    print(f"{submission.path}: masks of {submission.count} of {images} images", file=sys.stderr)
+    other = sorted(submission.sizes - {SERVER_SIZE})
+    if other:
+        sizes = ", ".join(f"{height}x{width}" for height, width in other)
+        print(f"lsabinet: warning: images of {sizes}: the server takes 1024x2048 (HxW) only", file=sys.stderr)

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from lsabinet_core.cli.segmenter_options import parse_size, positive
 
-HELP = "list the networks with their parameters and operations, and the weights that ship"
+HELP = "list the networks with their parameters, operations and papers, and the weights that ship"
+CODE = "own, Apache-2.0"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--classes", type=positive, default=11, metavar="C", help="classes to count for (11)")
+    parser.add_argument(
+        "--classes", type=positive, nargs="+", default=[11, 19], metavar="C", help="classes to count for (11 19)"
+    )
     parser.add_argument(
         "--size", type=parse_size, default=(360, 480), metavar="HxW", help="size to count for (360x480)"
     )
@@ -18,18 +21,71 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lsabinet_core.cli.tables import format_table
     from lsabinet_core.files import write_text
-    from lsabinet_core.models import create_model, list_models
+    from lsabinet_core.models import list_models
+
+    weights = _weights()
+    rows = [_network(name, args.classes, args.size, weights) for name in list_models()]
+    params = [f"params, {classes} classes" for classes in args.classes]
+    numbers = ["GMACs", *params]
+    cells = [
+        [
+            row["model"],
+            *(f"{row['params'][str(classes)]:,}" for classes in args.classes),
+            f"{row['gmacs']:.3f}",
+            row["code"],
+            str(len(row["weights"]) or "-"),
+            row["paper"],
+        ]
+        for row in rows
+    ]
+    print(format_table(["model", *params, "GMACs", "code", "weights", "paper"], cells, right=numbers))
+    height, width = args.size
+    print(
+        f"\nGMACs: multiply-accumulates of convolutions and matrix products, {args.classes[0]} classes, "
+        f"{height}x{width}; FLOPs are twice that.\n"
+    )
+    cells = [
+        [
+            row["weights"],
+            row["model"],
+            "-" if row["val_miou"] is None else f"{100 * row['val_miou']:.2f}",
+            f"{row['dataset']} ({row['licence']})",
+        ]
+        for row in weights
+    ]
+    print(format_table(["weights", "model", "val mIoU %", "trained on"], cells, right=["val mIoU %"]))
+    if args.json:
+        document = {"classes": args.classes, "size": list(args.size), "models": rows, "weights": weights}
+        write_text(args.json, json.dumps(document, indent=1))
+    return 0
+
+
+def _network(name: str, classes: list[int], size: tuple[int, int], weights: list[dict]) -> dict:
+    import torch
+
+    from lsabinet_core.models import create_model
     from lsabinet_core.models.complexity import count_macs, count_parameters
+
+    # On the meta device nothing is allocated, initialised or computed.
+    with torch.device("meta"):
+        models = [create_model(name, number) for number in classes]
+    return {
+        "model": name,
+        "params": {str(number): count_parameters(model) for number, model in zip(classes, models)},
+        "gmacs": round(count_macs(models[0], size) / 1e9, 3),
+        "paper": models[0].paper,
+        "year": models[0].year,
+        "code": CODE,
+        "weights": [row["weights"] for row in weights if row["model"] == name],
+    }
+
+
+def _weights() -> list[dict]:
     from lsabinet_core.models.weights import list_weights, read_metadata
 
-    rows = []
-    for name in list_models():
-        model = create_model(name, args.classes).eval()
-        rows.append(
-            {"model": name, "params": count_parameters(model), "gmacs": round(count_macs(model, args.size) / 1e9, 3)}
-        )
-    weights = [
+    return [
         {
             "weights": name,
             "model": (metadata := read_metadata(name)).architecture,
@@ -40,15 +96,3 @@ def run(args: argparse.Namespace) -> int:
         }
         for name in list_weights()
     ]
-    height, width = args.size
-    print(f"{'model':<16} {'params':>12} {'GMACs':>8}   ({args.classes} classes, {height}x{width}, convolutions only)")
-    for row in rows:
-        print(f"{row['model']:<16} {row['params']:>12,} {row['gmacs']:>8.3f}")
-    print(f"\n{'weights':<20} {'model':<12} {'val mIoU %':>10}   trained on")
-    for row in weights:
-        miou = "-" if row["val_miou"] is None else f"{100 * row['val_miou']:.2f}"
-        print(f"{row['weights']:<20} {row['model']:<12} {miou:>10}   {row['dataset']} ({row['licence']})")
-    if args.json:
-        document = {"classes": args.classes, "size": list(args.size), "models": rows, "weights": weights}
-        write_text(args.json, json.dumps(document, indent=1))
-    return 0

@@ -60,6 +60,18 @@ class TrainingProgress:
     def _on_skipped(self, event: dict) -> None:
         self._print(f"iteration {event['iteration']}: loss or gradient is not finite, step skipped")
 
+    def _on_warning(self, event: dict) -> None:
+        self._print(f"warning: {event['message']}")
+
+    def _on_drive(self, event: dict) -> None:
+        """A leave-one-drive-out training begins with the next drive, in a run of its own."""
+        self._print(f"drive {event['drive']} ({event['done'] + 1} of {event['total']})")
+        self._started, self._miou = None, "-"
+        if self._bar:
+            for task in self._tasks.values():
+                self._bar.remove_task(task)
+            self._tasks.clear()
+
     def _show(self, task: str, done: int, total: int, line: str, text: str | None = None) -> None:
         if self._bar:
             if task not in self._tasks:

@@ -23,7 +23,8 @@ def open_dataset(name: str, root: str | Path | None, split: str) -> Segmentation
     Args:
         name: the data set.
         root: its folder; ignored for ``synthetic``, which is rendered.
-        split: ``train``, ``val``, ``test``; CamVid also ``trainval``; synthetic also ``drive``.
+        split: ``train``, ``val``, ``test``; CamVid also ``trainval`` and the folds ``drives:NAME:train`` and
+            ``drives:NAME:val``, which leave a drive out and hold it; synthetic also ``drive``.
 
     Raises:
         DatasetError: unknown name or split, no root, or a file that is missing or does not fit; names it.

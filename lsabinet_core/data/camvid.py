@@ -2,6 +2,10 @@
 
 ROOT/train.txt val.txt test.txt      lines "image annotation", paths with a /SegNet/CamVid/ prefix
 ROOT/train/*.png  ROOT/trainannot/*.png    labels 0..10, 11 = void
+
+The images come from a few drives, named by the file names' beginnings (0006R0_000930.png). ``val`` is one clip of a
+drive that is in ``train`` too and flatters, so there are also folds that leave one drive out of train + val:
+``drives:0006R0:train`` is everything but that drive, ``drives:0006R0:val`` is that drive.
 """
 
 from pathlib import Path
@@ -15,6 +19,8 @@ from .files import check_pair, read_image, read_label
 from .sample import Sample
 
 LISTS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
+DRIVE_SPLITS = ("train", "val")
+"""What the folds are made of: never the test split."""
 LISTED_PREFIX = "/SegNet/CamVid/"
 
 _LOOKUP = np.full(256, -1, np.int16)
@@ -26,18 +32,19 @@ class CamVid:
     """A split of CamVid; samples are read from disk when asked for.
 
     Raises:
-        DatasetError: unknown split, a list or a listed file that is missing, a line that is no pair; names it.
+        DatasetError: unknown split or drive, a list or a listed file that is missing, a line that is no pair; names it.
     """
 
     name = "camvid"
     label_set = CAMVID
 
     def __init__(self, root: str | Path, split: str):
-        if split not in LISTS:
-            raise DatasetError(f"unknown CamVid split {split!r}: choose one of {', '.join(LISTS)}")
         self.root = Path(root)
         self.split = split
-        self.pairs = [pair for name in LISTS[split] for pair in _read_list(self.root, name)]
+        if split in LISTS:
+            self.pairs = [pair for name in LISTS[split] for pair in _read_list(self.root, name)]
+        else:
+            self.pairs = _fold(self.root, split)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -47,6 +54,41 @@ class CamVid:
         image, label = read_image(image_path), read_label(label_path, _LOOKUP)
         check_pair(image, label, image_path, label_path)
         return Sample(image, label, image_path.stem)
+
+
+def camvid_drives(root: str | Path) -> list[str]:
+    """Names of the drives in train + val, sorted. Raises DatasetError where the lists do not fit or name no drive."""
+    return sorted({_drive(image) for image, _ in _driven_pairs(Path(root))})
+
+
+def drive_fold(drive: str) -> tuple[str, str]:
+    """Names of the splits that leave ``drive`` out and that hold it."""
+    return f"drives:{drive}:train", f"drives:{drive}:val"
+
+
+def _fold(root: Path, split: str) -> list[tuple[Path, Path]]:
+    kind, _, rest = split.partition(":")
+    drive, _, part = rest.rpartition(":")
+    if kind != "drives" or part not in ("train", "val"):
+        choices = ", ".join((*LISTS, "drives:NAME:train", "drives:NAME:val"))
+        raise DatasetError(f"unknown CamVid split {split!r}: choose one of {choices}")
+    drives = camvid_drives(root)
+    if drive not in drives:
+        raise DatasetError(f"unknown drive {drive!r} in split {split!r}: {root} has {', '.join(drives)}")
+    if len(drives) == 1:
+        raise DatasetError(f"split {split!r} needs two drives or more, {root} has only {drive}")
+    return [pair for pair in _driven_pairs(root) if (_drive(pair[0]) == drive) == (part == "val")]
+
+
+def _driven_pairs(root: Path) -> list[tuple[Path, Path]]:
+    return [pair for name in DRIVE_SPLITS for pair in _read_list(root, name)]
+
+
+def _drive(image: Path) -> str:
+    drive, separator, _ = image.stem.partition("_")
+    if not separator or not drive:
+        raise DatasetError(f"{image}: expected a name that begins with its drive, such as 0006R0_000930.png")
+    return drive
 
 
 def _read_list(root: Path, name: str) -> list[tuple[Path, Path]]:

@@ -69,7 +69,7 @@ class ConfusionMatrix:
         """float64 (C,) in 0..1; NaN where the class is neither in the labels nor in the predictions."""
         hits = self.matrix.diagonal()
         union = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - hits
-        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+        return _ratio(hits, union)
 
     @property
     def miou(self) -> float:
@@ -89,6 +89,32 @@ class ConfusionMatrix:
         total = self.matrix.sum()
         return float(self.matrix.trace() / total) if total else float("nan")
 
+    @property
+    def accuracy_per_class(self) -> np.ndarray:
+        """float64 (C,) in 0..1: share of each class's labelled pixels that are right (its recall); NaN without any."""
+        return _ratio(self.matrix.diagonal(), self.support)
+
+    @property
+    def precision_per_class(self) -> np.ndarray:
+        """float64 (C,) in 0..1: share of the pixels predicted as each class that are right; NaN without any."""
+        return _ratio(self.matrix.diagonal(), self.matrix.sum(axis=0))
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean accuracy of the classes with labelled pixels; NaN before the first."""
+        accuracy = self.accuracy_per_class
+        return _mean(accuracy[~np.isnan(accuracy)])
+
+    @property
+    def normalised(self) -> np.ndarray:
+        """float64 (C, C): the matrix with every row divided by its support; NaN rows for classes without any."""
+        return _ratio(self.matrix, np.broadcast_to(self.support[:, None], self.matrix.shape))
+
+
+def _ratio(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    return np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0)
+
 
 def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else float("nan")
+    # Added from left to right, as cityscapesScripts does: numpy's order differs from it in the last digit.
+    return float(np.add.accumulate(values)[-1] / values.size) if values.size else float("nan")

@@ -1,11 +1,16 @@
 """What an evaluation found: figures as JSON for programs and as a table for people."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from lsabinet_core.evaluation import formats
+from lsabinet_core.evaluation.boundaries import BoundaryScore
+from lsabinet_core.evaluation.calibration import Calibration
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
-from lsabinet_core.evaluation.latency import latency_table
 from lsabinet_core.labels import LabelSet
+
+SHARE_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -18,6 +23,8 @@ class Report:
         images: number of labelled images counted.
         latency_ms: ``{stage: {"p50", "p95", "p99", "mean", "count"}}``, per image.
         details: where the figures come from (weights, data set, split, sizes, device...); JSON values.
+        boundaries: boundary F-scores; None where they were not asked for.
+        calibration: confidence against accuracy; None where it was not asked for.
     """
 
     label_set: LabelSet
@@ -25,6 +32,8 @@ class Report:
     images: int
     latency_ms: dict[str, dict] = field(default_factory=dict)
     details: dict = field(default_factory=dict)
+    boundaries: BoundaryScore | None = None
+    calibration: Calibration | None = None
 
     @property
     def miou(self) -> float:
@@ -32,47 +41,78 @@ class Report:
         return self.confusion.miou
 
     def to_dict(self) -> dict:
-        """JSON-ready figures: fractions in 0..1, pixels, milliseconds; None where a figure is undefined."""
+        """JSON-ready figures: fractions in 0..1, pixels, milliseconds; None where a figure is undefined.
+
+        ``confusion_matrix`` counts pixels as ``[true][predicted]``; ``confusion_normalised`` has the same as shares of
+        each true class. ``boundary_f`` and ``calibration`` are there only if they were measured.
+        """
         confusion = self.confusion
-        ious = zip(self.label_set.names, confusion.iou_per_class, strict=True)
-        supports = zip(self.label_set.names, confusion.support, strict=True)
         return {
             "miou": _or_none(confusion.miou),
             "miou_paper_rule": _or_none(confusion.miou_paper_rule),
             "pixel_accuracy": _or_none(confusion.pixel_accuracy),
-            "per_class_iou": {name: _or_none(iou) for name, iou in ious},
-            "per_class_support": {name: int(count) for name, count in supports},
+            "mean_class_accuracy": _or_none(confusion.mean_class_accuracy),
+            "per_class_iou": self._by_class(confusion.iou_per_class),
+            "per_class_accuracy": self._by_class(confusion.accuracy_per_class),
+            "per_class_precision": self._by_class(confusion.precision_per_class),
+            "per_class_support": dict(zip(self.label_set.names, confusion.support.tolist(), strict=True)),
+            **self._boundary_figures(),
+            **self._calibration_figures(),
             "images": self.images,
             "label_set": self.label_set.name,
             **self.details,
             "latency_ms": self.latency_ms,
             "confusion_matrix": confusion.matrix.tolist(),
+            "confusion_normalised": [
+                [None if math.isnan(share) else round(share, SHARE_DIGITS) for share in row]
+                for row in confusion.normalised.tolist()
+            ],
         }
 
     def table(self) -> str:
         """Plain text: a line per class (IoU in percent, labelled pixels and their share), the means, the latency."""
-        confusion = self.confusion
-        total = max(int(confusion.support.sum()), 1)
-        width = max(len("pixel accuracy"), *map(len, self.label_set.names))
-        lines = [f"{'class':<{width}}  {'IoU %':>7}  {'pixels':>13}  {'share %':>7}"]
-        rows = zip(self.label_set.names, confusion.iou_per_class, confusion.support, strict=True)
-        for name, iou, count in rows:
-            lines.append(f"{name:<{width}}  {_percent(iou)}  {count:>13,}  {100 * count / total:7.2f}")
-        lines += [
-            "",
-            f"{'mIoU':<{width}}  {_percent(confusion.miou)}",
-            f"{'mIoU (paper)':<{width}}  {_percent(confusion.miou_paper_rule)}  (without classes never hit)",
-            f"{'pixel accuracy':<{width}}  {_percent(confusion.pixel_accuracy)}",
-            f"{'images':<{width}}  {self.images:>7}",
-        ]
-        if self.latency_ms:
-            lines += ["", latency_table(self.latency_ms)]
-        return "\n".join(lines)
+        return formats.table(self)
+
+    def _by_class(self, values: Iterable[float]) -> dict[str, float | None]:
+        return {name: _or_none(value) for name, value in zip(self.label_set.names, values, strict=True)}
+
+    def _boundary_figures(self) -> dict:
+        if self.boundaries is None:
+            return {}
+        return {
+            "boundary_f": {
+                "tolerance_px": self.boundaries.tolerance_px,
+                "mean": _or_none(self.boundaries.mean),
+                "per_class": self._by_class(self.boundaries.per_class),
+                "per_class_images": dict(
+                    zip(self.label_set.names, self.boundaries.images_per_class.tolist(), strict=True)
+                ),
+            }
+        }
+
+    def _calibration_figures(self) -> dict:
+        if self.calibration is None:
+            return {}
+        bins = self.calibration.bins()
+        edges = bins.edges.tolist()
+        columns = zip(edges, edges[1:], bins.counts.tolist(), bins.confidence, bins.accuracy)
+        return {
+            "calibration": {
+                "ece": _or_none(bins.ece),
+                "confidence_step": 1 / 255,
+                "bins": [
+                    {
+                        "lower": lower,
+                        "upper": upper,
+                        "count": count,
+                        "confidence": _or_none(confidence),
+                        "accuracy": _or_none(accuracy),
+                    }
+                    for lower, upper, count, confidence, accuracy in columns
+                ],
+            }
+        }
 
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
-
-
-def _percent(fraction: float) -> str:
-    return "      -" if math.isnan(fraction) else f"{100 * fraction:7.2f}"

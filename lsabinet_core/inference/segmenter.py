@@ -172,23 +172,38 @@ class Segmenter:
         return [results[index] for index in range(len(frames))]
 
     @torch.inference_mode()
-    def _segment_batch(self, frames: list[np.ndarray], order: str, confidence: bool) -> list[Segmentation]:
+    def logits(
+        self, frames: Sequence[np.ndarray], size: tuple[int, int], *, order: str = "bgr"
+    ) -> tuple[torch.Tensor, float, float]:
+        """What the network says at an input size of the caller's choice, for those who merge several of its answers.
+
+        Args:
+            frames: uint8 (h, w, 3) each, checked; at most ``MAX_BATCH``.
+            size: (H, W) of the network's input.
+            order: as ``segment``.
+
+        Returns:
+            Float (N, C, h, w) on the device, before any enlargement, and the milliseconds that the whole batch spent
+            in preprocessing and in the network.
+        """
         limit_threads(self._threads)
-        frame_size = frames[0].shape[:2]
         start = time.perf_counter()
-        batch = self._preprocess(frames, self.network_size(frame_size), order)
+        batch = self._preprocess(frames, size, order)
         self._backend.synchronize()
         preprocessed = time.perf_counter()
         logits = self._backend.infer(batch)
         self._backend.synchronize()
-        inferred = time.perf_counter()
-        masks, confidences = masks_from_logits(logits, frame_size, confidence=confidence)
-        done = time.perf_counter()
+        return logits, 1e3 * (preprocessed - start), 1e3 * (time.perf_counter() - preprocessed)
 
-        per_frame = 1e3 / len(frames)
-        timings = Timings(
-            (preprocessed - start) * per_frame, (inferred - preprocessed) * per_frame, (done - inferred) * per_frame
-        )
+    @torch.inference_mode()
+    def _segment_batch(self, frames: list[np.ndarray], order: str, confidence: bool) -> list[Segmentation]:
+        frame_size = frames[0].shape[:2]
+        logits, preprocess_ms, inference_ms = self.logits(frames, self.network_size(frame_size), order=order)
+        start = time.perf_counter()
+        masks, confidences = masks_from_logits(logits, frame_size, confidence=confidence)
+        postprocess_ms = 1e3 * (time.perf_counter() - start)
+
+        timings = Timings(*(spent / len(frames) for spent in (preprocess_ms, inference_ms, postprocess_ms)))
         return [
             Segmentation(masks[i], None if confidences is None else confidences[i], timings) for i in range(len(frames))
         ]

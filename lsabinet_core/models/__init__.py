@@ -4,28 +4,50 @@
 >>> create_model("lsabinet", num_classes=11, lrfa=True, svfm=False, rcad=True)
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-from torch import nn
+import importlib
+import inspect
+from typing import TYPE_CHECKING
 
 from lsabinet_core.errors import ModelError
 
-from .lsabinet import LSABiNet
+if TYPE_CHECKING:
+    from torch import nn
 
-
-def _dabnet(num_classes: int) -> LSABiNet:
-    return LSABiNet(num_classes, lrfa=False, svfm=False, rcad=False)
-
-
-_MODELS: dict[str, Callable[..., nn.Module]] = {
-    "lsabinet": LSABiNet,
-    "dabnet": _dabnet,
+# "module:class" below this package, imported when a network is asked for; LSA-BiNet, then its rivals by year.
+_MODELS = {
+    "lsabinet": "lsabinet:LSABiNet",
+    "enet": "enet:ENet",
+    "sqnet": "sqnet:SQNet",
+    "segnet": "segnet:SegNet",
+    "espnet": "espnet:ESPNet",
+    "icnet": "icnet:ICNet",
+    "erfnet": "erfnet:ERFNet",
+    "dabnet": "dabnet:DABNet",
+    "edanet": "edanet:EDANet",
+    "esnet": "esnet:ESNet",
+    "espnetv2": "espnetv2:ESPNetv2",
+    "lednet": "lednet:LEDNet",
+    "swiftnet": "swiftnet:SwiftNet",
+    "cgnet": "cgnet:CGNet",
+    "ddrnet23_slim": "ddrnet23_slim:DDRNet23Slim",
+    "pidnet_s": "pidnet_s:PIDNetS",
+    "lcnet": "lcnet:LCNet",
 }
 
 
 def list_models() -> list[str]:
     """Names that ``create_model`` takes."""
     return list(_MODELS)
+
+
+def model_class(name: str) -> type[nn.Module]:
+    """The class of a network, with its ``paper`` and ``year``. Raises ModelError for an unknown name."""
+    if name not in _MODELS:
+        raise ModelError(f"unknown model {name!r}: choose one of {', '.join(_MODELS)}")
+    module, _, attribute = _MODELS[name].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
 
 
 def create_model(name: str, num_classes: int, **options: bool) -> nn.Module:
@@ -42,11 +64,11 @@ def create_model(name: str, num_classes: int, **options: bool) -> nn.Module:
     Raises:
         ModelError: unknown name or option, or no classes.
     """
-    if name not in _MODELS:
-        raise ModelError(f"unknown model {name!r}: choose one of {', '.join(_MODELS)}")
+    network = model_class(name)
     if num_classes < 1:
         raise ModelError(f"expected num_classes of at least 1, got {num_classes}")
     try:
-        return _MODELS[name](num_classes, **options)
+        inspect.signature(network).bind(num_classes, **options)
     except TypeError as error:
         raise ModelError(f"model {name!r} does not take these options: {error}") from None
+    return network(num_classes, **options)

@@ -79,6 +79,15 @@ def resize_bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
+def image_pyramid(image: Tensor, levels: int) -> list[Tensor]:
+    """The image averaged down to 1/2, 1/4, ..., the sizes rounded up as a strided convolution does."""
+    pyramid = []
+    for _ in range(levels):
+        image = F.avg_pool2d(image, 3, stride=2, padding=1)
+        pyramid.append(image)
+    return pyramid
+
+
 def initialise(model: nn.Module) -> None:
     """Kaiming initialisation (fan in, ReLU gain) of every convolution, zero biases, unit batch normalisation."""
     for module in model.modules():

@@ -1,6 +1,7 @@
 """DABNet (Li et al., "DABNet: Depth-wise Asymmetric Bottleneck for Real-time Semantic Segmentation", BMVC 2019).
 
-Backbone of LSA-BiNet. Shapes for an input of H x W; ``C@1/k`` is C channels at 1/k of the input size:
+Its features are the backbone of LSA-BiNet. Convolutions without bias. 754,571 parameters for 11 classes. ``C@1/k`` is
+C channels at 1/k of the input size:
 
     stem    conv3x3 s2, conv3x3, conv3x3                          32@1/2
     norm1   stem + image/2                                        35@1/2
@@ -10,13 +11,14 @@ Backbone of LSA-BiNet. Shapes for an input of H x W; ``C@1/k`` is C channels at 
     down2   conv3x3 s2                                           128@1/8
     block2  6 x DAB(128, dilations 4 4 8 8 16 16)                128@1/8
     deep    block2 + down2 + image/8                             259@1/8
+    head    conv1x1                                          classes@1/8
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import BNPReLU, ConvBNPReLU
+from .blocks import BNPReLU, ConvBNPReLU, check_input, image_pyramid, initialise, resize_bilinear
 
 SHALLOW_CHANNELS = 131
 DEEP_CHANNELS = 259
@@ -78,7 +80,7 @@ class DABBackbone(nn.Module):
         self.norm3 = BNPReLU(DEEP_CHANNELS)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        image2, image4, image8 = image_pyramid(image)
+        image2, image4, image8 = image_pyramid(image, 3)
         down1 = self.down1(self.norm1(torch.cat([self.stem(image), image2], 1)))
         shallow = self.norm2(torch.cat([self.block1(down1), down1, image4], 1))
         down2 = self.down2(shallow)
@@ -86,8 +88,28 @@ class DABBackbone(nn.Module):
         return shallow, deep
 
 
-def image_pyramid(image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The image averaged down to 1/2, 1/4 and 1/8, the sizes rounded up as a strided convolution does."""
-    half = F.avg_pool2d(image, 3, stride=2, padding=1)
-    quarter = F.avg_pool2d(half, 3, stride=2, padding=1)
-    return half, quarter, F.avg_pool2d(quarter, 3, stride=2, padding=1)
+class DABNet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Li et al., DABNet, BMVC 2019"
+    year = 2019
+    auxiliary_channels = (DEEP_CHANNELS,)
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.backbone = DABBackbone()
+        self.classify = nn.Conv2d(DEEP_CHANNELS, num_classes, 1, bias=False)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
+        return self.with_features(image)[0]
+
+    def with_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
+        """``low_resolution_logits``, and the features at 1/8 that a training may supervise."""
+        check_input(image)
+        _, deep = self.backbone(image)
+        return self.classify(deep), (deep,)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])

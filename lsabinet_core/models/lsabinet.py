@@ -1,5 +1,5 @@
 """LSA-BiNet (Gui et al., "Local-Semantic Attentive Bidirectional Bottleneck Network with Residual Feature Augmentation
-for Realtime Semantic Segmentation").
+for Realtime Semantic Segmentation", ICIC 2025).
 
     image -> DABNet backbone -> shallow 131@1/4, deep 259@1/8
     deep  -> LRFA -> SVFM
@@ -21,6 +21,8 @@ from .svfm import SVFM
 class LSABiNet(nn.Module):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
+    paper = "Gui et al., LSA-BiNet, ICIC 2025"
+    year = 2025
     auxiliary_channels = (DEEP_CHANNELS, DEEP_CHANNELS)
 
     def __init__(self, num_classes: int, *, lrfa: bool = True, svfm: bool = True, rcad: bool = True):

@@ -1,5 +1,7 @@
 """Auxiliary heads: classifiers on inner features that only the training has (deep supervision, Lee et al., 2015)."""
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,7 @@ class Supervised(nn.Module):
             for width in channels
         )
         self.heads.apply(initialise)
+        self._sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         if not self.heads:
@@ -35,6 +38,17 @@ class Supervised(nn.Module):
         logits, features = self.network.with_features(image)
         auxiliary = [head(feature) for head, feature in zip(self.heads, features, strict=True)]
         return resize_bilinear(logits, image.shape[-2:]), auxiliary
+
+    def auxiliary_sizes(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """(h, w) of each head's logits for images of ``size`` (H, W)."""
+        if not self.heads:
+            return []
+        if size not in self._sizes:
+            # Shapes alone: nothing is computed, and batch normalisation does not take notice.
+            network = copy.deepcopy(self.network).to("meta").eval()
+            _, features = network.with_features(torch.empty(1, 3, *size, device="meta"))
+            self._sizes[size] = [tuple(feature.shape[-2:]) for feature in features]
+        return self._sizes[size]
 
 
 def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightAverage(nn.Module):
@@ -27,11 +27,16 @@ class WeightAverage(nn.Module):
         updates = int(self.updates)
         keep = min(self.decay, (1 + updates) / (10 + updates))
         self.updates += 1
-        averaged, current = [], []
-        for mine, theirs in zip(self.module.state_dict().values(), model.state_dict().values(), strict=True):
-            if mine.is_floating_point():
-                averaged.append(mine)
-                current.append(theirs)
-            else:
-                mine.copy_(theirs)
-        torch._foreach_lerp_(averaged, current, 1 - keep)
+        averaged, current = _by_kind(self.module), _by_kind(model)
+        torch._foreach_lerp_(averaged[True], current[True], 1 - keep)
+        if averaged[False]:
+            torch._foreach_copy_(averaged[False], current[False])
+
+
+def _by_kind(model: nn.Module) -> dict[bool, list[Tensor]]:
+    """Parameters and buffers by whether they are floating-point numbers; the others are counters."""
+    kinds: dict[bool, list[Tensor]] = {True: [], False: []}
+    for tensors in (model.parameters(), model.buffers()):
+        for tensor in tensors:
+            kinds[tensor.is_floating_point()].append(tensor)
+    return kinds

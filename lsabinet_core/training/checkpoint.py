@@ -1,5 +1,6 @@
 """The state of a run between two iterations, for resuming it."""
 
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -11,9 +12,12 @@ from lsabinet_core.files import atomic_path
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
-    """Write tensors, numbers, strings, lists and dicts atomically."""
+    """Write tensors, numbers, strings, lists and dicts atomically. Raises OSError where the disk does not take it."""
+    # Not to the file at once: on a full disk PyTorch's writer raises what does not say so.
+    content = io.BytesIO()
+    torch.save(state, content)
     with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict:

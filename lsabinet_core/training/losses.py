@@ -1,4 +1,9 @@
-"""Losses on logits (N, C, H, W) and labels (N, H, W) with 255 = void."""
+"""Losses on logits (N, C, H, W) and labels (N, H, W) with 255 = void.
+
+Each loss is a mean over pixels that weigh differently, of one batch. For a batch that is a part of a larger one (a
+micro-batch, one process's share) ``mass`` gives what the larger batch's pixels weigh together; the parts' losses and
+gradients then add up to those of the larger batch.
+"""
 
 import numpy as np
 import torch.nn.functional as F
@@ -6,6 +11,9 @@ from torch import Tensor, nn
 
 from lsabinet_core.errors import DatasetError, RecipeError
 from lsabinet_core.labels import VOID
+
+LEAST_MASS = 1e-6
+"""Divisor of a batch without a labelled pixel, whose loss is then 0 and not NaN."""
 
 
 def class_weights(pixels: np.ndarray) -> np.ndarray:
@@ -23,57 +31,135 @@ def class_weights(pixels: np.ndarray) -> np.ndarray:
     return (1 / np.log(1.10 + pixels / total)).astype(np.float32)
 
 
+def boundary_band(labels: Tensor, radius: int) -> Tensor:
+    """Pixels with two classes within ``radius`` rows and columns: bool (N, H, W).
+
+    Void is no class: its edge is no boundary, yet two classes that a thin strip of void keeps apart have one.
+    """
+    labels = labels.float()[:, None]
+    void = labels == VOID
+    highest = _window_maximum(labels.masked_fill(void, -VOID), radius)
+    lowest = -_window_maximum((-labels).masked_fill(void, -VOID), radius)
+    return (highest > lowest)[:, 0]
+
+
+def _window_maximum(values: Tensor, radius: int) -> Tensor:
+    """Maximum over windows of 2 * radius + 1, first along the columns and then along the rows."""
+    size = 2 * radius + 1
+    values = F.max_pool2d(values, (size, 1), stride=1, padding=(radius, 0))
+    return F.max_pool2d(values, (1, size), stride=1, padding=(0, radius))
+
+
 class CrossEntropy(nn.Module):
     """Mean cross entropy over the labelled pixels, weighted by class where ``weight`` (C,) is given.
 
-    A batch without a labelled pixel gives 0, not NaN.
+    Args:
+        weight: of each class, float32 (C,).
+        label_smoothing: share of the target that is spread over all classes (Szegedy et al., CVPR 2016), as in
+            ``torch.nn.functional.cross_entropy``.
     """
 
-    def __init__(self, weight: Tensor | None = None):
+    def __init__(self, weight: Tensor | None = None, *, label_smoothing: float = 0.0):
         super().__init__()
         self.register_buffer("weight", weight)
+        self.label_smoothing = label_smoothing
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def mass(self, labels: Tensor, emphasis: Tensor | None = None) -> Tensor:
+        """What the batch's pixels weigh together: float32, a scalar."""
+        return self._pixel_weight(labels.long(), emphasis).sum()
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, *, emphasis: Tensor | None = None, mass: Tensor | None = None
+    ) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            logits: (N, C, H, W).
+            labels: (N, H, W), 255 = void.
+            emphasis: a further weight of each pixel, float (N, H, W).
+            mass: of the larger batch that this one is a part of; None: this batch stands alone.
+        """
         labels = labels.long()
-        total = F.cross_entropy(logits.float(), labels, self.weight, ignore_index=VOID, reduction="sum")
+        if mass is None:
+            mass = self.mass(labels, emphasis)
+        if emphasis is None:
+            total = self._cross_entropy(logits, labels, "sum")
+        else:
+            total = (self._cross_entropy(logits, labels, "none") * emphasis).sum()
+        return total / mass.clamp(min=LEAST_MASS)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
+        return F.cross_entropy(
+            logits.float(),
+            labels,
+            self.weight,
+            ignore_index=VOID,
+            reduction=reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def _pixel_weight(self, labels: Tensor, emphasis: Tensor | None) -> Tensor:
         known = labels != VOID
-        mass = known.sum() if self.weight is None else (self.weight[labels.where(known, 0)] * known).sum()
-        return total / mass.clamp(min=1e-6)
+        weight = known.float() if self.weight is None else self.weight[labels.where(known, 0)] * known
+        return weight if emphasis is None else weight * emphasis
 
 
-class OhemCrossEntropy(nn.Module):
+class OhemCrossEntropy(CrossEntropy):
     """Cross entropy over the hard pixels only: online hard example mining (Shrivastava et al., CVPR 2016).
 
     A pixel is hard where the true class's probability is under ``threshold``; at least ``min_kept_fraction`` of the
-    batch's pixels, the hardest ones, are kept.
+    batch's pixels, the hardest ones, are kept. Mining is within the batch at hand: the parts of a larger batch are
+    mined apart, and their losses averaged by what their labelled pixels weigh.
     """
 
-    def __init__(self, weight: Tensor | None = None, *, threshold: float = 0.7, min_kept_fraction: float = 1 / 16):
-        super().__init__()
-        self.register_buffer("weight", weight)
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        *,
+        label_smoothing: float = 0.0,
+        threshold: float = 0.7,
+        min_kept_fraction: float = 1 / 16,
+    ):
+        super().__init__(weight, label_smoothing=label_smoothing)
         self.highest_easy_loss = float(-np.log(threshold))
         self.min_kept_fraction = min_kept_fraction
 
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self, logits: Tensor, labels: Tensor, *, emphasis: Tensor | None = None, mass: Tensor | None = None
+    ) -> Tensor:
         labels = labels.long()
-        logits = logits.float()
-        valid = labels != VOID
-        kept = min(int(self.min_kept_fraction * labels.numel()), int(valid.sum()))
+        weight = self._pixel_weight(labels, emphasis)
+        hard = self._hard(logits.detach(), labels)
+        total = self._cross_entropy(logits, labels, "none")
+        if emphasis is not None:
+            total = total * emphasis
+        mean = (total * hard).sum() / (weight * hard).sum().clamp(min=LEAST_MASS)
+        return mean if mass is None else mean * weight.sum() / mass.clamp(min=LEAST_MASS)
+
+    def _hard(self, logits: Tensor, labels: Tensor) -> Tensor:
+        plain = F.cross_entropy(logits.float(), labels, ignore_index=VOID, reduction="none")
+        known = labels != VOID
+        kept = int(self.min_kept_fraction * labels.numel())
         if kept == 0:
-            return logits.sum() * 0
-        plain = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="none")[valid]
-        smallest_kept = plain.detach().topk(kept).values[-1]
-        hard = plain.detach() >= smallest_kept.clamp(max=self.highest_easy_loss)
-        if self.weight is None:
-            return plain[hard].mean()
-        weight = self.weight[labels[valid][hard]]
-        return (plain[hard] * weight).sum() / weight.sum()
+            return known & (plain >= self.highest_easy_loss)
+        # Void comes last: where fewer pixels are labelled than should be kept, all of them are.
+        smallest_kept = plain.masked_fill(~known, -1).flatten().topk(kept).values[-1]
+        return known & (plain >= smallest_kept.clamp(max=self.highest_easy_loss))
 
 
-def create_loss(name: str, weight: Tensor | None) -> nn.Module:
-    """``cross_entropy`` or ``ohem`` (threshold 0.7, one pixel in 16 at least), with class weights (C,) or None."""
+def create_loss(
+    name: str,
+    weight: Tensor | None,
+    *,
+    label_smoothing: float = 0.0,
+    ohem_threshold: float = 0.7,
+    ohem_min_kept: float = 1 / 16,
+) -> CrossEntropy:
+    """``cross_entropy`` or ``ohem``, with class weights float32 (C,) or None."""
     if name == "cross_entropy":
-        return CrossEntropy(weight)
+        return CrossEntropy(weight, label_smoothing=label_smoothing)
     if name == "ohem":
-        return OhemCrossEntropy(weight)
+        return OhemCrossEntropy(
+            weight, label_smoothing=label_smoothing, threshold=ohem_threshold, min_kept_fraction=ohem_min_kept
+        )
     raise RecipeError(f"unknown loss {name!r}: choose cross_entropy or ohem")

@@ -32,6 +32,14 @@ class Schedule(Settings):
     power: float = Field(0.9, gt=0)
 
 
+class Distillation(Settings):
+    """Learning from a trained network's opinion beside the labels."""
+
+    teacher: str = Field("", description="weights file, or name of shipped weights, of the same classes; empty: none")
+    weight: float = Field(1.0, gt=0, description="of the teacher's loss beside the labels'")
+    temperature: float = Field(2.0, gt=0, description="softens both networks' probabilities")
+
+
 class Recipe(Settings):
     """Everything that decides what a run computes."""
 
@@ -40,10 +48,20 @@ class Recipe(Settings):
     model_options: dict[str, bool] = Field(default_factory=dict)
     loss: Literal["cross_entropy", "ohem"] = "cross_entropy"
     class_weights: bool = Field(True, description="1 / ln(1.10 + share) of each class in the training split")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes; 0: off")
+    ohem_threshold: float = Field(0.7, gt=0, lt=1, description="loss ohem: probability under which a pixel is hard")
+    ohem_min_kept: float = Field(1 / 16, ge=0, le=1, description="loss ohem: share of the pixels that is kept at least")
+    boundary_weight: float = Field(0.0, ge=0, description="added weight of pixels near a boundary of classes; 0: off")
+    boundary_radius: int = Field(3, ge=1, le=64, description="how near, in pixels")
+    distillation: Distillation = Distillation()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
-    batch_size: int = Field(16, ge=1)
+    input_pipeline: Literal["auto", "workers", "resident"] = Field(
+        "auto", description="augment in processes, or on the device that holds the data set; auto: whichever suits"
+    )
+    batch_size: int = Field(16, ge=1, description="images of one update, over all processes and micro-batches")
+    accumulation: int = Field(1, ge=1, description="micro-batches that a batch is computed in, one after the other")
     epochs: int = Field(1000, ge=1)
     seed: int = Field(1, ge=0)
     input_size: tuple[int, int] = Field((360, 480), description="(height, width) that the weights are meant for")
@@ -51,9 +69,21 @@ class Recipe(Settings):
     std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="of R, G, B in 0..1")
     auxiliary_weight: float = Field(0.0, ge=0, description="weight of the loss of each auxiliary head; 0: no heads")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="of the averaged weights, which are validated; 0: no average")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the forward and backward pass")
+    clip_norm: float = Field(0.0, ge=0, description="longest gradient, longer ones are scaled down to it; 0: off")
+    max_skipped: int = Field(10, ge=1, description="steps in a row that are not finite, at which the run stops")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of the forward and backward pass; fp16 needs a CUDA GPU"
+    )
     compile: bool = Field(False, description="compile the training step (torch.compile; needs a C++ compiler)")
     validate_epochs: int = Field(10, ge=1, description="validate every so many epochs, and after the last")
+
+    @pydantic.model_validator(mode="after")
+    def _batch_divides(self) -> "Recipe":
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"accumulation: expected a divisor of batch_size {self.batch_size}, got {self.accumulation}"
+            )
+        return self
 
 
 def recipe_names() -> list[str]:
@@ -127,6 +157,9 @@ def _first_problem(error: pydantic.ValidationError) -> str:
     problem = error.errors()[0]
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
+    if not key:
+        # Of several keys together; the message names them.
+        return str(problem["ctx"]["error"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key {key!r}; allowed are {', '.join(_keys_beside(location))}"
     return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"

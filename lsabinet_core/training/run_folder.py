@@ -5,15 +5,19 @@ run.json               command, data set, seed, versions, git commit
 metrics.jsonl          one line every few iterations, one after each validation
 checkpoint.pt          state for --resume
 last.safetensors       weights after the latest validation (the final ones at the end)
-best.safetensors       weights with the highest validation mIoU so far
+ema.safetensors        their moving average at that time, with ema_decay; then it is what was validated
+best.safetensors       the validated weights with the highest validation mIoU so far
 summary.json           figures, once the run is complete
+tensorboard/           curves, where tensorboard is installed
 """
 
 import json
+import os
 import platform
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import cv2
@@ -26,6 +30,9 @@ from lsabinet_core.files import write_text
 
 from .recipe import Recipe, load_recipe, save_recipe
 
+PACKAGES = ("safetensors", "pydantic", "PyYAML", "rich")
+"""Whose versions are recorded beside those of PyTorch, NumPy and OpenCV."""
+
 
 class RunFolder:
     """Paths and records of one run."""
@@ -34,8 +41,10 @@ class RunFolder:
         self.path = Path(path)
         self.checkpoint = self.path / "checkpoint.pt"
         self.last = self.path / "last.safetensors"
+        self.ema = self.path / "ema.safetensors"
         self.best = self.path / "best.safetensors"
         self.recipe = self.path / "recipe.yaml"
+        self.tensorboard = self.path / "tensorboard"
         self._metrics = self.path / "metrics.jsonl"
         self._run = self.path / "run.json"
         self._summary = self.path / "summary.json"
@@ -84,23 +93,35 @@ def _environment() -> dict:
     return {
         "command": " ".join(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "git_commit": _git_commit(),
+        **_git_state(),
         "versions": {
             "lsabinet": lsabinet_core.__version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
             "numpy": np.__version__,
             "opencv": cv2.__version__,
+            **{name.lower(): metadata.version(name) for name in PACKAGES},
         },
         "machine": platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),
         "threads": torch.get_num_threads(),
     }
 
 
-def _git_commit() -> str | None:
+def _git_state() -> dict:
+    """The commit of the source and whether files were changed since; None where the source is not under git."""
+    # An installed package may lie within some other checkout, whose commit says nothing.
+    tracked = _git("ls-files", "--error-unmatch", Path(lsabinet_core.__file__).name) is not None
+    commit = _git("rev-parse", "HEAD") if tracked else None
+    changes = _git("status", "--porcelain", "--untracked-files=no") if tracked else None
+    return {"git_commit": commit, "git_changed": None if changes is None else bool(changes)}
+
+
+def _git(*arguments: str) -> str | None:
     folder = Path(lsabinet_core.__file__).parent
     try:
-        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10)
+        result = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() if result.returncode == 0 else None

@@ -1,71 +1,121 @@
 """One step of gradient descent on one batch."""
 
-import torch
-from torch import Tensor, nn
+import contextlib
+from collections.abc import Callable
 
-from .auxiliary import Supervised, shrink_labels
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from . import distributed
+from .auxiliary import Supervised
+from .distillation import Teacher
+from .losses import CrossEntropy
+from .objective import Objective
 from .recipe import Recipe
 
 
 class GradientStep:
     """Forward and backward pass, and the optimiser's update where both were finite.
 
+    The loss is the mean over the whole batch: over its ``recipe.accumulation`` micro-batches and, where several
+    processes train together, over the shares of all of them. (Batch normalisation sees one micro-batch of all
+    processes at a time.)
+
     Args:
         network: the network with its auxiliary heads, on its device.
         loss: of logits (N, C, H, W) and labels (N, H, W).
         optimizer: over the network's parameters.
-        recipe: precision, normalisation, weight of the auxiliary losses, whether to compile.
+        recipe: precision, normalisation, further terms of the loss, accumulation, clipping, whether to compile.
         device: where the network is.
+        teacher: of the distillation, on any device; None: without one.
+        warn: called with a sentence where compiling failed and the step goes on without it.
     """
 
     def __init__(
         self,
         network: Supervised,
-        loss: nn.Module,
+        loss: CrossEntropy,
         optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         device: torch.device,
+        *,
+        teacher: Teacher | None = None,
+        warn: Callable[[str], None] = lambda message: None,
     ):
         self.network = network
-        self.loss = loss
         self.optimizer = optimizer
         self.device = device
-        self.auxiliary_weight = recipe.auxiliary_weight
-        self.reduced_precision = recipe.precision == "bf16"
-        self._mean = torch.tensor(recipe.mean, device=device) * 255
-        self._std = torch.tensor(recipe.std, device=device) * 255
-        self._objective = torch.compile(self.objective) if recipe.compile else self.objective
+        self.accumulation = recipe.accumulation
+        self.clip_norm = recipe.clip_norm
+        self.warn = warn
+        self.objective = Objective(network, loss, recipe, teacher).to(device, memory_format=torch.channels_last)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self._share: torch.nn.Module = self.objective
+        if distributed.world_size() > 1:
+            # The processes' running statistics are the same already.
+            self._share = DistributedDataParallel(self.objective, broadcast_buffers=False)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, bool]:
-        """Learn from images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W).
+        """Learn from images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W), this process's share of the batch.
 
         Returns:
-            the loss, and whether it and its gradient were finite; where not, network and optimiser are as before.
+            the loss of the whole batch, and whether it and its gradient were finite; where not, network and optimiser
+            are as before.
         """
         self.network.train()
         # A forward pass that is not finite also spoils the running statistics of batch normalisation.
         statistics = [buffer.clone() for buffer in self.network.buffers()]
-        loss = self._objective(
-            images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True).long()
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradients = [parameter.grad for parameter in self.network.parameters() if parameter.grad is not None]
-        finite = bool(torch.isfinite(loss.detach() + torch.nn.utils.get_total_norm(gradients)))
+        parts = self._micro_batches(images, labels)
+        try:
+            loss = self._differentiate(parts)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            if not self.objective.is_compiled:
+                raise
+            self.objective.run_eagerly()
+            self.warn(f"the training step cannot be compiled and runs uncompiled: {' '.join(str(error).split())[:200]}")
+            self._restore(statistics)
+            loss = self._differentiate(parts)
+        self.scaler.unscale_(self.optimizer)
+        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
+        finite = bool(torch.isfinite(loss + norm))
         if finite:
-            self.optimizer.step()
+            if self.clip_norm:
+                torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+            self.scaler.step(self.optimizer)
         else:
-            for buffer, kept in zip(self.network.buffers(), statistics, strict=True):
-                buffer.copy_(kept)
-        return loss.detach(), finite
+            self._restore(statistics)
+        self.scaler.update()
+        return loss, finite
 
-    def objective(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The loss of a batch that is on the device, labels int64."""
-        # BGR as the data sets give it, RGB as mean, std and network have it; (N, H, W, 3) permuted is channels_last.
-        normalised = ((images.flip(-1).float() - self._mean) / self._std).permute(0, 3, 1, 2)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.reduced_precision):
-            logits, auxiliary = self.network(normalised)
-        loss = self.loss(logits, labels)
-        for guess in auxiliary:
-            loss = loss + self.auxiliary_weight * self.loss(guess, shrink_labels(labels, guess.shape[-2:]))
-        return loss
+    def _micro_batches(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
+        images = images.to(self.device, non_blocking=True)
+        labels = labels.to(self.device, non_blocking=True).long()
+        count = min(self.accumulation, len(images))
+        return list(zip(images.tensor_split(count), labels.tensor_split(count)))
+
+    def _differentiate(self, parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Leave the whole batch's gradient in the parameters; returns its loss."""
+        processes = distributed.world_size()
+        masses = None
+        if len(parts) > 1 or processes > 1:
+            masses = distributed.total(torch.stack([self.objective.masses(labels) for _, labels in parts]).sum(0))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = torch.zeros((), device=self.device)
+        for index, (images, labels) in enumerate(parts):
+            with self._exchange_gradients(last=index == len(parts) - 1):
+                share = self._share(images, labels, masses)
+                # DistributedDataParallel averages the processes' gradients; the shares are to be added.
+                self.scaler.scale(share * processes).backward()
+            loss += share.detach()
+        return distributed.total(loss)
+
+    def _exchange_gradients(self, last: bool) -> contextlib.AbstractContextManager:
+        if last or not isinstance(self._share, DistributedDataParallel):
+            return contextlib.nullcontext()
+        return self._share.no_sync()
+
+    def _restore(self, statistics: list[Tensor]) -> None:
+        for buffer, kept in zip(self.network.buffers(), statistics, strict=True):
+            buffer.copy_(kept)

@@ -1,39 +1,38 @@
 """Trains a network by a recipe: batches, loss, steps, validation, checkpoints."""
 
-import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import nn
 
-from lsabinet_core.data import LICENCES, SegmentationDataset
-from lsabinet_core.errors import TrainingError
-from lsabinet_core.evaluation.evaluate import evaluate
-from lsabinet_core.inference.segmenter import Segmenter
+from lsabinet_core.data import SegmentationDataset
+from lsabinet_core.errors import RecipeError, TrainingError
 from lsabinet_core.models import create_model
-from lsabinet_core.models.weights import WeightsMetadata, save_weights
 
+from . import distributed
 from .auxiliary import Supervised
 from .averaging import WeightAverage
-from .batches import AugmentedViews, EpochShuffle, SampleCache, load_batches
+from .batches import EpochShuffle, SampleCache, open_batches
 from .checkpoint import load_checkpoint, save_checkpoint
+from .distillation import Teacher
 from .losses import class_weights, create_loss
-from .recipe import Optimizer, Recipe
+from .optimizer import create_optimizer
+from .recipe import Recipe
 from .run_folder import RunFolder
 from .schedule import warmup_poly
 from .step import GradientStep
+from .synchronised_norm import synchronise_batch_norm
+from .validation import Validation
 
 LOG_ITERATIONS = 10
 CHECKPOINT_SECONDS = 120
-MOST_SKIPPED = 10
-"""Steps of a run that may be skipped because their loss is not finite."""
 
 Observer = Callable[[dict], None]
 
 
 class Trainer:
-    """One run on one device.
+    """One run, on one device or on one device of each process of ``distributed``.
 
     The order of the samples and every random draw follow from the seed and the iteration, so that a run that is cut
     and resumed computes what the uninterrupted one would have (bit for bit on a CPU with the same number of threads).
@@ -42,12 +41,19 @@ class Trainer:
         recipe: what to compute.
         train: samples to learn from.
         val: samples to validate on.
-        run: where to write; created already.
-        facts: where the data comes from, for the metadata of the weights.
-        device: ``cpu`` or ``cuda``.
+        run: where to write; created before ``fit``.
+        device: ``cpu`` or ``cuda``; with several processes this one's, from ``distributed.processes``.
         workers: processes that prepare batches.
-        observer: called with a dict: ``event`` is "loading" (done, total), "step" (iteration, total, epoch, loss, lr,
-            images_per_s), "validation" (iteration, epoch, miou) or "skipped" (iteration: loss or gradient not finite).
+        observer: called in the main process with a dict, whose ``event`` is
+
+            - "loading" (done, total): samples read;
+            - "step" (iteration, total, epoch, loss, lr, images_per_s), every few iterations;
+            - "validation" (iteration, epoch, miou in 0..1, per_class_iou by class name, None where undefined);
+            - "skipped" (iteration): loss or gradient was not finite, network and optimiser are as before;
+            - "warning" (message): the run goes on without something that the message names.
+
+    Raises:
+        RecipeError: a setting that does not fit the device, the number of processes or the data.
     """
 
     def __init__(
@@ -61,13 +67,14 @@ class Trainer:
         workers: int = 1,
         observer: Observer = lambda event: None,
     ):
+        _check_device(recipe, device)
         self.recipe = recipe
         self.run = run
         self.device = device
         self.workers = workers
         self.observer = observer
-        self.val = val
         self.train_set = train
+        self.validation = Validation(recipe, run, train, val, device)
         torch.manual_seed(recipe.seed)
         classes = len(train.label_set)
         model = create_model(recipe.model, classes, **recipe.model_options)
@@ -75,83 +82,109 @@ class Trainer:
         self.network.to(device, memory_format=torch.channels_last)
         self.model = self.network.network
         self.average = WeightAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
-        self.optimizer = _create_optimizer(recipe.optimizer, self.network)
+        if distributed.world_size() > 1:
+            synchronise_batch_norm(self.network, device)
+        teacher = recipe.distillation.teacher
+        self.teacher = Teacher.load(teacher, train.label_set) if teacher else None
+        self.optimizer = create_optimizer(recipe.optimizer, self.network)
         self.iteration = 0
         self.best_miou = -1.0
         self.skipped = 0
+        self.skipped_in_a_row = 0
         self.seconds = 0.0
+        self._scaler_state: dict = {}
+        self._saved_iteration: int | None = None
 
     def resume(self) -> None:
-        """Take up the state of the run's checkpoint. Raises TrainingError where it is missing or does not fit."""
-        state = load_checkpoint(self.run.checkpoint, self.device)
-        try:
-            self.network.load_state_dict(state["network"])
-            if self.average is not None:
-                self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.iteration, self.best_miou = state["iteration"], state["best_miou"]
-            self.skipped, self.seconds = state["skipped"], state["seconds"]
-        except (KeyError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise TrainingError(f"{self.run.checkpoint} does not fit its recipe: {reason}") from None
-        self.run.truncate_metrics(self.iteration)
+        """Take up the state of the run's checkpoint, or start anew where the run was cut before its first.
 
-    def fit(self) -> dict:
-        """Train to the end of the recipe; returns the summary that is also written to the run's folder."""
-        recipe = self.recipe
+        Raises:
+            TrainingError: the checkpoint is not whole or does not fit its recipe.
+        """
+        if self.run.checkpoint.exists():
+            self._restore(load_checkpoint(self.run.checkpoint, self.device))
+        else:
+            self._notify("warning", message=f"{self.run.path} has no checkpoint yet: starting at its beginning")
+        if distributed.is_main():
+            self.run.truncate_metrics(self.iteration)
+
+    def fit(self) -> dict | None:
+        """Train to the end of the recipe; returns the summary that is also written to the run's folder.
+
+        In processes beside the main one the result is None.
+
+        Raises:
+            TrainingError: the run diverged, cannot be written, or lost one of its processes; the last checkpoint is
+                whole, and ``resume`` goes on from it.
+            DatasetError: a sample that cannot be read; likewise.
+        """
+        try:
+            return self._fit()
+        except OSError as error:
+            what = f"{error.filename or self.run.path}: {error.strerror or error}"
+            raise TrainingError(f"the run cannot go on: {what}; {self._advice()}") from None
+
+    def _fit(self) -> dict | None:
+        recipe, processes = self.recipe, distributed.world_size()
         samples = SampleCache(self.train_set, lambda done, total: self._notify("loading", done=done, total=total))
-        weight = None
-        if recipe.class_weights:
-            weight = torch.from_numpy(class_weights(samples.pixels)).to(self.device)
-        step = GradientStep(self.network, create_loss(recipe.loss, weight), self.optimizer, recipe, self.device)
+        step = self._create_step(samples)
         fill = tuple(round(255 * value) for value in reversed(recipe.mean))
-        views = AugmentedViews(samples, recipe.augmentation, fill, recipe.seed)
-        shuffle = EpochShuffle(len(samples), recipe.batch_size, recipe.epochs, recipe.seed, self.iteration)
+        shuffle = EpochShuffle(
+            len(samples), recipe.batch_size, recipe.epochs, recipe.seed, self.iteration, distributed.rank(), processes
+        )
         if self.iteration >= shuffle.total:
             raise TrainingError(f"{self.run.path} is complete after {self.iteration} iterations: nothing to resume")
         validate_iterations = recipe.validate_epochs * shuffle.epoch_iterations
+        batches = open_batches(samples, recipe, fill, shuffle, workers=self.workers, device=self.device)
+        summary = None
         started = saved = logged = time.monotonic()
-        logged_iteration, seconds_before = self.iteration, self.seconds
-        miou = math.nan
-        for images, labels in load_batches(views, shuffle, self.workers):
+        seconds_before, images_done = self.seconds, 0
+        for images, labels in batches:
             lr = self._set_learning_rate(shuffle.total)
             loss, finite = step(images, labels)
-            if not finite:
-                self._skip()
-            elif self.average is not None:
-                self.average.update(self.model)
+            self._take_note(finite)
             self.iteration += 1
+            images_done += len(images) * processes
             now = time.monotonic()
             self.seconds = seconds_before + now - started
+            epoch = (self.iteration - 1) // shuffle.epoch_iterations + 1
             finished = self.iteration == shuffle.total
-            validating = finished or self.iteration % validate_iterations == 0
             if finished or self.iteration % LOG_ITERATIONS == 0:
-                images_done = (self.iteration - logged_iteration) * len(images)
-                values = {
-                    "iteration": self.iteration,
-                    "epoch": (self.iteration - 1) // shuffle.epoch_iterations + 1,
-                    "loss": float(loss),
-                    "lr": lr,
-                    "images_per_s": round(images_done / max(now - logged, 1e-9), 3),
-                }
-                logged, logged_iteration = now, self.iteration
-                self.run.record(**values)
-                self._notify("step", total=shuffle.total, **values)
-            if validating:
-                miou = self._validate(self.iteration // shuffle.epoch_iterations)
-                logged, logged_iteration = time.monotonic(), self.iteration
-            if validating or now - saved > CHECKPOINT_SECONDS:
-                self._checkpoint()
+                rate = round(images_done / max(now - logged, 1e-9), 3)
+                self._log(shuffle.total, epoch=epoch, loss=float(loss), lr=lr, images_per_s=rate)
+                logged, images_done = now, 0
+            if finished or self.iteration % validate_iterations == 0:
+                summary = distributed.on_main(partial(self._validate, step, epoch), self.device)
+                saved = logged = time.monotonic()
+                images_done = 0
+            elif now - saved > CHECKPOINT_SECONDS and distributed.is_main():
+                self._checkpoint(step)
                 saved = time.monotonic()
-        return self._summarise(miou)
+        distributed.on_main(partial(self._finish, summary), self.device)
+        return summary
 
-    def _skip(self) -> None:
-        self.skipped += 1
-        self._notify("skipped", iteration=self.iteration)
-        if self.skipped >= MOST_SKIPPED:
-            raise TrainingError(
-                f"loss or gradient was not finite {self.skipped} times: lower optimizer.lr or train with precision fp32"
-            )
+    def _create_step(self, samples: SampleCache) -> GradientStep:
+        recipe = self.recipe
+        weight = torch.from_numpy(class_weights(samples.pixels)).to(self.device) if recipe.class_weights else None
+        loss = create_loss(
+            recipe.loss,
+            weight,
+            label_smoothing=recipe.label_smoothing,
+            ohem_threshold=recipe.ohem_threshold,
+            ohem_min_kept=recipe.ohem_min_kept,
+        )
+        step = GradientStep(
+            self.network,
+            loss,
+            self.optimizer,
+            recipe,
+            self.device,
+            teacher=self.teacher,
+            warn=lambda message: self._notify("warning", message=message),
+        )
+        if self._scaler_state:
+            step.scaler.load_state_dict(self._scaler_state)
+        return step
 
     def _set_learning_rate(self, total: int) -> float:
         schedule = self.recipe.schedule
@@ -166,74 +199,115 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _validate(self, epoch: int) -> float:
-        metadata = self._metadata({})
-        model = self.model if self.average is None else self.average.module
-        report = evaluate(Segmenter(model, metadata, device=str(self.device), precision="fp32"), self.val)
-        miou = report.miou
-        self.run.record(iteration=self.iteration, epoch=epoch, val=report.to_dict())
-        self._notify("validation", iteration=self.iteration, epoch=epoch, miou=miou)
-        metadata = self._metadata({"val_miou": miou})
-        save_weights(self.run.last, model, metadata)
-        if miou > self.best_miou:
-            self.best_miou = miou
-            save_weights(self.run.best, model, metadata)
-        return miou
+    def _take_note(self, finite: bool) -> None:
+        """Of the step that was just made: the average follows, or it is counted as skipped."""
+        if finite:
+            self.skipped_in_a_row = 0
+            if self.average is not None:
+                self.average.update(self.model)
+            return
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        self._notify("skipped", iteration=self.iteration)
+        if self.skipped_in_a_row >= self.recipe.max_skipped:
+            raise TrainingError(
+                f"loss or gradient was not finite {self.skipped_in_a_row} times in a row, at iteration "
+                f"{self.iteration}: lower optimizer.lr, set clip_norm, or train with precision fp32"
+            )
 
-    def _metadata(self, figures: dict) -> WeightsMetadata:
-        recipe = self.recipe
-        return WeightsMetadata(
-            architecture=recipe.model,
-            options=recipe.model_options,
-            label_set=self.train_set.label_set,
-            input_size=recipe.input_size,
-            mean=recipe.mean,
-            std=recipe.std,
-            dataset=f"{self.train_set.name} {self.train_set.split}",
-            licence=LICENCES[self.train_set.name],
-            training={
-                "recipe": recipe.model_dump(mode="json"),
-                "iterations": self.iteration,
-                "images": len(self.train_set),
-                "seconds": round(self.seconds),
-                "device": self.device.type,
-                "validated_on": f"{self.val.name} {self.val.split}",
-                **figures,
-            },
+    def _log(self, total: int, **values) -> None:
+        if distributed.is_main():
+            self.run.record(iteration=self.iteration, **values)
+            self._notify("step", iteration=self.iteration, total=total, **values)
+
+    def _validate(self, step: GradientStep, epoch: int) -> dict:
+        """Measure, write weights and checkpoint; returns the summary of the run so far."""
+        report = self.validation.measure(self._validated)
+        figures = report.to_dict()
+        self.run.record(iteration=self.iteration, epoch=epoch, val=figures)
+        self._notify(
+            "validation",
+            iteration=self.iteration,
+            epoch=epoch,
+            miou=report.miou,
+            per_class_iou=figures["per_class_iou"],
         )
+        best = report.miou > self.best_miou
+        self.best_miou = max(self.best_miou, report.miou)
+        facts = {"iterations": self.iteration, "seconds": round(self.seconds)}
+        self.validation.save(self.model, self.average, report.miou, best, facts)
+        self._checkpoint(step)
+        return {
+            "iterations": self.iteration,
+            "val_miou": report.miou,
+            "best_val_miou": self.best_miou,
+            "seconds": round(self.seconds),
+            "skipped": self.skipped,
+            "weights": (self.run.last if self.average is None else self.run.ema).name,
+        }
 
-    def _checkpoint(self) -> None:
+    @property
+    def _validated(self) -> torch.nn.Module:
+        return self.model if self.average is None else self.average.module
+
+    def _finish(self, summary: dict) -> None:
+        self.run.finish(summary)
+        try:
+            from .run_pictures import write_pictures
+
+            write_pictures(self.run, self._validated, self.validation.metadata(), self.validation.val, self.device)
+        except Exception as error:  # a picture is not worth a run, whatever is wrong with it
+            self._notify("warning", message=f"the run is complete, but its pictures cannot be drawn: {error}")
+
+    def _checkpoint(self, step: GradientStep) -> None:
         save_checkpoint(
             self.run.checkpoint,
             {
                 "network": self.network.state_dict(),
                 "average": None if self.average is None else self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
+                "scaler": step.scaler.state_dict(),
                 "iteration": self.iteration,
                 "best_miou": self.best_miou,
                 "skipped": self.skipped,
+                "skipped_in_a_row": self.skipped_in_a_row,
                 "seconds": self.seconds,
             },
         )
+        self._saved_iteration = self.iteration
 
-    def _summarise(self, miou: float) -> dict:
-        summary = {
-            "iterations": self.iteration,
-            "val_miou": miou,
-            "best_val_miou": self.best_miou,
-            "seconds": round(self.seconds),
-            "skipped": self.skipped,
-        }
-        self.run.finish(summary)
-        return summary
+    def _restore(self, state: dict) -> None:
+        try:
+            self.network.load_state_dict(state["network"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.iteration, self.best_miou = state["iteration"], state["best_miou"]
+            self.skipped, self.seconds = state["skipped"], state["seconds"]
+            # Version 0.1 wrote neither.
+            self.skipped_in_a_row = state.get("skipped_in_a_row", 0)
+            self._scaler_state = state.get("scaler", {})
+        except (KeyError, ValueError, RuntimeError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"{self.run.checkpoint} does not fit its recipe: {reason}") from None
+        self._saved_iteration = self.iteration
+
+    def _advice(self) -> str:
+        if self._saved_iteration is None:
+            return "there was no checkpoint yet: mend it, then start again with --resume"
+        return f"the checkpoint of iteration {self._saved_iteration} is whole: mend it, then go on with --resume"
 
     def _notify(self, event: str, **values) -> None:
-        self.observer({"event": event, **values})
+        if distributed.is_main():
+            self.observer({"event": event, **values})
 
 
-def _create_optimizer(settings: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    parameters = model.parameters()
-    if settings.name == "sgd":
-        return torch.optim.SGD(parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
-    return kind(parameters, settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
+def _check_device(recipe: Recipe, device: torch.device) -> None:
+    if recipe.precision == "fp16" and device.type != "cuda":
+        raise RecipeError(f"precision: fp16 needs a CUDA GPU, the device is {device.type}; choose bf16 or fp32")
+    parts = distributed.world_size() * recipe.accumulation
+    if recipe.batch_size % parts:
+        raise RecipeError(
+            f"batch_size: expected a multiple of {parts}, which is accumulation {recipe.accumulation} times "
+            f"{distributed.world_size()} processes, got {recipe.batch_size}"
+        )

@@ -18,9 +18,11 @@ ALLOWED = {
     "models": BASE,
     "data": BASE,
     "inference": BASE | {"models"},
-    "evaluation": BASE | {"models", "data", "inference"},
-    "training": BASE | {"models", "data", "inference", "evaluation"},
-    "cli": BASE | {"models", "data", "inference", "evaluation", "training"},
+    "plots": BASE | {"data", "inference"},
+    "evaluation": BASE | {"models", "data", "inference", "plots"},
+    "training": BASE | {"models", "data", "inference", "plots", "evaluation"},
+    "benchmark": BASE | {"models", "data", "inference", "plots", "evaluation", "training"},
+    "cli": BASE | {"models", "data", "inference", "plots", "evaluation", "training", "benchmark"},
 }
 
 

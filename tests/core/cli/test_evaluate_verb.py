@@ -1,6 +1,9 @@
 """``lsabinet evaluate`` on a CamVid-shaped folder that the test makes."""
 
+import csv
+import io
 import json
+import zipfile
 
 import cv2
 import numpy as np
@@ -9,6 +12,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from lsabinet_core.cli import main
+from lsabinet_core.data.cityscapes import LABEL_IDS
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.labels import CAMVID, CITYSCAPES
 from lsabinet_core.models import create_model
@@ -95,3 +99,142 @@ def test_label_out_of_range_names_the_file(camvid_root, random_weights, capsys):
     cv2.imwrite(str(camvid_root / "valannot" / "street1.png"), label)
     assert evaluate(camvid_root, random_weights) == 1
     assert "street1" in capsys.readouterr().err
+
+
+def test_test_time_augmentation(camvid_root, random_weights, tmp_path, capsys):
+    plain, augmented = tmp_path / "plain.json", tmp_path / "augmented.json"
+    assert evaluate(camvid_root, random_weights, "--json", str(plain)) == 0
+    assert "mean over" not in capsys.readouterr().out.splitlines()[0]
+    options = ("--scales", "0.75,1", "--flip", "--json", str(augmented))
+    assert evaluate(camvid_root, random_weights, *options) == 0
+    assert "mean over scales 0.75, 1 and mirror images" in capsys.readouterr().out.splitlines()[0]
+    plain, augmented = (json.loads(path.read_text()) for path in (plain, augmented))
+    assert augmented["test_time_augmentation"] == {"scales": [0.75, 1], "flip": True}
+    assert "test_time_augmentation" not in plain
+    assert augmented["confusion_matrix"] != plain["confusion_matrix"]
+    assert np.sum(augmented["confusion_matrix"]) == np.sum(plain["confusion_matrix"])
+
+
+@pytest.mark.parametrize("text", ["0.75,x", "", "0", "1,-1", "9", "nan"])
+def test_scales_that_make_no_sense(text, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(["evaluate", "--dataset", "synthetic", "--scales", text])
+    assert error.value.code == 2
+    assert "expected scales from 0.1 to 4" in capsys.readouterr().err
+
+
+def test_boundaries_calibration_and_plots(camvid_root, random_weights, tmp_path, capsys):
+    path, plots = tmp_path / "f.json", tmp_path / "plots"
+    options = ("--boundary", "--calibration", "--json", str(path), "--plots", str(plots))
+    assert evaluate(camvid_root, random_weights, "--limit", "1", *options) == 0
+    figures = json.loads(path.read_text())
+    assert figures["boundary_f"]["tolerance_px"] == 3
+    assert 0 < figures["boundary_f"]["mean"] < 1
+    assert 0 < figures["calibration"]["ece"] < 1
+    known = sum(figures["per_class_support"].values())
+    assert sum(one["count"] for one in figures["calibration"]["bins"]) == known
+    for name in ("confusion.png", "reliability.png"):
+        assert cv2.imread(str(plots / name)).size
+    output = capsys.readouterr().out
+    assert "boundary F" in output and "ECE" in output
+
+    assert evaluate(camvid_root, random_weights, "--limit", "1", "--boundary", "5", "--json", str(path)) == 0
+    wider = json.loads(path.read_text())
+    assert wider["boundary_f"]["tolerance_px"] == 5 and "calibration" not in wider
+    assert wider["boundary_f"]["mean"] >= figures["boundary_f"]["mean"]
+
+
+def test_formats_on_stdout(camvid_root, random_weights, tmp_path, capsys):
+    """stdout has the figures in the format and nothing else."""
+    path = tmp_path / "f.json"
+    outputs = {}
+    for form in ("json", "csv", "markdown"):
+        options = ("--limit", "1", "--format", form, "--json", str(path))
+        assert evaluate(camvid_root, random_weights, *options) == 0
+        outputs[form] = capsys.readouterr().out
+    figures = json.loads(outputs["json"])
+    assert list(figures) == list(json.loads(path.read_text()))
+    rows = {(row["figure"], row["class"]): row["value"] for row in csv.DictReader(io.StringIO(outputs["csv"]))}
+    assert float(rows["miou", ""]) == figures["miou"]
+    assert f"| mIoU | {100 * figures['miou']:.2f} |" in outputs["markdown"]
+    assert all(line.startswith("|") or not line for line in outputs["markdown"].splitlines())
+
+
+@pytest.fixture
+def cityscapes_root(tmp_path, noise_image):
+    """One labelled image in val, two without labels in test."""
+    root = tmp_path / "cityscapes"
+    for split, count in (("val", 1), ("test", 2)):
+        for index in range(count):
+            name = f"ulm_000000_00000{index}"
+            image = root / "leftImg8bit" / split / "ulm" / f"{name}_leftImg8bit.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(image), noise_image(index, (64, 128)))
+            if split == "val":
+                label = root / "gtFine" / split / "ulm" / f"{name}_gtFine_labelIds.png"
+                label.parent.mkdir(parents=True)
+                ids = np.resize(np.arange(34, dtype=np.uint8), (64, 128))
+                cv2.imwrite(str(label), ids)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cityscapes_weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "cityscapes.safetensors"
+    metadata = WeightsMetadata("dabnet", CITYSCAPES, (32, 64), (0.5,) * 3, (0.25,) * 3)
+    save_weights(path, create_model("dabnet", 19), metadata)
+    return path
+
+
+def read_zip(path):
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: np.frombuffer(archive.read(name), np.uint8) for name in archive.namelist()}
+    return {name: cv2.imdecode(content, cv2.IMREAD_UNCHANGED) for name, content in contents.items()}
+
+
+def test_submission_of_the_unlabelled_test_split(cityscapes_root, cityscapes_weights, tmp_path, capsys):
+    path = tmp_path / "out" / "results.zip"
+    options = {"dataset": "cityscapes", "split": "test"}
+    assert evaluate(cityscapes_root, cityscapes_weights, "--submission", str(path), **options) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "results.zip: masks of 2 of 2 images" in captured.err
+    assert "cityscapes test has no labels, so there are no figures" in captured.err
+    assert "images of 64x128: the server takes 1024x2048" in captured.err
+    segmenter = Segmenter.from_pretrained(cityscapes_weights, device="cpu")
+    images = read_zip(path)
+    assert len(images) == 2
+    for name, image in images.items():
+        frame = cv2.imread(str(cityscapes_root / "leftImg8bit" / "test" / "ulm" / name))
+        np.testing.assert_array_equal(image, np.array(LABEL_IDS)[segmenter.segment(frame).mask])
+    assert evaluate(cityscapes_root, cityscapes_weights, **options) == 1
+    assert "expected labelled images in cityscapes test" in capsys.readouterr().err
+
+
+def test_submission_beside_figures(cityscapes_root, cityscapes_weights, tmp_path, capsys):
+    path = tmp_path / "results.zip"
+    options = ("--submission", str(path), "--format", "json")
+    assert evaluate(cityscapes_root, cityscapes_weights, *options, dataset="cityscapes") == 0
+    figures = json.loads(capsys.readouterr().out)
+    [image] = read_zip(path).values()
+    label = np.resize(np.arange(34, dtype=np.uint8), (64, 128))
+    evaluated = np.isin(label, LABEL_IDS)
+    assert figures["pixel_accuracy"] == pytest.approx((image == label)[evaluated].mean())
+
+
+def test_outputs_that_cannot_be_written_are_told_at_once(camvid_root, random_weights, tmp_path, capsys):
+    file = tmp_path / "file.txt"
+    file.write_text("")
+    for options, message in (
+        (("--submission", str(tmp_path / "a.zip")), "expected --dataset cityscapes, got camvid"),
+        (("--json", str(tmp_path)), "expected a file, got a folder"),
+        (("--plots", str(file)), "expected a folder, got a file"),
+    ):
+        assert evaluate(camvid_root, random_weights, *options) == 1
+        captured = capsys.readouterr()
+        [line] = captured.err.strip().splitlines()
+        assert line.startswith("lsabinet: error: ") and message in line
+        assert captured.out == ""
+    assert evaluate(camvid_root, random_weights, "--submission", str(file), dataset="cityscapes") == 1
+    assert "ends in .zip" in capsys.readouterr().err

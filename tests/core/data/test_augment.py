@@ -1,6 +1,7 @@
 """Augmentation: image and label move together, padding is void, the same seed gives the same view."""
 
 import numpy as np
+import pydantic
 import pytest
 
 from lsabinet_core.data.augment import Augmentation, augment
@@ -105,3 +106,52 @@ def test_same_seed_same_view():
     other = augment(sample(), settings, FILL, np.random.default_rng([1, 2, 4]))
     assert all(np.array_equal(a, b) for a, b in zip(first, again))
     assert not np.array_equal(first[0], other[0])
+
+
+def test_rare_class_crop_holds_the_rare_class():
+    label = np.zeros((60, 80), np.uint8)
+    label[40:, :] = 1
+    label[7:10, 70:73] = 5
+    rows, columns = np.mgrid[:60, :80]
+    made = Sample(np.dstack([rows, columns, rows]).astype(np.uint8), label, "made")
+    pixels = np.array([10_000_000, 5_000_000, 1, 1, 1, 10])
+
+    def share(places=200, **settings):
+        """Of the crops, how many hold the rare class; and the corners of those that do."""
+        chosen = Augmentation(crop_size=(24, 24), scales=(0.75, 1.0, 1.5), **settings)
+        made_views = [augment(made, chosen, FILL, np.random.default_rng(seed), pixels) for seed in range(places)]
+        hits = [image[12, 12].tolist() for image, view in made_views if (view == 5).any()]
+        return len(hits) / places, {tuple(hit) for hit in hits}
+
+    never, _ = share()
+    always, corners = share(rare_class_crop=1.0)
+    half, _ = share(rare_class_crop=0.5)
+    # Shrinking may lose the last row or column of the object at the crop's edge.
+    assert always > 0.95 and never < 0.4 and len(corners) > 50
+    assert never + 0.2 < half < always - 0.15
+
+
+def test_rare_class_crop_of_an_image_without_labels():
+    made = Sample(sample().image, np.full((40, 60), 255, np.uint8), "void")
+    image, label = augment(
+        made, Augmentation(crop_size=(24, 32), rare_class_crop=1.0), FILL, np.random.default_rng(0), np.ones(11)
+    )
+    assert image.shape == (24, 32, 3) and (label == 255).all()
+
+
+def test_rare_class_crop_without_counts_goes_by_the_image():
+    label = np.zeros((40, 60), np.uint8)
+    label[3, 4] = 2
+    made = Sample(sample().image, label, "made")
+    settings = Augmentation(crop_size=(8, 8), rare_class_crop=1.0)
+    held = [(augment(made, settings, FILL, np.random.default_rng(seed))[1] == 2).any() for seed in range(50)]
+    assert np.mean(held) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("scales", (1.0, 0.0)), ("crop_size", (0, 32)), ("rare_class_crop", 1.1), ("rare_class_crop", -1)],
+)
+def test_values_that_cannot_be(key, value):
+    with pytest.raises(pydantic.ValidationError, match=key):
+        Augmentation(**{key: value})

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lsabinet_core.data import open_dataset
+from lsabinet_core.data.camvid import camvid_drives, drive_fold
 from lsabinet_core.errors import DatasetError
 
 NAMES = ("0001TP_1", "0001TP_2")
@@ -100,3 +101,48 @@ def test_pair_of_two_sizes(root):
     cv2.imwrite(str(root / "trainannot" / f"{NAMES[0]}.png"), np.zeros((20, 31), np.uint8))
     with pytest.raises(DatasetError, match=r"label of \(20, 31\) for an image of \(20, 30\)"):
         open_dataset("camvid", root, "train").sample(0)
+
+
+def names(dataset):
+    return [dataset.sample(index).name for index in range(len(dataset))]
+
+
+@pytest.fixture
+def driven(root):
+    """Three drives, of which 0001TP is in train and val; the test split would be a fourth."""
+    for split, added in (("train", "0006R0_7"), ("val", "0016E5_8"), ("test", "Seq05VD_9")):
+        for folder in (split, f"{split}annot"):
+            (root / folder).mkdir(exist_ok=True)
+            source = root / ("trainannot" if folder.endswith("annot") else "train") / f"{NAMES[0]}.png"
+            (root / folder / f"{added}.png").write_bytes(source.read_bytes())
+        with (root / f"{split}.txt").open("a") as stream:
+            stream.write(f"/SegNet/CamVid/{split}/{added}.png /SegNet/CamVid/{split}annot/{added}.png\n")
+    return root
+
+
+def test_drives_are_those_of_train_and_val(driven):
+    assert camvid_drives(driven) == ["0001TP", "0006R0", "0016E5"]
+
+
+def test_a_fold_leaves_one_drive_out(driven):
+    assert drive_fold("0006R0") == ("drives:0006R0:train", "drives:0006R0:val")
+    every = names(open_dataset("camvid", driven, "trainval"))
+    for drive, count in (("0001TP", 4), ("0006R0", 1), ("0016E5", 1)):
+        train, val = (open_dataset("camvid", driven, split) for split in drive_fold(drive))
+        assert len(val) == count and all(name.startswith(f"{drive}_") for name in names(val))
+        assert sorted(names(train) + names(val)) == sorted(every)
+        assert not set(names(train)) & set(names(val))
+        assert train.split == f"drives:{drive}:train"
+
+
+def test_folds_that_are_not_there(driven, root):
+    with pytest.raises(DatasetError, match="unknown drive '0005VD' .* has 0001TP, 0006R0, 0016E5"):
+        open_dataset("camvid", driven, "drives:0005VD:val")
+    for split in ("drives", "drives:0006R0", "drives:0006R0:test", "folds:0006R0:val"):
+        with pytest.raises(DatasetError, match="unknown CamVid split .*drives:NAME:train, drives:NAME:val"):
+            open_dataset("camvid", driven, split)
+
+
+def test_one_drive_cannot_be_left_out(root):
+    with pytest.raises(DatasetError, match="needs two drives or more, .* has only 0001TP"):
+        open_dataset("camvid", root, "drives:0001TP:train")

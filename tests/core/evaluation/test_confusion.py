@@ -61,6 +61,11 @@ def test_counted_by_hand():
     assert confusion.miou == pytest.approx((1 / 3 + 1 / 2 + 0) / 3)
     assert confusion.miou_paper_rule == pytest.approx((1 / 3 + 1 / 2) / 2)
     assert confusion.pixel_accuracy == pytest.approx(3 / 6)
+    np.testing.assert_allclose(confusion.accuracy_per_class, [1 / 2, 1, 0, np.nan])
+    np.testing.assert_allclose(confusion.precision_per_class, [1 / 2, 2 / 4, np.nan, np.nan])
+    assert confusion.mean_class_accuracy == pytest.approx((1 / 2 + 1 + 0) / 3)
+    rows = [[1 / 2, 1 / 2, 0, 0], [0, 1, 0, 0], [1 / 2, 1 / 2, 0, 0], [np.nan] * 4]
+    np.testing.assert_allclose(confusion.normalised, rows)
 
 
 def test_class_only_predicted_counts_as_zero():
@@ -81,6 +86,7 @@ def test_only_void_is_undefined_not_an_error():
     confusion = ConfusionMatrix(2)
     confusion.update(np.zeros((2, 2), np.uint8), np.full((2, 2), VOID, np.uint8))
     assert np.isnan([confusion.miou, confusion.miou_paper_rule, confusion.pixel_accuracy]).all()
+    assert np.isnan(confusion.mean_class_accuracy) and np.isnan(confusion.normalised).all()
     assert confusion.matrix.sum() == 0
 
 

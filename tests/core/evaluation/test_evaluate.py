@@ -10,7 +10,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 
 from lsabinet_core.data import Sample
 from lsabinet_core.errors import DatasetError
-from lsabinet_core.evaluation import ConfusionMatrix, Report
+from lsabinet_core.evaluation import BoundaryScore, Calibration, ConfusionMatrix, Report
 from lsabinet_core.evaluation.evaluate import evaluate
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.labels import CAMVID, CITYSCAPES, VOID, LabelSet
@@ -97,6 +97,34 @@ def test_limit_and_missing_labels(segmenter, samples):
     assert evaluate(segmenter, ListDataset(samples), limit=2).images == 1
 
 
+def test_more_measures_when_asked_for(segmenter, samples):
+    """The same as accumulating them by hand; and they change nothing else."""
+    plain = evaluate(segmenter, ListDataset(samples))
+    report = evaluate(segmenter, ListDataset(samples), boundary_tolerance_px=2, calibration=True)
+    assert plain.boundaries is None and plain.calibration is None
+    np.testing.assert_array_equal(report.confusion.matrix, plain.confusion.matrix)
+    boundaries, calibration = BoundaryScore(11, 2), Calibration()
+    for sample in samples:
+        result = segmenter.segment(sample.image)
+        boundaries.update(result.mask, sample.label)
+        calibration.update(result.mask, result.confidence, sample.label)
+    np.testing.assert_array_equal(report.boundaries.per_class, boundaries.per_class)
+    assert report.boundaries.tolerance_px == 2 and 0 < report.boundaries.mean < 1
+    assert report.calibration.ece == calibration.ece > 0
+    np.testing.assert_array_equal(report.calibration.bins().counts.sum(), report.confusion.matrix.sum())
+
+
+def test_every_result_is_handed_out(segmenter, samples):
+    samples[1] = Sample(samples[1].image, None, "unlabelled")
+    seen = []
+    report = evaluate(segmenter, ListDataset(samples), on_result=lambda *step: seen.append(step), batch_size=3)
+    assert [sample.name for sample, _ in seen] == ["image0", "unlabelled", "image2", "image3"]
+    assert [result.mask.shape for _, result in seen] == [sample.image.shape[:2] for sample in samples]
+    assert report.images == 3
+    nothing = evaluate(segmenter, ListDataset(samples[1:2]), on_result=lambda *step: None)
+    assert nothing.images == 0 and nothing.to_dict()["miou"] is None
+
+
 def test_errors(segmenter, samples):
     with pytest.raises(DatasetError, match=r"camvid11 \(11 classes\).*got cityscapes19 \(19 classes\)"):
         evaluate(segmenter, ListDataset(samples, CITYSCAPES))
@@ -116,6 +144,6 @@ def test_undefined_figures_are_null_and_dashes():
     assert figures["per_class_iou"] == {"road": pytest.approx(2 / 3), "sky": 0.5, "car": None}
     lines = {line.split("  ")[0].strip(): line for line in report.table().splitlines()}
     assert lines["car"].split()[1] == "-"
-    assert lines["road"].split()[1:] == ["66.67", "2", "50.00"]
+    assert lines["road"].split()[1:] == ["66.67", "100.00", "66.67", "2", "50.00"]
     assert lines["mIoU"].split()[-1] == "58.33"
     json.dumps(Report(labels, ConfusionMatrix(3), images=0).to_dict(), allow_nan=False)

@@ -1,18 +1,28 @@
-"""Batches: every sample once an epoch, the same wherever a run is cut, counted without void."""
+"""Batches: every sample once an epoch, the same wherever a run is cut, by either pipeline and in however many parts."""
 
+import os
 import shutil
+import signal
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from lsabinet_core.data import open_dataset
 from lsabinet_core.data.augment import Augmentation
-from lsabinet_core.errors import DatasetError
-from lsabinet_core.training import batches
-from lsabinet_core.training.batches import AugmentedViews, EpochShuffle, SampleCache, load_batches
+from lsabinet_core.errors import DatasetError, TrainingError
+from lsabinet_core.training import batches, resident
+from lsabinet_core.training import samples as reading
+from lsabinet_core.training.batches import EpochShuffle, SampleCache, open_batches
+from lsabinet_core.training.recipe import Recipe
 
-SETTINGS = Augmentation(crop_size=(64, 64), scales=(0.75, 1.5), brightness=0.2)
+PLAIN = Augmentation(crop_size=(64, 64), scales=(0.75, 1.5), brightness=0.2)
+EVERYTHING = PLAIN.model_copy(
+    update={"contrast": 0.3, "hue": 10.0, "rare_class_crop": 0.5, "cutmix": 0.4, "classmix": 0.4}
+)
+CPU = torch.device("cpu")
+FILL = (120, 110, 100)
 
 
 @pytest.fixture(scope="module")
@@ -20,35 +30,116 @@ def samples(small_camvid):
     return SampleCache(open_dataset("camvid", small_camvid, "train"))
 
 
-def load(samples, start, workers=0):
-    shuffle = EpochShuffle(len(samples), 3, epochs=3, seed=4, start=start)
-    return list(load_batches(AugmentedViews(samples, SETTINGS, (0, 0, 0), 4), shuffle, workers))
+def make(samples, pipeline="workers", augmentation=EVERYTHING, start=0, workers=0, device=CPU, **shares):
+    recipe = Recipe(augmentation=augmentation, batch_size=4, epochs=3, seed=4, input_pipeline=pipeline)
+    shuffle = EpochShuffle(len(samples), recipe.batch_size, recipe.epochs, recipe.seed, start, **shares)
+    return open_batches(samples, recipe, FILL, shuffle, workers=workers, device=device)
+
+
+def equal(first, second):
+    return len(first) == len(second) and all(
+        torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, second)
+    )
 
 
 def test_every_sample_at_most_once_an_epoch():
     shuffle = EpochShuffle(8, 3, epochs=4, seed=1, start=0)
-    keys = [key for batch in shuffle for key in batch]
+    made = list(shuffle)
+    keys = [(batch.epoch, index) for batch in made for index in batch.share]
     assert len(shuffle) == shuffle.total == 8 and shuffle.epoch_iterations == 2
     assert len(set(keys)) == len(keys) == 4 * 6
-    assert {epoch for epoch, _ in keys} == {0, 1, 2, 3}
+    assert [(batch.epoch, batch.number) for batch in made] == [(e, n) for e in range(4) for n in range(2)]
     assert len({tuple(index for epoch, index in keys if epoch == e) for e in range(4)}) == 4
 
 
 def test_a_data_set_smaller_than_a_batch():
-    assert [len(batch) for batch in EpochShuffle(2, 8, epochs=3, seed=1, start=0)] == [2, 2, 2]
+    assert [len(batch.share) for batch in EpochShuffle(2, 8, epochs=3, seed=1, start=0)] == [2, 2, 2]
 
 
+def test_shapes_and_types(samples):
+    for pipeline in ("workers", "resident"):
+        made = list(make(samples, pipeline))
+        assert len(made) == 6
+        for images, labels in made:
+            assert images.shape == (4, 64, 64, 3) and labels.shape == (4, 64, 64)
+            assert images.dtype == labels.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("pipeline", ["workers", "resident"])
 @pytest.mark.parametrize("start", [1, 2, 5])
-def test_a_resumed_run_sees_the_same_batches(samples, start):
-    whole, rest = load(samples, 0), load(samples, start)
-    assert len(rest) == len(whole) - start
-    for expected, got in zip(whole[start:], rest):
-        assert torch.equal(expected[0], got[0]) and torch.equal(expected[1], got[1])
+def test_a_resumed_run_sees_the_same_batches(samples, pipeline, start):
+    assert equal(list(make(samples, pipeline))[start:], list(make(samples, pipeline, start=start)))
 
 
 def test_worker_processes_change_nothing(samples):
-    for expected, got in zip(load(samples, 0), load(samples, 0, workers=2)):
-        assert torch.equal(expected[0], got[0]) and torch.equal(expected[1], got[1])
+    assert equal(list(make(samples)), list(make(samples, workers=2)))
+
+
+def test_both_pipelines_make_the_same_batches(samples):
+    plain = list(make(samples, augmentation=PLAIN))
+    changed = 0
+    for expected, got, unmixed in zip(make(samples), make(samples, "resident"), plain):
+        assert torch.equal(expected[1], got[1])
+        difference = (expected[0].int() - got[0].int()).abs()
+        assert difference.max() <= 3 and difference.float().mean() < 0.5
+        changed += int((expected[1] != unmixed[1]).any())
+    assert changed == len(plain)
+
+
+@pytest.mark.parametrize("pipeline", ["workers", "resident"])
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_shares_of_processes_make_the_whole_batch(samples, pipeline, world_size):
+    whole = list(make(samples, pipeline))
+    shares = [list(make(samples, pipeline, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    joined = [tuple(torch.cat(parts) for parts in zip(*share)) for share in zip(*shares)]
+    if pipeline == "workers":
+        assert equal(whole, joined)
+    else:
+        # A matrix product of another batch size may sum in another order.
+        for expected, got in zip(whole, joined):
+            assert torch.equal(expected[1], got[1]) and (expected[0].int() - got[0].int()).abs().max() <= 1
+
+
+def test_shares_that_cannot_be():
+    with pytest.raises(TrainingError, match="batch of 6 cannot be shared equally by 4 processes"):
+        EpochShuffle(20, 6, epochs=1, seed=1, start=0, rank=0, world_size=4)
+    with pytest.raises(TrainingError, match="at least one image for each of 4 processes, got 3"):
+        EpochShuffle(3, 8, epochs=1, seed=1, start=0, rank=0, world_size=4)
+    assert EpochShuffle(7, 8, epochs=1, seed=1, start=0, rank=0, world_size=2).batch_size == 6
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "device", "free", "expected"),
+    [
+        ("auto", "cuda", 4.1, "resident"),
+        ("auto", "cuda", 3.9, "workers"),
+        ("auto", "cpu", 100, "workers"),
+        ("workers", "cuda", 100, "workers"),
+        ("resident", "cpu", 4.1, "resident"),
+    ],
+)
+def test_choice_of_the_pipeline(samples, monkeypatch, pipeline, device, free, expected):
+    monkeypatch.setattr(resident, "free_memory", lambda device: free * samples.bytes)
+    monkeypatch.setattr(batches, "ResidentBatches", lambda *args: ["resident"])
+    monkeypatch.setattr(batches, "load_batches", lambda *args: iter(["workers"]))
+    assert next(make(samples, pipeline, device=torch.device(device))) == expected
+
+
+def test_resident_that_does_not_fit(samples, monkeypatch):
+    monkeypatch.setattr(resident, "free_memory", lambda device: 3.9 * samples.bytes)
+    with pytest.raises(TrainingError, match="a quarter of the memory of cpu.*set input_pipeline to workers"):
+        make(samples, "resident")
+
+
+def test_resident_of_several_sizes(small_camvid, tmp_path):
+    shutil.copytree(small_camvid, tmp_path / "camvid")
+    for folder in ("train", "trainannot"):
+        path = str(tmp_path / "camvid" / folder / "5.png")
+        cv2.imwrite(path, cv2.imread(path, cv2.IMREAD_UNCHANGED)[:70])
+    mixed = SampleCache(open_dataset("camvid", tmp_path / "camvid", "train"))
+    with pytest.raises(DatasetError, match=r"one size .* got 72x96 \(0\) and 70x96 \(5\): set input_pipeline"):
+        make(mixed, "resident")
+    assert len(list(make(mixed, "auto"))) == 6
 
 
 def test_cache_counts_pixels_and_keeps_what_fits(small_camvid, monkeypatch):
@@ -57,7 +148,8 @@ def test_cache_counts_pixels_and_keeps_what_fits(small_camvid, monkeypatch):
     assert kept.sample(3) is kept.sample(3)
     labels = np.concatenate([dataset.sample(index).label.ravel() for index in range(len(dataset))])
     assert kept.pixels.tolist() == [int((labels == c).sum()) for c in range(11)]
-    monkeypatch.setattr(batches, "CACHE_BYTES", 5 * dataset.sample(0).image.nbytes)
+    assert kept.bytes == 8 * 72 * 96 * 4 and kept.sizes == {(72, 96): "0"}
+    monkeypatch.setattr(reading, "CACHE_BYTES", 5 * dataset.sample(0).image.nbytes)
     part = SampleCache(dataset)
     assert part.sample(0) is part.sample(0)
     assert part.sample(7) is not part.sample(7)
@@ -66,7 +158,7 @@ def test_cache_counts_pixels_and_keeps_what_fits(small_camvid, monkeypatch):
 
 def test_processes_read_the_same_samples(small_camvid, monkeypatch):
     dataset = open_dataset("camvid", small_camvid, "train")
-    monkeypatch.setattr(batches, "PARALLEL_SAMPLES", 1)
+    monkeypatch.setattr(reading, "PARALLEL_SAMPLES", 1)
     parallel, plain = SampleCache(dataset), [dataset.sample(index) for index in range(len(dataset))]
     for index, expected in enumerate(plain):
         assert parallel.sample(index).name == expected.name
@@ -77,6 +169,39 @@ def test_processes_read_the_same_samples(small_camvid, monkeypatch):
 def test_an_error_in_a_process_is_one_line(small_camvid, tmp_path, monkeypatch):
     shutil.copytree(small_camvid, tmp_path / "camvid")
     (tmp_path / "camvid" / "train" / "5.png").write_bytes(b"cut")
-    monkeypatch.setattr(batches, "PARALLEL_SAMPLES", 1)
+    monkeypatch.setattr(reading, "PARALLEL_SAMPLES", 1)
     with pytest.raises(DatasetError, match="^[^\n]*train/5.png: not an image that can be decoded[^\n]*$"):
         SampleCache(open_dataset("camvid", tmp_path / "camvid", "train"))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_disappears_is_named(small_camvid, tmp_path, monkeypatch, workers):
+    shutil.copytree(small_camvid, tmp_path / "camvid")
+    monkeypatch.setattr(reading, "CACHE_BYTES", 0)
+    read = SampleCache(open_dataset("camvid", tmp_path / "camvid", "train"))
+    shutil.rmtree(tmp_path / "camvid" / "train")
+    with pytest.raises(DatasetError, match=r"^[^\n]*camvid/train/\d.png: cannot be read \(No such file[^\n]*$"):
+        list(make(read, workers=workers))
+
+
+class _Deadly:
+    """Samples of which one kills the process that asks for it, as the kernel does when memory runs out."""
+
+    def __init__(self, samples, index):
+        self.pixels, self.sizes, self.bytes = samples.pixels, samples.sizes, samples.bytes
+        self._samples, self._index, self._main = samples, index, os.getpid()
+
+    def __len__(self):
+        return len(self._samples)
+
+    def sample(self, index):
+        if index == self._index and os.getpid() != self._main:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self._samples.sample(index)
+
+
+def test_a_worker_that_is_killed(samples):
+    handler = signal.getsignal(signal.SIGCHLD)
+    with pytest.raises(TrainingError, match="^a process that prepares batches died [^\n]*--resume[^\n]*$"):
+        list(make(_Deadly(samples, 5), workers=2))
+    assert signal.getsignal(signal.SIGCHLD) == handler

@@ -13,11 +13,17 @@ import safetensors.torch
 import torch
 
 from lsabinet_core.models.weights import load_weights
+from lsabinet_core.training.recipe import load_recipe
 
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = [
     *("--set", "augmentation.crop_size=[64, 64]", "--set", "augmentation.scales=[0.75, 1.0]"),
     *("--set", "batch_size=4", "--set", "schedule.warmup_iterations=2", "--set", "input_size=[72, 96]"),
     *("--recipe", "camvid_cpu", "--threads", "1", "--workers", "1"),
+]
+WHOLE = [
+    *(*SMALL, "--set", "epochs=30", "--set", "validate_epochs=5"),
+    *("--set", "auxiliary_weight=0.4", "--set", "ema_decay=0.9", "--set", "accumulation=2", "--set", "clip_norm=5"),
 ]
 
 
@@ -41,7 +47,7 @@ def records(out: Path) -> list[dict]:
 def finished(small_camvid, tmp_path_factory):
     """A run of 60 iterations on eight small scenes."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    result = train(small_camvid, out, *SMALL, "--set", "epochs=30", "--set", "validate_epochs=5")
+    result = train(small_camvid, out, *WHOLE)
     assert result.returncode == 0, result.stderr
     return out, result
 
@@ -54,33 +60,62 @@ def test_it_learns(finished):
     assert summary["iterations"] == 60 and summary["skipped"] == 0
     # Always saying Road scores 3 %, chance 9 %.
     assert summary["val_miou"] > 0.12
-    assert "val mIoU" in result.stdout
+    assert "val mIoU" in result.stdout and "ema.safetensors" in result.stdout
     assert "ETA" in result.stderr
 
 
 def test_what_a_run_leaves(finished):
     out, _ = finished
-    model, metadata = load_weights(out / "last.safetensors")
+    _, metadata = load_weights(out / "last.safetensors")
     assert metadata.architecture == "lsabinet"
     assert metadata.input_size == (72, 96)
     assert metadata.dataset == "camvid train"
     assert "research" in metadata.licence
     assert metadata.training["iterations"] == 60
     assert metadata.training["recipe"]["augmentation"]["crop_size"] == [64, 64]
-    assert (out / "best.safetensors").is_file()
     facts = json.loads((out / "run.json").read_text())
     assert facts["versions"]["torch"] == torch.__version__
+    assert facts["versions"]["safetensors"] == safetensors.__version__
+    assert facts["seed"] == 1 and facts["processes"] == 1
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    assert facts["git_commit"] == (commit.stdout.strip() if commit.returncode == 0 else None)
+    recipe = load_recipe(out / "recipe.yaml")
+    assert recipe.accumulation == 2 and recipe.optimizer.lr == 0.002
+    assert list((out / "tensorboard").glob("events.out.tfevents.*"))
     validations = [
         json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines() if "val" in json.loads(line)
     ]
     assert [entry["iteration"] for entry in validations] == [10, 20, 30, 40, 50, 60]
 
 
+def test_weights_files_say_what_they_are(finished):
+    out, _ = finished
+    summary = json.loads((out / "summary.json").read_text())
+    said = {name: load_weights(out / f"{name}.safetensors")[1].training for name in ("last", "ema", "best")}
+    assert {name: (facts["weights"], facts["averaged"]) for name, facts in said.items()} == {
+        "last": ("last", False),
+        "ema": ("ema", True),
+        "best": ("best", True),
+    }
+    # The average is what was validated, and what the run says to use.
+    assert summary["weights"] == "ema.safetensors"
+    assert "val_miou" not in said["last"]
+    assert said["ema"]["val_miou"] == summary["val_miou"]
+    assert said["best"]["val_miou"] == summary["best_val_miou"]
+    tensors = {name: safetensors.torch.load_file(out / f"{name}.safetensors") for name in said}
+    state = torch.load(out / "checkpoint.pt", weights_only=True)
+    for name, kept in (("last", state["network"]), ("ema", state["average"])):
+        prefix = {"last": "network.", "ema": "module."}[name]
+        # Auxiliary heads are the training's alone.
+        assert set(tensors[name]) == {key[len(prefix) :] for key in kept if key.startswith(prefix)}
+        assert all(torch.equal(tensor, kept[prefix + key].to(tensor.dtype)) for key, tensor in tensors[name].items())
+    assert any(key.startswith("heads.") for key in state["network"])
+
+
 def test_killed_and_resumed_is_the_same_run(small_camvid, finished, tmp_path):
     whole, _ = finished
     out = tmp_path / "cut"
-    options = (*SMALL, "--set", "epochs=30", "--set", "validate_epochs=5")
-    process = subprocess.Popen(command(small_camvid, out, *options), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(small_camvid, out, *WHOLE), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
     while not (out / "checkpoint.pt").exists() or len((out / "metrics.jsonl").read_text().splitlines()) < 5:
         assert process.poll() is None and time.monotonic() < deadline
@@ -94,9 +129,9 @@ def test_killed_and_resumed_is_the_same_run(small_camvid, finished, tmp_path):
     resumed = train(small_camvid, out, "--resume", "--threads", "1")
     assert resumed.returncode == 0, resumed.stderr
     assert records(out) == records(whole)
-    expected = safetensors.torch.load_file(whole / "last.safetensors")
-    got = safetensors.torch.load_file(out / "last.safetensors")
-    assert all(torch.equal(expected[key], got[key]) for key in expected)
+    for name in ("last.safetensors", "ema.safetensors", "best.safetensors"):
+        expected, got = safetensors.torch.load_file(whole / name), safetensors.torch.load_file(out / name)
+        assert all(torch.equal(expected[key], got[key]) for key in expected)
     assert list(out.glob(".*.tmp*")) == []
 
 
@@ -114,6 +149,11 @@ def test_errors_of_one_line(small_camvid, finished, tmp_path):
     assert "train.txt" in failure(train(tmp_path, tmp_path / "a", *SMALL))
     assert "unknown key 'optimizer.rate'" in failure(train(small_camvid, tmp_path / "b", "--set", "optimizer.rate=1"))
     assert "unknown model 'hrnet'" in failure(train(small_camvid, tmp_path / "c", *SMALL, "--model", "hrnet"))
+    assert "precision: fp16 needs a CUDA GPU" in failure(
+        train(small_camvid, tmp_path / "d", *SMALL, "--set", "precision=fp16", "--device", "cpu")
+    )
+    # A recipe that cannot run leaves no run behind.
+    assert not (tmp_path / "c").exists() and not (tmp_path / "d").exists()
     assert "leave out --set" in failure(train(small_camvid, whole, "--resume", "--set", "seed=2"))
     (whole / "checkpoint.pt").write_bytes(b"cut short")
     assert "not a whole checkpoint" in failure(train(small_camvid, whole, "--resume"))
@@ -121,4 +161,5 @@ def test_errors_of_one_line(small_camvid, finished, tmp_path):
 
 def test_a_diverging_run_stops_with_a_reason(small_camvid, tmp_path):
     result = train(small_camvid, tmp_path / "wild", *SMALL, "--set", "optimizer.lr=1e30", "--set", "epochs=40")
-    assert "not finite 10 times: lower optimizer.lr" in failure(result)
+    assert "not finite 10 times in a row, at iteration 11: lower optimizer.lr, set clip_norm" in failure(result)
+    assert "step skipped" in result.stderr

@@ -1,0 +1,150 @@
+"""``lsabinet compare``: several networks on the same images, one row each, in one picture."""
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from lsabinet_core.cli.segmenter_options import count, parse_size, positive
+
+HELP = "draw what several networks make of the same images, differences outlined"
+
+DEFAULT_COUNT = 4
+OF_A_RUN = ("last", "ema", "best")
+"""Names that every run gives its weights, so that they tell nothing."""
+MOST_IMAGES = 24
+"""Wider sheets are beyond what viewers open."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", nargs="+", metavar="W", help="weights files, or names of shipped weights")
+    source = parser.add_argument_group("images").add_mutually_exclusive_group(required=True)
+    source.add_argument("--images", nargs="+", type=Path, metavar="FILE|DIR", help="images, or folders of images")
+    source.add_argument("--dataset", metavar="D", help="camvid, cityscapes or synthetic, with its truth")
+    group = parser.add_argument_group("of a data set")
+    group.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (synthetic needs none)")
+    group.add_argument("--split", default="val", metavar="S", help="which split (val)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--count",
+        type=positive,
+        metavar="N",
+        help=f"so many of the images, evenly spread ({DEFAULT_COUNT} of a data set, else all)",
+    )
+    which.add_argument("--indices", nargs="+", type=count, metavar="I", help="these images, counted from 0")
+    parser.add_argument("--out", type=Path, required=True, metavar="F", help="picture to write: .png or .jpg")
+    parser.add_argument("--size", type=parse_size, metavar="HxW", help="size of each image on the sheet (320 wide)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--threads", type=count, default=0, metavar="N", help="most CPU threads to use; 0: all (0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from lsabinet_core.cli.progress import Progress
+    from lsabinet_core.errors import LsabinetError
+    from lsabinet_core.inference import Segmenter
+    from lsabinet_core.models.weights import read_metadata
+    from lsabinet_core.plots.comparison import draw_comparison
+    from lsabinet_core.plots.panels import check_picture_path
+
+    check_picture_path(args.out)
+    if args.size is not None and min(args.size) < 1:
+        raise LsabinetError(f"--size: expected at least 1x1, got {args.size[0]}x{args.size[1]}")
+    label_set = _common_classes({weights: read_metadata(weights).label_set for weights in args.weights})
+    samples = _samples(args, label_set)
+    names = network_names(args.weights)
+    predictions = {}
+    with Progress("segmenting", len(names) * len(samples)) as progress:
+        for name, weights in zip(names, args.weights):
+            masks = predictions[name] = []
+            with Segmenter.from_pretrained(weights, device=args.device, threads=args.threads) as segmenter:
+                for sample in samples:
+                    masks.append(segmenter.segment(sample.image, confidence=False).mask)
+                    progress.update(sum(map(len, predictions.values())))
+    draw_comparison(args.out, samples, predictions, label_set, args.size)
+    print(f"{', '.join(names)} on {len(samples)} image{'s' * (len(samples) > 1)}: {args.out}")
+    return 0
+
+
+def network_names(weights: list[str]) -> list[str]:
+    """Short and distinct: the file's stem; ``RUN/last`` for a run's file; numbered where they are still equal."""
+    paths = [Path(path) for path in weights]
+    names = [f"{path.parent.name}/{path.stem}" if path.stem in OF_A_RUN else path.stem for path in paths]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
+        for index, name in enumerate(names)
+    ]
+
+
+def _common_classes(label_sets: dict):
+    """The label set of all. Raises WeightsError where the classes differ."""
+    from lsabinet_core.errors import WeightsError
+
+    (first, common), *others = label_sets.items()
+    for weights, label_set in others:
+        if label_set.names != common.names:
+            raise WeightsError(
+                f"expected networks with the same classes: {first} has {common.name} ({len(common)} classes), "
+                f"{weights} has {label_set.name} ({len(label_set)} classes)"
+            )
+    return common
+
+
+def _samples(args: argparse.Namespace, label_set) -> list:
+    """The images to draw, with their labels if they have any."""
+    from lsabinet_core.data import open_dataset
+    from lsabinet_core.evaluation.evaluate import check_label_sets
+
+    if args.dataset is not None:
+        dataset = open_dataset(args.dataset, args.root, args.split)
+        check_label_sets(label_set, dataset.label_set)
+        chosen = _choose(args, len(dataset), args.count or DEFAULT_COUNT)
+        return [dataset.sample(index) for index in chosen]
+    paths = _image_paths(args.images)
+    return [_read(paths[index]) for index in _choose(args, len(paths), args.count or len(paths))]
+
+
+def _choose(args: argparse.Namespace, length: int, wanted: int) -> list[int]:
+    from lsabinet_core.errors import LsabinetError
+    from lsabinet_core.plots.samples import spread
+
+    chosen = args.indices if args.indices is not None else spread(length, wanted)
+    outside = [index for index in chosen if index >= length]
+    if outside:
+        raise LsabinetError(f"--indices: expected 0..{length - 1} for {length} images, got {outside[0]}")
+    if len(chosen) > MOST_IMAGES:
+        raise LsabinetError(f"expected at most {MOST_IMAGES} images on one sheet, got {len(chosen)}: use --count")
+    return chosen
+
+
+def _image_paths(inputs: list[Path]) -> list[Path]:
+    """The files among ``inputs`` and the images of the folders, in order of their names. Raises FrameError."""
+    from lsabinet_core.errors import FrameError
+    from lsabinet_core.inference.sources import IMAGE_SUFFIXES
+
+    paths = []
+    for path in inputs:
+        if not path.exists():
+            raise FrameError(f"no input {str(path)!r}: expected an image or a folder of images")
+        found = [path]
+        if path.is_dir():
+            found = sorted(
+                entry
+                for entry in path.iterdir()
+                if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
+            )
+            if not found:
+                raise FrameError(f"{path} holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+        paths += found
+    return paths
+
+
+def _read(path: Path):
+    """The image as an unlabelled sample. Raises FrameError where the file is none."""
+    from lsabinet_core.data import Sample
+    from lsabinet_core.errors import FrameError
+    from lsabinet_core.inference.sources import open_source
+
+    with contextlib.closing(open_source(path)) as source:
+        if source.kind != "images":
+            raise FrameError(f"{path}: expected an image, got a {source.kind}: `lsabinet predict` takes those")
+        [(name, image)] = source
+    return Sample(image, None, name)

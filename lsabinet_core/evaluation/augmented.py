@@ -1,0 +1,95 @@
+"""Test-time augmentation: the mean of what the network says at several scales and of the mirror image.
+
+It costs as many runs as there are views, so it is for figures that are compared with those of others, not for driving.
+"""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from lsabinet_core.errors import ModelError
+from lsabinet_core.inference import Segmentation, Segmenter, Timings
+from lsabinet_core.inference.preprocess import SIZE_MULTIPLE, check_frame
+from lsabinet_core.labels import LabelSet
+from lsabinet_core.models.blocks import SMALLEST_INPUT
+
+
+def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """(H, W) times ``scale``, in multiples of 8 and not below what networks take; exactly ``size`` at scale 1."""
+    if scale == 1:
+        return size
+    height, width = (max(SMALLEST_INPUT, round(side * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE) for side in size)
+    return height, width
+
+
+class AugmentedSegmenter:
+    """A Segmenter whose masks come from the mean softmax probabilities of several views, at the frame's size.
+
+    Args:
+        segmenter: what runs; it stays the caller's to close.
+        scales: of the network's input size, each above 0.
+        flip: whether every scale is also run on the mirror image.
+
+    Raises:
+        ModelError: no scale, or one that is not above 0.
+    """
+
+    def __init__(self, segmenter: Segmenter, *, scales: Sequence[float] = (1.0,), flip: bool = False):
+        if not scales or not all(0 < scale < float("inf") for scale in scales):
+            raise ModelError(f"expected scales above 0 such as 0.75,1,1.25, got {list(scales)}")
+        self._segmenter = segmenter
+        self.scales = tuple(float(scale) for scale in scales)
+        self.flip = flip
+
+    @property
+    def label_set(self) -> LabelSet:
+        return self._segmenter.label_set
+
+    def network_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) at scale 1."""
+        return self._segmenter.network_size(frame_size)
+
+    def describe(self) -> dict:
+        """As the Segmenter's, with ``test_time_augmentation``."""
+        settings = {"scales": list(self.scales), "flip": self.flip}
+        return {**self._segmenter.describe(), "test_time_augmentation": settings}
+
+    def warm_up(self, frame_size: tuple[int, int]) -> None:
+        """Run every view of a blank frame once."""
+        self.segment([np.zeros((*frame_size, 3), dtype=np.uint8)], confidence=False)
+
+    def segment(self, frames: Sequence[np.ndarray], *, confidence: bool = True) -> list[Segmentation]:
+        """Segment frames uint8 (H, W, 3), BGR, one after the other; results and errors as ``Segmenter.segment``."""
+        return [self._segment_one(frame, confidence) for frame in frames]
+
+    @torch.inference_mode()
+    def _segment_one(self, frame: np.ndarray, confidence: bool) -> Segmentation:
+        check_frame(frame)
+        size = frame.shape[:2]
+        total, preprocess_ms, inference_ms, postprocess_ms = None, 0.0, 0.0, 0.0
+        for scale in self.scales:
+            for mirrored in (False, True) if self.flip else (False,):
+                view = np.ascontiguousarray(frame[:, ::-1]) if mirrored else frame
+                view_size = scaled_size(self.network_size(size), scale)
+                logits, view_preprocess_ms, view_inference_ms = self._segmenter.logits([view], view_size)
+                preprocess_ms += view_preprocess_ms
+                inference_ms += view_inference_ms
+                start = time.perf_counter()
+                enlarged = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
+                probabilities = enlarged.softmax(dim=1)[0]
+                if mirrored:
+                    probabilities = probabilities.flip(-1)
+                total = probabilities if total is None else total.add_(probabilities)
+                postprocess_ms += 1e3 * (time.perf_counter() - start)
+        start = time.perf_counter()
+        best, ids = total.max(dim=0)
+        mask = ids.to(torch.uint8).cpu().numpy()
+        certainty = None
+        if confidence:
+            views = len(self.scales) * (2 if self.flip else 1)
+            certainty = (best * (255 / views)).round_().clamp_(max=255).to(torch.uint8).cpu().numpy()
+        postprocess_ms += 1e3 * (time.perf_counter() - start)
+        return Segmentation(mask, certainty, Timings(preprocess_ms, inference_ms, postprocess_ms))

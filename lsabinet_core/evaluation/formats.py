@@ -1,0 +1,151 @@
+"""A report as text: a table for a terminal, Markdown for a page, CSV for a spreadsheet, JSON for programs."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from lsabinet_core.evaluation.latency import latency_table
+
+if TYPE_CHECKING:
+    from lsabinet_core.evaluation.report import Report
+
+UNDEFINED = "-"
+
+
+def table(report: "Report", *, by_class_confusion: bool = False) -> str:
+    """Plain text: a line per class, the means, the latency; percent.
+
+    Args:
+        report: the figures.
+        by_class_confusion: whether the row-normalised confusion matrix follows.
+    """
+    header, rows = _class_rows(report)
+    figures = _figures(report)
+    width = max(len(cell) for cell in [*(row[0] for row in rows), *(name for name, *_ in figures)])
+    widths = [width, *(max(7, *(len(row[i]) for row in [header, *rows])) for i in range(1, len(header)))]
+
+    def line(cells: list[str]) -> str:
+        return "  ".join([cells[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(cells[1:], widths[1:]))])
+
+    lines = [line(header), *map(line, rows), ""]
+    for name, value, remark in figures:
+        lines.append(f"{name:<{width}}  {value:>7}{remark and f'  ({remark})'}")
+    if report.latency_ms:
+        lines += ["", latency_table(report.latency_ms)]
+    if by_class_confusion:
+        lines += ["", _confusion_table(report)]
+    return "\n".join(lines)
+
+
+def markdown(report: "Report") -> str:
+    """The same as two tables in GitHub's Markdown, a line per class and a line per mean."""
+    header, rows = _class_rows(report)
+    lines = [
+        _markdown_row(header),
+        _markdown_row(["---", *["---:"] * (len(header) - 1)]),
+        *map(_markdown_row, rows),
+        "",
+    ]
+    lines += [_markdown_row(["figure", "value", ""]), _markdown_row(["---", "---:", "---"])]
+    return "\n".join([*lines, *(_markdown_row(list(figure)) for figure in _figures(report))])
+
+
+def comma_separated(report: "Report") -> str:
+    """CSV in long form, ``figure,class,value``: fractions in 0..1 with all digits, no value where undefined.
+
+    The class is empty for figures of the whole; a confusion matrix entry is ``confusion,TRUE>PREDICTED``.
+    """
+    figures = report.to_dict()
+    names = report.label_set.names
+    rows: list[tuple[str, str, object]] = [
+        (key, "", figures[key])
+        for key in ("miou", "miou_paper_rule", "pixel_accuracy", "mean_class_accuracy", "images")
+    ]
+    for key in ("iou", "accuracy", "precision", "support"):
+        rows += [(key, name, value) for name, value in figures[f"per_class_{key}"].items()]
+    if "boundary_f" in figures:
+        rows.append(("boundary_f_mean", "", figures["boundary_f"]["mean"]))
+        rows += [("boundary_f", name, value) for name, value in figures["boundary_f"]["per_class"].items()]
+    if "calibration" in figures:
+        rows.append(("ece", "", figures["calibration"]["ece"]))
+    for true, counts in zip(names, figures["confusion_matrix"], strict=True):
+        rows += [("confusion", f"{true}>{predicted}", count) for predicted, count in zip(names, counts, strict=True)]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("figure", "class", "value"))
+    # The writer prints None as nothing and floats with all digits.
+    writer.writerows(rows)
+    return stream.getvalue().rstrip("\n")
+
+
+def as_json(report: "Report") -> str:
+    """``report.to_dict()``, indented."""
+    return json.dumps(report.to_dict(), indent=2, allow_nan=False)
+
+
+FORMATS: dict[str, Callable[["Report"], str]] = {
+    "table": lambda report: table(report, by_class_confusion=True),
+    "json": as_json,
+    "csv": comma_separated,
+    "markdown": markdown,
+}
+"""What ``lsabinet evaluate --format`` takes."""
+
+
+def _class_rows(report: "Report") -> tuple[list[str], list[list[str]]]:
+    """Header and one row of cells per class."""
+    confusion = report.confusion
+    support = confusion.support
+    total = max(int(support.sum()), 1)
+    columns = [
+        ("class", report.label_set.names),
+        ("IoU %", map(_percent, confusion.iou_per_class)),
+        ("acc. %", map(_percent, confusion.accuracy_per_class)),
+        ("prec. %", map(_percent, confusion.precision_per_class)),
+        ("pixels", (f"{count:,}" for count in support)),
+        ("share %", (f"{100 * count / total:.2f}" for count in support)),
+    ]
+    if report.boundaries is not None:
+        columns.insert(4, ("bound. F %", map(_percent, report.boundaries.per_class)))
+    header = [name for name, _ in columns]
+    return header, [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
+
+
+def _figures(report: "Report") -> list[tuple[str, str, str]]:
+    """(name, value, remark) of every figure that is one number."""
+    confusion = report.confusion
+    figures = [
+        ("mIoU", _percent(confusion.miou), ""),
+        ("mIoU (paper)", _percent(confusion.miou_paper_rule), "without classes never hit"),
+        ("pixel accuracy", _percent(confusion.pixel_accuracy), ""),
+        ("class accuracy", _percent(confusion.mean_class_accuracy), "mean over the classes"),
+    ]
+    if report.boundaries is not None:
+        figures.append(("boundary F", _percent(report.boundaries.mean), f"within {report.boundaries.tolerance_px} px"))
+    if report.calibration is not None:
+        bins = report.calibration.bins()
+        figures.append(("ECE", _percent(bins.ece), f"{len(bins.counts)} bins, confidences in steps of 1/255"))
+    return [*figures, ("images", str(report.images), "")]
+
+
+def _confusion_table(report: "Report") -> str:
+    """Rows of whole percents; columns are numbered, since nineteen names do not fit side by side."""
+    names = report.label_set.names
+    width = max(map(len, names)) + 4
+    lines = ["confusion: true classes in rows, predicted in columns, % of the row"]
+    lines.append(" " * width + "".join(f"{index:>5}" for index in range(len(names))))
+    for index, (name, row) in enumerate(zip(names, report.confusion.normalised, strict=True)):
+        cells = "".join(f"{UNDEFINED:>5}" if math.isnan(share) else f"{100 * share:5.0f}" for share in row)
+        lines.append(f"{index:>2} {name}".ljust(width) + cells)
+    return "\n".join(lines)
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _percent(fraction: float) -> str:
+    return UNDEFINED if math.isnan(fraction) else f"{100 * fraction:.2f}"

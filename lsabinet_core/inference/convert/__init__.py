@@ -1,0 +1,1 @@
+"""Networks into the engines' formats; one module per format."""

@@ -1,0 +1,82 @@
+"""OpenVINO's intermediate representation: F.xml with the graph and F.bin with the numbers."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lsabinet_core.errors import WeightsError
+from lsabinet_core.inference.artefact import METADATA_KEY
+from lsabinet_core.inference.deploy import DeployedNetwork
+from lsabinet_core.inference.network import Network
+from lsabinet_core.inference.optional import require
+
+from . import torchscript
+
+
+def import_openvino():
+    return require("openvino", "backend openvino")
+
+
+def convert(network: Network, size: tuple[int, int]) -> Any:
+    """An ``openvino.Model`` in fp32 for one input size and any number of images."""
+    openvino = import_openvino()
+    deployed = DeployedNetwork(network.model, network.metadata, static=True).cpu()
+    script = torchscript.trace(deployed, 1, size)
+    shape = openvino.PartialShape([-1, *size, 3])
+    model = openvino.convert_model(script, input=[shape])
+    model.inputs[0].get_tensor().set_names({"images"})
+    model.outputs[0].get_tensor().set_names({"logits"})
+    return model
+
+
+def save(model: Any, path: Path, *, half: bool = False, info: str | None = None) -> None:
+    """Write F.xml and F.bin.
+
+    Args:
+        model: ``openvino.Model``.
+        path: ends in ``.xml``.
+        half: store numbers as fp16, which the engine widens when it loads them.
+        info: metadata to carry. The digest of F.bin goes with it, so that two files of different exports are noticed.
+    """
+    openvino = import_openvino()
+    openvino.save_model(model, path, compress_to_fp16=half)
+    if info is not None:
+        document = {"info": json.loads(info), "bin": _digest(path)}
+        model.set_rt_info(json.dumps(document), [METADATA_KEY])
+        openvino.save_model(model, path, compress_to_fp16=half)
+
+
+def load(path: Path) -> Any:
+    """An ``openvino.Model`` from F.xml.
+
+    Raises:
+        WeightsError: the files cannot be read, or do not belong together.
+    """
+    openvino = import_openvino()
+    try:
+        model = openvino.Core().read_model(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise WeightsError(f"{path} and its .bin cannot be read by OpenVINO ({reason}): export it again") from None
+    carried = _carried(model)
+    if carried is not None and carried["bin"] != _digest(path):
+        raise WeightsError(f"{path.with_suffix('.bin')} is not the one that {path} was written with: export it again")
+    return model
+
+
+def read_info(path: Path) -> str | None:
+    carried = _carried(load(path))
+    return None if carried is None else json.dumps(carried["info"])
+
+
+def _carried(model: Any) -> dict | None:
+    if not model.has_rt_info([METADATA_KEY]):
+        return None
+    value = model.get_rt_info([METADATA_KEY])
+    return json.loads(value.astype(str) if hasattr(value, "astype") else value)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.with_suffix(".bin").read_bytes()).hexdigest()
+

@@ -1,0 +1,47 @@
+"""TorchScript: for PyTorch's C++ library."""
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from lsabinet_core.errors import WeightsError
+from lsabinet_core.inference.artefact import METADATA_KEY
+from lsabinet_core.inference.deploy import DeployedNetwork
+
+
+def trace(network: DeployedNetwork, batch: int, size: tuple[int, int]) -> torch.jit.ScriptModule:
+    """The network as it runs on one size; the number of images stays free."""
+    device = network.scale.device
+    images = torch.zeros(batch, *size, 3, dtype=torch.uint8, device=device)
+    with warnings.catch_warnings(), torch.no_grad():
+        # The size is meant to become a constant, and tracing is meant to be used (it is deprecated, not replaced).
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.trace(network.eval(), images, check_trace=False)
+
+
+def save(script: torch.jit.ScriptModule, path: Path, info: str) -> None:
+    torch.jit.save(script, str(path), _extra_files={METADATA_KEY: info.encode()})
+
+
+def load(path: Path, device: torch.device) -> torch.jit.ScriptModule:
+    """Raises WeightsError where the file is no TorchScript."""
+    return _load(path, device, {})
+
+
+def read_info(path: Path) -> str | None:
+    extra = {METADATA_KEY: ""}
+    _load(path, torch.device("cpu"), extra)
+    text = extra[METADATA_KEY]
+    return text.decode() if isinstance(text, bytes) else text
+
+
+def _load(path: Path, device: torch.device, extra: dict) -> torch.jit.ScriptModule:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return torch.jit.load(str(path), map_location=device, _extra_files=extra)
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise WeightsError(f"{path} is not a whole TorchScript file ({reason}): export it again") from None

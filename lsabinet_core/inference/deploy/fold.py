@@ -1,0 +1,136 @@
+"""Batch normalisation in evaluation mode is a multiply-add with constants: merged into what comes before, or one step.
+
+Which convolution a normalisation follows is observed in one run rather than guessed from the order of the modules, so
+that it holds for any network.
+"""
+
+import copy
+from collections import Counter
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from lsabinet_core.models.blocks import SMALLEST_INPUT
+
+
+class Affine(nn.Module):
+    """scale * x + shift with one number each per channel: (N, C, H, W) -> the same shape."""
+
+    def __init__(self, scale: Tensor, shift: Tensor):
+        super().__init__()
+        self.register_buffer("scale", scale.view(1, -1, 1, 1))
+        self.register_buffer("shift", shift.view(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, x, self.scale)
+
+
+def fold_batch_norms(model: nn.Module) -> nn.Module:
+    """A copy of the network in evaluation mode without batch normalisation or dropout; its outputs are the same.
+
+    A normalisation goes into the convolution before it where that convolution's output goes nowhere else, and becomes
+    an ``Affine`` otherwise. Normalisations without running statistics depend on the image and stay.
+    """
+    model = copy.deepcopy(model).eval()
+    for norm, conv in _convolutions_before_norms(model).items():
+        _merge(conv, norm)
+        _replace(model, norm, nn.Identity())
+    for module in list(model.modules()):
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
+            scale, shift = _scale_and_shift(module)
+            dtype = module.running_mean.dtype
+            _replace(model, module, Affine(scale.to(dtype), shift.to(dtype)))
+        elif isinstance(module, (nn.Dropout, nn.Dropout2d)):
+            _replace(model, module, nn.Identity())
+    return model
+
+
+class _CountUses(TorchFunctionMode):
+    """Counts how many calls take each tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.uses: Counter[int] = Counter()
+        # Kept alive, so that no two tensors of a run share an id.
+        self._seen: list[Tensor] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        # Attributes such as .shape are read through __get__ and are no use of the values.
+        if getattr(func, "__name__", "") != "__get__":
+            self._count([*args, *kwargs.values()])
+        return func(*args, **kwargs)
+
+    def _count(self, values) -> None:
+        for value in values:
+            if isinstance(value, Tensor):
+                self.uses[id(value)] += 1
+                self._seen.append(value)
+            elif isinstance(value, (list, tuple)):
+                self._count(value)
+
+
+@torch.no_grad()
+def _convolutions_before_norms(model: nn.Module) -> dict[nn.BatchNorm2d, nn.Module]:
+    """Each batch normalisation that can be merged, with the convolution whose output it takes."""
+    outputs: dict[int, tuple[nn.Module, Tensor]] = {}
+    inputs: list[tuple[nn.BatchNorm2d, Tensor]] = []
+    calls: Counter[nn.Module] = Counter()
+
+    def after_conv(module, args, output):
+        calls[module] += 1
+        outputs[id(output)] = (module, output)
+
+    def before_norm(module, args):
+        calls[module] += 1
+        inputs.append((module, args[0]))
+
+    hooks = []
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            hooks.append(module.register_forward_hook(after_conv))
+        elif isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
+            hooks.append(module.register_forward_pre_hook(before_norm))
+    like = next(model.parameters())
+    try:
+        with _CountUses() as counter:
+            model.low_resolution_logits(like.new_zeros(1, 3, SMALLEST_INPUT, SMALLEST_INPUT))
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+    found = {}
+    for norm, tensor in inputs:
+        conv, _ = outputs.get(id(tensor), (None, None))
+        alone = conv is not None and counter.uses[id(tensor)] == 1 and calls[conv] == calls[norm] == 1
+        # A grouped transposed convolution keeps its output channels on two axes; none of the networks needs it.
+        if alone and not (isinstance(conv, nn.ConvTranspose2d) and conv.groups > 1):
+            found[norm] = conv
+    return found
+
+
+def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """float64 (C,) each: norm(x) = scale * x + shift."""
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    if norm.weight is not None:
+        scale = scale * norm.weight.detach().double()
+    shift = -norm.running_mean.double() * scale
+    return scale, shift if norm.bias is None else shift + norm.bias.detach().double()
+
+
+def _merge(conv: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> None:
+    scale, shift = _scale_and_shift(norm)
+    weight = conv.weight.detach()
+    along_outputs = (1, -1, 1, 1) if isinstance(conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
+    if conv.bias is not None:
+        shift = shift + scale * conv.bias.detach().double()
+    conv.weight = nn.Parameter((weight.double() * scale.view(along_outputs)).to(weight.dtype))
+    conv.bias = nn.Parameter(shift.to(weight.dtype))
+
+
+def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if child is old:
+                setattr(parent, name, new)

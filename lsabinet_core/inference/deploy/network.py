@@ -1,0 +1,44 @@
+"""A network with its normalisation: camera pixels in, logits out."""
+
+import torch
+from torch import Tensor, nn
+
+from lsabinet_core.models.weights import WeightsMetadata
+
+from .fold import fold_batch_norms
+from .static_pooling import StaticPooling
+
+FORM = 1
+"""Counts up when the deployed form changes, so that engines built from an older one are not taken for current."""
+
+
+class DeployedNetwork(nn.Module):
+    """Images uint8 (N, H, W, 3), BGR, to logits float32 (N, C, h, w) before the last upsampling.
+
+    Args:
+        model: a network of ``lsabinet_core.models``; it is copied.
+        metadata: its normalisation.
+        dtype: what the network computes in; pooling weights and variances that need it stay in float32.
+        static: spell out what depends on the input's size, for engines and file formats that know no such operator.
+            The result is then traced or exported for one H and W.
+    """
+
+    def __init__(
+        self, model: nn.Module, metadata: WeightsMetadata, *, dtype: torch.dtype = torch.float32, static: bool = False
+    ):
+        super().__init__()
+        self.network = fold_batch_norms(model).requires_grad_(False).to(dtype)
+        self.dtype = dtype
+        self.static = static
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (metadata.mean, metadata.std))
+        self.register_buffer("scale", (1 / (255 * std)).float().view(1, 3, 1, 1))
+        self.register_buffer("shift", (-mean / std).float().view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Reversed while a pixel is still three bytes; the permutation leaves the memory as it is (channels last).
+        rgb = images.flip(-1).permute(0, 3, 1, 2).float()
+        normalised = torch.addcmul(self.shift, rgb, self.scale).to(self.dtype)
+        if self.static:
+            with StaticPooling():
+                return self.network.low_resolution_logits(normalised).float()
+        return self.network.low_resolution_logits(normalised).float()

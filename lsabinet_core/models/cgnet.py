@@ -1,0 +1,115 @@
+"""CGNet M3N21 (Wu et al., "CGNet: A Light-weight Context Guided Network for Semantic Segmentation", TIP 2021).
+
+Local features, the context around them and the context of the whole image, joined in every block. Convolutions
+without bias. 494,258 parameters for 11 classes:
+
+    stage1    conv3x3 s2, conv3x3, conv3x3; + image/2                                    35@1/2
+    stage2    down (dilation 2), 2 x CG(64, dilation 2); + down + image/4               131@1/4
+    stage3    down (dilation 4), 20 x CG(128, dilation 4); + down                       256@1/8
+    classify  conv1x1                                                               classes@1/8
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import (
+    BNPReLU,
+    ConvBNPReLU,
+    DilatedDepthwiseConv2d,
+    check_input,
+    image_pyramid,
+    initialise,
+    resize_bilinear,
+)
+
+
+class Surroundings(nn.Module):
+    """Each channel's neighbourhood beside its wider surroundings: (N, C, H, W) -> (N, 2C, H, W)."""
+
+    def __init__(self, channels: int, dilation: int):
+        super().__init__()
+        self.local = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.context = DilatedDepthwiseConv2d(
+            channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False
+        )
+        self.norm = BNPReLU(2 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(torch.cat([self.local(x), self.context(x)], 1))
+
+
+class GlobalContext(nn.Module):
+    """Scales each channel by what the means of all say (squeeze and excitation): (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int, reduction: int):
+        super().__init__()
+        self.weigh = nn.Sequential(
+            nn.Linear(channels, channels // reduction),
+            nn.ReLU(),
+            nn.Linear(channels // reduction, channels),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weigh(x.mean((2, 3)))[..., None, None]
+
+
+class CGDown(nn.Sequential):
+    """Context guided block of stride 2: (N, C, H, W) -> (N, C', ceil(H/2), ceil(W/2))."""
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int, reduction: int):
+        super().__init__(
+            ConvBNPReLU(in_channels, out_channels, stride=2),
+            Surroundings(out_channels, dilation),
+            nn.Conv2d(2 * out_channels, out_channels, 1, bias=False),
+            GlobalContext(out_channels, reduction),
+        )
+
+
+class CG(nn.Module):
+    """Context guided block, residual: (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int, dilation: int, reduction: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvBNPReLU(channels, channels // 2, 1),
+            Surroundings(channels // 2, dilation),
+            GlobalContext(channels, reduction),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class CGNet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Wu et al., CGNet, IEEE TIP 2021"
+    year = 2021
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.stem = nn.Sequential(ConvBNPReLU(3, 32, stride=2), ConvBNPReLU(32, 32), ConvBNPReLU(32, 32))
+        self.norm1 = BNPReLU(32 + 3)
+        self.down2 = CGDown(32 + 3, 64, dilation=2, reduction=8)
+        self.stage2 = nn.Sequential(*(CG(64, dilation=2, reduction=8) for _ in range(2)))
+        self.norm2 = BNPReLU(2 * 64 + 3)
+        self.down3 = CGDown(2 * 64 + 3, 128, dilation=4, reduction=16)
+        self.stage3 = nn.Sequential(*(CG(128, dilation=4, reduction=16) for _ in range(20)))
+        self.norm3 = BNPReLU(2 * 128)
+        self.classify = nn.Conv2d(2 * 128, num_classes, 1, bias=False)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
+        check_input(image)
+        image2, image4 = image_pyramid(image, 2)
+        stage1 = self.norm1(torch.cat([self.stem(image), image2], 1))
+        down2 = self.down2(stage1)
+        stage2 = self.norm2(torch.cat([self.stage2(down2), down2, image4], 1))
+        down3 = self.down3(stage2)
+        stage3 = self.norm3(torch.cat([self.stage3(down3), down3], 1))
+        return self.classify(stage3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])

@@ -1,0 +1,70 @@
+"""EDANet (Lo et al., "Efficient Dense Modules of Asymmetric Convolution for Real-Time Semantic Segmentation", ACM
+Multimedia Asia 2019).
+
+689,485 parameters for 19 classes, 8.83 GMACs at 512x1024. Convolutions with bias. ``C@1/k`` is C channels at 1/k of the
+input size:
+
+    encoder  conv3x3 s2 || maxpool2                                              15@1/2
+             conv3x3 s2 || maxpool2, 5 x EDA(dilations 1 1 1 2 2)               260@1/4
+             conv3x3 s2, 8 x EDA(dilations 2 2 4 4 8 8 16 16)                   450@1/8
+    classify conv1x1, bilinear x8                                                 C@1
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import check_input, initialise, resize_bilinear
+from .erfnet import BNReLU, DownsamplerBlock, factorised_conv
+
+GROWTH = 40
+
+
+class EDA(nn.Module):
+    """Efficient dense module: (N, C, H, W) -> (N, C + 40, H, W), the new channels before the old ones.
+
+    Pointwise convolution to 40 channels, then two factorised convolutions, the second dilated.
+    """
+
+    def __init__(self, in_channels: int, dilation: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.Conv2d(in_channels, GROWTH, 1), BNReLU(GROWTH)),
+            *(*factorised_conv(GROWTH), BNReLU(GROWTH)),
+            *(*factorised_conv(GROWTH, dilation=dilation), BNReLU(GROWTH)),
+            nn.Dropout2d(0.02),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.body(x), x], 1)
+
+
+def dense_stage(in_channels: int, dilations: tuple[int, ...]) -> list[EDA]:
+    """One EDA per dilation, each 40 channels wider than the one before."""
+    return [EDA(in_channels + GROWTH * i, dilation) for i, dilation in enumerate(dilations)]
+
+
+class EDANet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Lo et al., EDANet, ACM Multimedia Asia 2019"
+    year = 2019
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            DownsamplerBlock(3, 15),
+            DownsamplerBlock(15, 60),
+            *dense_stage(60, (1, 1, 1, 2, 2)),
+            DownsamplerBlock(260, 130),
+            *dense_stage(130, (2, 2, 4, 4, 8, 8, 16, 16)),
+        )
+        self.classify = nn.Conv2d(450, num_classes, 1)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
+        check_input(image)
+        return self.classify(self.encoder(image))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])

@@ -1,0 +1,163 @@
+"""ENet (Paszke et al., "ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation", 2016).
+
+A large encoder of bottlenecks, and a small decoder that unpools to where the encoder's maxima were. Convolutions
+without bias, batch normalisation, PReLU with one slope (ReLU in the decoder). 358,246 parameters for 11 classes, 1,408
+of them in a spare classifier, see ``ENet``.
+
+    initial   conv3x3 s2 || maxpool3 s2                                                     16@1/2
+    stage1    down, 4 regular                                                               64@1/4
+    stage2    down, regular, dilated 2, asymmetric, dilated 4, regular, dilated 8,
+              asymmetric, dilated 16                                                       128@1/8
+    stage3    stage2 without its down                                                      128@1/8
+    stage4    up, 2 regular                                                                 64@1/4
+    stage5    up, 1 regular                                                                 16@1/2
+    classify  transposed conv3x3 s2                                                    classes@1
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import check_input, initialise
+
+conv = partial(nn.Conv2d, bias=False)
+
+
+class Bottleneck(nn.Module):
+    """The learnt side of a bottleneck, added to its main path.
+
+    Args:
+        convs: in their order; batch normalisation and an activation follow each.
+        dropout: probability that a channel is left out before the sum.
+        activation: makes one activation.
+        shared: one activation for the whole bottleneck instead of one for each place.
+    """
+
+    def __init__(self, *convs: nn.Module, dropout: float, activation: type[nn.Module] = nn.PReLU, shared: bool = True):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)) for conv in convs)
+        self.dropout = nn.Dropout2d(dropout)
+        self.activations = nn.ModuleList(activation() for _ in range(1 if shared else len(convs) + 1))
+
+    def extend(self, x: Tensor, main: Tensor) -> Tensor:
+        """x (N, C, h, w), main (N, C', H, W) -> (N, C', H, W)."""
+        places = len(self.convs) + 1
+        *inner, last = (self.activations[place % len(self.activations)] for place in range(places))
+        for layer, activation in zip(self.convs, inner):
+            x = activation(layer(x))
+        # An up makes one row or column too many where the encoder halved an odd size.
+        return last(main + self.dropout(x)[..., : main.shape[-2], : main.shape[-1]])
+
+
+class Regular(Bottleneck):
+    """(N, C, H, W) -> the same shape: 1x1 to C / 4, ``main``, 1x1 back to C, where ``main`` is dilated or 5x1, 1x5."""
+
+    def __init__(self, channels: int, *, dilation: int = 1, asymmetric: bool = False, **options):
+        width = channels // 4
+        if asymmetric:
+            main = [conv(width, width, (5, 1), padding=(2, 0)), conv(width, width, (1, 5), padding=(0, 2))]
+        else:
+            main = [conv(width, width, 3, padding=dilation, dilation=dilation)]
+        super().__init__(conv(channels, width, 1), *main, conv(width, channels, 1), **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.extend(x, x)
+
+
+class Down(Bottleneck):
+    """(N, C, H, W) -> (N, C', ceil(H/2), ceil(W/2)), and where the main path's maxima were."""
+
+    def __init__(self, in_channels: int, out_channels: int, **options):
+        width = in_channels // 4
+        super().__init__(
+            conv(in_channels, width, 2, stride=2),
+            conv(width, width, 3, padding=1),
+            conv(width, out_channels, 1),
+            **options,
+        )
+        self.new_channels = out_channels - in_channels
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        main, indices = F.max_pool2d(x, 3, stride=2, padding=1, return_indices=True)
+        main = F.pad(main, (0, 0, 0, 0, 0, self.new_channels))
+        height, width = x.shape[-2:]
+        return self.extend(F.pad(x, (0, width % 2, 0, height % 2)), main), indices
+
+
+class Up(Bottleneck):
+    """(N, C, h, w), indices of the maxima and their image's size -> (N, C', *size)."""
+
+    def __init__(self, in_channels: int, out_channels: int, **options):
+        width = in_channels // 4
+        super().__init__(
+            conv(in_channels, width, 1),
+            nn.ConvTranspose2d(width, width, 3, stride=2, padding=1, output_padding=1, bias=False),
+            conv(width, out_channels, 1),
+            **options,
+        )
+        self.main = nn.Sequential(conv(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
+        return self.extend(x, F.max_unpool2d(self.main(x), indices, 2, output_size=size))
+
+
+def context_stage(**options) -> nn.Sequential:
+    """Eight bottlenecks of 128 channels, every other one dilated, two asymmetric."""
+    regular = partial(Regular, 128, **options)
+    return nn.Sequential(
+        *(regular(), regular(dilation=2), regular(asymmetric=True), regular(dilation=4)),
+        *(regular(), regular(dilation=8), regular(asymmetric=True), regular(dilation=16)),
+    )
+
+
+class ENet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W).
+
+    Args:
+        num_classes: C.
+        encoder_head: keep the classifier of the encoder alone, which the paper trains before there is a decoder. No
+            output depends on it, so it is frozen; the published count has it.
+        shared_prelu: one slope for a whole bottleneck, as published, instead of one for each activation.
+    """
+
+    paper = "Paszke et al., ENet, arXiv 2016"
+    year = 2016
+
+    def __init__(self, num_classes: int, *, encoder_head: bool = True, shared_prelu: bool = True):
+        super().__init__()
+        shallow = {"dropout": 0.01, "shared": shared_prelu}
+        deep = {"dropout": 0.1, "shared": shared_prelu}
+        decoding = {**deep, "activation": nn.ReLU}
+        self.initial = conv(3, 13, 3, stride=2, padding=1)
+        self.initial_norm = nn.Sequential(nn.BatchNorm2d(13 + 3), nn.PReLU())
+        self.down1 = Down(16, 64, **shallow)
+        self.stage1 = nn.Sequential(*(Regular(64, **shallow) for _ in range(4)))
+        self.down2 = Down(64, 128, **deep)
+        self.stage2 = context_stage(**deep)
+        self.stage3 = context_stage(**deep)
+        if encoder_head:
+            self.encoder_head = conv(128, num_classes, 1).requires_grad_(False)
+        self.up4 = Up(128, 64, **decoding)
+        self.stage4 = nn.Sequential(*(Regular(64, **decoding) for _ in range(2)))
+        self.up5 = Up(64, 16, **decoding)
+        self.stage5 = Regular(16, **decoding)
+        self.classify = nn.ConvTranspose2d(16, num_classes, 3, stride=2, padding=1, bias=False)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """The same as ``forward``: the decoder ends at the image's own size."""
+        check_input(image)
+        half = torch.cat([self.initial(image), F.max_pool2d(image, 3, stride=2, padding=1)], 1)
+        half = self.initial_norm(half)
+        quarter, half_maxima = self.down1(half)
+        quarter = self.stage1(quarter)
+        eighth, quarter_maxima = self.down2(quarter)
+        eighth = self.stage3(self.stage2(eighth))
+        x = self.stage4(self.up4(eighth, quarter_maxima, quarter.shape[-2:]))
+        x = self.stage5(self.up5(x, half_maxima, half.shape[-2:]))
+        return self.classify(x, output_size=image.shape[-2:])
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.low_resolution_logits(image)

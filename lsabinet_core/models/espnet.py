@@ -1,0 +1,109 @@
+"""ESPNet (Mehta et al., "ESPNet: Efficient Spatial Pyramid of Dilated Convolutions for Semantic Segmentation", ECCV
+2018), with p = 2 and q = 8 modules and its light decoder.
+
+Convolutions without bias. 353,437 parameters for 11 classes, C = classes:
+
+    level1   conv3x3 s2; + image/2                                           19@1/2
+    level2   down, 2 x ESP(64); + down + image/4                            131@1/4
+    level3   down, 8 x ESP(128); + down                                     256@1/8
+    score3   conv1x1, transposed conv2x2 s2                                   C@1/4
+    score2   + conv1x1(level2), ESP, transposed conv2x2 s2                    C@1/2
+    score1   + level1, conv3x3, transposed conv2x2 s2                         C@1
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import BN_EPS, BNPReLU, ConvBNPReLU, check_input, image_pyramid, initialise
+
+DILATIONS = (1, 2, 4, 8, 16)
+
+
+class ESP(nn.Module):
+    """Efficient spatial pyramid: (N, C, H, W) -> (N, C', H, W), or half the size, rounded up, with stride 2.
+
+    Reduces to a fifth of C', looks at that through five dilations, and sums them up one after another before they are
+    concatenated, against the grid that a large dilation alone would leave.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1):
+        super().__init__()
+        width = out_channels // len(DILATIONS)
+        # The plain convolution takes what the division leaves over.
+        widths = (out_channels - width * (len(DILATIONS) - 1), *[width] * (len(DILATIONS) - 1))
+        kernel_size = 1 if stride == 1 else 3
+        self.reduce = nn.Conv2d(in_channels, width, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+        self.branches = nn.ModuleList(
+            nn.Conv2d(width, branch_width, 3, padding=dilation, dilation=dilation, bias=False)
+            for branch_width, dilation in zip(widths, DILATIONS)
+        )
+        self.norm = BNPReLU(out_channels)
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        reduced = self.reduce(x)
+        plain, *dilated = (branch(reduced) for branch in self.branches)
+        for index in range(1, len(dilated)):
+            dilated[index] = dilated[index] + dilated[index - 1]
+        y = torch.cat([plain, *dilated], 1)
+        return self.norm(x + y if self.residual else y)
+
+
+class Up(nn.Module):
+    """Transposed 2x2 convolution of stride 2, cut to ``size``: (N, C, h, w) -> (N, C, *size)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(channels, channels, 2, stride=2, bias=False)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        # Of an odd size the encoder's strided convolutions kept one more than half.
+        return self.conv(x)[..., : size[0], : size[1]]
+
+
+class ESPNet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Mehta et al., ESPNet, ECCV 2018"
+    year = 2018
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.level1 = ConvBNPReLU(3, 16, stride=2)
+        self.norm1 = BNPReLU(16 + 3)
+        self.down2 = ESP(16 + 3, 64, stride=2)
+        self.level2 = nn.Sequential(*(ESP(64, 64) for _ in range(2)))
+        self.norm2 = BNPReLU(2 * 64 + 3)
+        self.down3 = ESP(2 * 64 + 3, 128, stride=2)
+        self.level3 = nn.Sequential(*(ESP(128, 128) for _ in range(8)))
+        self.norm3 = BNPReLU(2 * 128)
+
+        self.score3 = nn.Conv2d(2 * 128, num_classes, 1, bias=False)
+        self.score3_norm = nn.BatchNorm2d(num_classes, eps=BN_EPS)
+        self.up3 = Up(num_classes)
+        self.score2 = nn.Conv2d(2 * 64 + 3, num_classes, 1, bias=False)
+        self.fuse2 = nn.Sequential(BNPReLU(2 * num_classes), ESP(2 * num_classes, num_classes))
+        self.up2 = Up(num_classes)
+        self.up2_norm = BNPReLU(num_classes)
+        self.fuse1 = ConvBNPReLU(16 + 3 + num_classes, num_classes)
+        self.up1 = Up(num_classes)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """The same as ``forward``: the decoder ends at the image's own size."""
+        check_input(image)
+        image2, image4 = image_pyramid(image, 2)
+        level1 = self.norm1(torch.cat([self.level1(image), image2], 1))
+        down2 = self.down2(level1)
+        level2 = self.norm2(torch.cat([self.level2(down2), down2, image4], 1))
+        down3 = self.down3(level2)
+        level3 = self.norm3(torch.cat([self.level3(down3), down3], 1))
+
+        x = self.up3(self.score3_norm(self.score3(level3)), level2.shape[-2:])
+        x = self.fuse2(torch.cat([self.score2(level2), x], 1))
+        x = self.up2_norm(self.up2(x, level1.shape[-2:]))
+        x = self.fuse1(torch.cat([x, level1], 1))
+        return self.up1(x, image.shape[-2:])
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.low_resolution_logits(image)

@@ -1,0 +1,131 @@
+"""ICNet (Zhao et al., "ICNet for Real-Time Semantic Segmentation on High-Resolution Images", ECCV 2018), with half of
+the kernels, as it was published.
+
+Much of the network sees the image at a quarter of its size, little of it the whole. Convolutions without bias, batch
+normalisation, ReLU; a bottleneck is 1x1, 3x3, 1x1. 6,698,955 parameters for 11 classes:
+
+    medium   image/2: conv3x3 s2 32, 32, 64, maxpool3 s2                                            64@1/8
+             3 bottlenecks; 1 bottleneck s2                                                        256@1/16
+    coarse   medium/2: 3 bottlenecks; 6 (dilation 2); 3 (dilation 4)                              1024@1/32
+             + averages over grids of 1, 2, 3, 6 cells; conv1x1                                    256@1/32
+    fine     conv3x3 s2 32, 32, 64                                                                  64@1/8
+    fuse1    conv3x3 (dilation 2) of coarse x2 + conv1x1 of medium                                 128@1/16
+    fuse2    conv3x3 (dilation 2) of fuse1 x2 + conv1x1 of fine                                    128@1/8
+    classify conv1x1 of fuse2 x2                                                               classes@1/4
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import check_input, initialise, resize_bilinear
+
+
+class ConvBN(nn.Sequential):
+    """Convolution without bias that keeps H and W (divided by the stride), then batch normalisation."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride=1, dilation=1):
+        padding = dilation * (kernel_size // 2)
+        conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride=stride, padding=padding, dilation=dilation, bias=False
+        )
+        super().__init__(conv, nn.BatchNorm2d(out_channels))
+
+
+class Bottleneck(nn.Module):
+    """ResNet's: 1x1 to C' / 4, 3x3, 1x1 to C', plus the input; (N, C, H, W) -> (N, C', H, W) or half the size."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1):
+        super().__init__()
+        width = out_channels // 4
+        self.body = nn.Sequential(
+            ConvBN(in_channels, width, 1, stride=stride),
+            nn.ReLU(),
+            ConvBN(width, width, dilation=dilation),
+            nn.ReLU(),
+            ConvBN(width, out_channels, 1),
+        )
+        same = stride == 1 and in_channels == out_channels
+        self.shortcut = nn.Identity() if same else ConvBN(in_channels, out_channels, 1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.shortcut(x) + self.body(x))
+
+
+def bottlenecks(count: int, in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:
+    """``count`` bottlenecks in a row."""
+    channels = (in_channels, *[out_channels] * (count - 1))
+    return nn.Sequential(*(Bottleneck(before, out_channels, dilation=dilation) for before in channels))
+
+
+def conv_stem(strides: tuple[int, int, int]) -> list[nn.Module]:
+    """Three 3x3 convolutions to 32, 32 and 64 channels, each with ReLU."""
+    channels = (3, 32, 32, 64)
+    layers: list[nn.Module] = []
+    for before, after, stride in zip(channels, channels[1:], strides):
+        layers += [ConvBN(before, after, stride=stride), nn.ReLU()]
+    return layers
+
+
+class GridPooling(nn.Module):
+    """x plus its averages over grids of 1, 2, 3 and 6 cells a side: (N, C, H, W) -> the same shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + sum(resize_bilinear(F.adaptive_avg_pool2d(x, cells), x.shape[-2:]) for cells in (1, 2, 3, 6))
+
+
+class CascadeFusion(nn.Module):
+    """Adds finer features to coarser ones: coarse (N, C, h, w), fine (N, F, H, W) -> (N, 128, H, W)."""
+
+    def __init__(self, coarse_channels: int, fine_channels: int):
+        super().__init__()
+        self.coarse = ConvBN(coarse_channels, 128, dilation=2)
+        self.fine = ConvBN(fine_channels, 128, 1)
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        return F.relu(self.coarse(resize_bilinear(coarse, fine.shape[-2:])) + self.fine(fine))
+
+
+class ICNet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Zhao et al., ICNet, ECCV 2018"
+    year = 2018
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.medium = nn.Sequential(
+            *conv_stem(strides=(2, 1, 1)),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            *bottlenecks(3, 64, 128),
+            Bottleneck(128, 256, stride=2),
+        )
+        self.coarse = nn.Sequential(
+            *bottlenecks(3, 256, 256),
+            *bottlenecks(6, 256, 512, dilation=2),
+            *bottlenecks(3, 512, 1024, dilation=4),
+            GridPooling(),
+            ConvBN(1024, 256, 1),
+            nn.ReLU(),
+        )
+        self.fine = nn.Sequential(*conv_stem(strides=(2, 2, 2)))
+        self.fuse1 = CascadeFusion(256, 256)
+        self.fuse2 = CascadeFusion(128, 64)
+        self.classify = nn.Conv2d(128, num_classes, 1)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """Logits before the last upsampling: (N, num_classes, H/4, W/4), rounded up."""
+        check_input(image)
+        medium = self.medium(_halve(image))
+        coarse = self.coarse(_halve(medium))
+        x = self.fuse2(self.fuse1(coarse, medium), self.fine(image))
+        quarter = [-(-length // 4) for length in image.shape[-2:]]
+        return self.classify(resize_bilinear(x, tuple(quarter)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+
+
+def _halve(x: Tensor) -> Tensor:
+    height, width = x.shape[-2:]
+    return resize_bilinear(x, (-(-height // 2), -(-width // 2)))

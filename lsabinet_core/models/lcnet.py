@@ -1,0 +1,127 @@
+"""LCNet 3_7 (Shi et al., "Lightweight Context-Aware Network Using Partial-Channel Transformation for Real-Time Semantic
+Segmentation", IEEE Transactions on Intelligent Transportation Systems 2024).
+
+509,446 parameters for 19 classes, 7.78 GMACs at 512x1024. Convolutions without bias, each followed by batch
+normalisation and SELU, the classifier too. ``C@1/k`` is C channels at 1/k of the input size:
+
+    stem    conv3x3 s2, conv3x3, conv3x3                                         32@1/2
+    shallow conv3x3 s2 || maxpool2, 3 x PCT(64, dilation 2)                      64@1/4
+    deep    conv3x3 s2 || maxpool2, 7 x PCT(128, dilations 4 4 8 8 16 16 32)    128@1/8
+    decoder dual-attention-guided decoder                                         C@1/4
+            bilinear x4                                                           C@1
+"""
+
+import torch
+from torch import Tensor, nn
+
+from .blocks import BN_EPS, DilatedDepthwiseConv2d, check_input, initialise, resize_bilinear
+from .erfnet import DownsamplerBlock
+
+
+class BNSELU(nn.Sequential):
+    """Batch normalisation, then SELU: (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int):
+        super().__init__(nn.BatchNorm2d(channels, eps=BN_EPS), nn.SELU())
+
+
+class ConvBNSELU(nn.Sequential):
+    """Convolution without bias that keeps H and W (divided by the stride), then BNSELU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1):
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
+        super().__init__(conv, BNSELU(out_channels))
+
+
+class DepthwiseBNSELU(nn.Sequential):
+    """Depthwise 3x3 convolution without bias that keeps H and W, then BNSELU."""
+
+    def __init__(self, channels: int, *, dilation: int = 1):
+        kind = DilatedDepthwiseConv2d if dilation > 1 else nn.Conv2d
+        conv = kind(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False)
+        super().__init__(conv, BNSELU(channels))
+
+
+class TCA(nn.Module):
+    """Three-branch context aggregation: (N, C, H, W) -> the same shape.
+
+    The sum of a 3x3 convolution and of what a plain and a dilated depthwise convolution make of it, normalised.
+    """
+
+    def __init__(self, channels: int, dilation: int):
+        super().__init__()
+        self.conv = ConvBNSELU(channels, channels)
+        self.local = DepthwiseBNSELU(channels)
+        self.context = DepthwiseBNSELU(channels, dilation=dilation)
+        self.norm = BNSELU(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.norm(y + self.local(y) + self.context(y))
+
+
+class PCT(nn.Module):
+    """Partial-channel transformation: (N, C, H, W) -> the same shape.
+
+    The last half of the channels goes through TCA, the first half past it; a pointwise convolution mixes them.
+    """
+
+    def __init__(self, channels: int, dilation: int):
+        super().__init__()
+        self.transform = TCA(channels // 2, dilation)
+        self.mix = ConvBNSELU(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, transformed = x.chunk(2, 1)
+        return self.mix(torch.cat([kept, self.transform(transformed)], 1))
+
+
+class DualAttentionDecoder(nn.Module):
+    """Decodes shallow features under the guidance of deep ones.
+
+    shallow (N, S, H, W) and deep (N, D, h, w) -> logits (N, num_classes, H, W).
+    """
+
+    def __init__(self, shallow_channels: int, deep_channels: int, num_classes: int):
+        super().__init__()
+        self.project = ConvBNSELU(deep_channels, shallow_channels, 1)
+        self.reverse = ConvBNSELU(shallow_channels, shallow_channels, 1)
+        self.refine = DepthwiseBNSELU(shallow_channels)
+        self.classify = ConvBNSELU(shallow_channels, num_classes, 1)
+
+    def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
+        context = self.project(deep)
+        region = torch.sigmoid(context)
+        context = self.reverse(-region) * region + context
+        context = resize_bilinear(context, shallow.shape[-2:])
+        return self.classify(self.refine(torch.sigmoid(shallow) * context))
+
+
+class LCNet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Shi et al., LCNet, IEEE T-ITS 2024"
+    year = 2024
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.stem = nn.Sequential(ConvBNSELU(3, 32, stride=2), ConvBNSELU(32, 32), ConvBNSELU(32, 32))
+        self.shallow = nn.Sequential(
+            DownsamplerBlock(32, 64, BNSELU, bias=False),
+            *(PCT(64, 2) for _ in range(3)),
+        )
+        self.deep = nn.Sequential(
+            DownsamplerBlock(64, 128, BNSELU, bias=False),
+            *(PCT(128, dilation) for dilation in (4, 4, 8, 8, 16, 16, 32)),
+        )
+        self.decoder = DualAttentionDecoder(64, 128, num_classes)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """Logits before the last upsampling: (N, num_classes, H/4, W/4), rounded up."""
+        check_input(image)
+        shallow = self.shallow(self.stem(image))
+        return self.decoder(shallow, self.deep(shallow))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])

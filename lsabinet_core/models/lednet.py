@@ -1,0 +1,106 @@
+"""LEDNet (Wang et al., "LEDNet: A Lightweight Encoder-Decoder Network for Real-Time Semantic Segmentation", ICIP 2019).
+
+922,821 parameters for 19 classes, 11.2 GMACs at 512x1024. Convolutions with bias. ``C@1/k`` is C channels at 1/k of the
+input size:
+
+    encoder  conv3x3 s2 || maxpool2, 3 x SSNonBottleneck                         32@1/2
+             conv3x3 s2 || maxpool2, 2 x SSNonBottleneck                         64@1/4
+             conv3x3 s2 || maxpool2, 8 x SSNonBottleneck(1 2 5 9 2 5 9 17)      128@1/8
+    decoder  attention pyramid: conv1x1 x one-channel attention + global branch   C@1/8
+             bilinear x8                                                          C@1
+
+The global branch normalises one value per image, so training needs batches of at least two images.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import check_input, initialise, resize_bilinear
+from .erfnet import BNReLU, DownsamplerBlock, FactorisedResidual
+
+
+class SSNonBottleneck(nn.Module):
+    """Split-shuffle non-bottleneck: (N, C, H, W) -> the same shape.
+
+    Each half of the channels has its own factorised residual, the left one vertical first, the right one horizontal
+    first; channels of the two halves alternate afterwards.
+    """
+
+    def __init__(self, channels: int, *, dilation: int = 1, dropout: float):
+        super().__init__()
+        self.left = FactorisedResidual(channels // 2, 3, dilation, dropout)
+        self.right = FactorisedResidual(channels // 2, 3, dilation, dropout, horizontal_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x.chunk(2, 1)
+        y = F.relu(x + torch.cat([self.left(left), self.right(right)], 1))
+        return F.channel_shuffle(y, 2)
+
+
+class ConvBNReLU(nn.Sequential):
+    """Convolution with bias that keeps H and W (divided by the stride, rounded up), then BNReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2),
+            BNReLU(out_channels),
+        )
+
+
+class AttentionPyramid(nn.Module):
+    """APN: (N, C, H, W) -> logits (N, num_classes, H, W).
+
+    Pointwise logits, scaled by a one-channel attention from three coarser levels, plus logits of the whole image.
+    """
+
+    def __init__(self, channels: int, num_classes: int):
+        super().__init__()
+        self.image = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvBNReLU(channels, num_classes, 1))
+        self.pixel = ConvBNReLU(channels, num_classes, 1)
+        self.down1 = ConvBNReLU(channels, 1, 7, stride=2)
+        self.down2 = ConvBNReLU(1, 1, 5, stride=2)
+        self.down3 = nn.Sequential(ConvBNReLU(1, 1, 3, stride=2), ConvBNReLU(1, 1, 3))
+        self.lateral1 = ConvBNReLU(1, 1, 7)
+        self.lateral2 = ConvBNReLU(1, 1, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        level1 = self.down1(x)
+        level2 = self.down2(level1)
+        attention = resize_corners(self.down3(level2), level2)
+        attention = resize_corners(self.lateral2(level2) + attention, level1)
+        attention = resize_corners(self.lateral1(level1) + attention, x)
+        return self.pixel(x) * attention + self.image(x)
+
+
+def resize_corners(x: Tensor, like: Tensor) -> Tensor:
+    """Bilinear resize to the H and W of ``like`` with the corner pixels aligned, as the attention pyramid has it."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
+
+
+class LEDNet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Wang et al., LEDNet, ICIP 2019"
+    year = 2019
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.encoder = nn.Sequential(
+            DownsamplerBlock(3, 32),
+            *(SSNonBottleneck(32, dropout=0.03) for _ in range(3)),
+            DownsamplerBlock(32, 64),
+            *(SSNonBottleneck(64, dropout=0.03) for _ in range(2)),
+            DownsamplerBlock(64, 128),
+            *(SSNonBottleneck(128, dilation=dilation, dropout=0.3) for dilation in (1, 2, 5, 9, 2, 5, 9, 17)),
+        )
+        self.decoder = AttentionPyramid(128, num_classes)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
+        check_input(image)
+        return self.decoder(self.encoder(image))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])

@@ -1,0 +1,135 @@
+"""PIDNet-S (Xu et al., "PIDNet: A Real-Time Semantic Segmentation Network Inspired by PID Controllers", CVPR 2023).
+
+7.6 million parameters, 47 GMACs at 1024x2048, both as for inference: without the training-time boundary and auxiliary
+heads. ``C@1/k`` is C channels at 1/k of the input size; three branches read the same 64@1/8:
+
+    stem     conv3x3 s2, conv3x3 s2, 2 x BasicBlock                              32@1/4
+    trunk    2 x BasicBlock                                                      64@1/8
+    P        2 x BasicBlock, 2 x BasicBlock, Bottleneck        64@1/8,   64@1/8,  128@1/8    detail
+    I        3 x BasicBlock, 3 x BasicBlock, 2 x Bottleneck  128@1/16, 256@1/32, 512@1/64    context
+    D        BasicBlock, Bottleneck, Bottleneck                32@1/8,   64@1/8,  128@1/8    boundary
+    pyramid  parallel aggregation pyramid pooling of I, bilinear x8             128@1/8
+    head     P and pyramid mixed by D, conv3x3, conv1x1                           C@1/8
+             bilinear x8                                                          C@1
+
+After their first and second stage P takes from I what resembles it, and D takes a 3x3 convolution of I.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import check_input, initialise, resize_bilinear
+from .dual_resolution import Head, PooledScales, Stem
+from .residual import BasicBlock, BNReLUConv, Bottleneck, ConvBN, basic_stage
+
+
+class PixelAttentionFusion(nn.Module):
+    """Pag: detail (N, D, H, W) and context (N, C, h, w) -> (N, D, H, W).
+
+    The mean of the two, weighted at every pixel by how alike they are.
+    """
+
+    def __init__(self, detail_channels: int, context_channels: int, key_channels: int):
+        super().__init__()
+        self.compress = ConvBN(context_channels, detail_channels, 1)
+        self.detail_key = ConvBN(detail_channels, key_channels, 1)
+        self.context_key = ConvBN(detail_channels, key_channels, 1)
+
+    def forward(self, detail: Tensor, context: Tensor) -> Tensor:
+        size = detail.shape[-2:]
+        context = self.compress(context)
+        likeness = self.detail_key(detail) * resize_bilinear(self.context_key(context), size)
+        weight = torch.sigmoid(likeness.sum(1, keepdim=True))
+        return detail + weight * (resize_bilinear(context, size) - detail)
+
+
+class PAPPM(nn.Module):
+    """Parallel aggregation pyramid pooling: (N, in_channels, H, W) -> (N, out_channels, H, W).
+
+    Every coarser scale is added to the features themselves and passes a 3x3 convolution of its own.
+    """
+
+    def __init__(self, in_channels: int, channels: int, out_channels: int):
+        super().__init__()
+        self.pixel = BNReLUConv(in_channels, channels, 1)
+        self.pooled = PooledScales(in_channels, channels)
+        count = len(self.pooled.scales)
+        self.process = BNReLUConv(channels * count, channels * count, 3, groups=count)
+        self.compress = BNReLUConv(channels * (1 + count), out_channels, 1)
+        self.shortcut = BNReLUConv(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixel = self.pixel(x)
+        scales = self.process(torch.cat([scale + pixel for scale in self.pooled(x)], 1))
+        return self.compress(torch.cat([pixel, scales], 1)) + self.shortcut(x)
+
+
+class BoundaryAttentionFusion(nn.Module):
+    """Light-Bag: detail, context and boundary, each (N, C, H, W) -> (N, C, H, W).
+
+    Where the boundary is strong the detail counts, elsewhere the context.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.detail = ConvBN(channels, channels, 1)
+        self.context = ConvBN(channels, channels, 1)
+
+    def forward(self, detail: Tensor, context: Tensor, boundary: Tensor) -> Tensor:
+        edge = torch.sigmoid(boundary)
+        return self.detail(detail + (1 - edge) * context) + self.context(context + edge * detail)
+
+
+class PIDNetS(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Xu et al., PIDNet, CVPR 2023"
+    year = 2023
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.stem = nn.Sequential(Stem(32), basic_stage(32, 32, 2), nn.ReLU())
+        self.trunk = nn.Sequential(basic_stage(32, 64, 2, stride=2), nn.ReLU())
+
+        self.detail1 = basic_stage(64, 64, 2)
+        self.detail2 = basic_stage(64, 64, 2)
+        self.detail3 = Bottleneck(64, 64)
+
+        self.context1 = nn.Sequential(basic_stage(64, 128, 3, stride=2), nn.ReLU())
+        self.context2 = nn.Sequential(basic_stage(128, 256, 3, stride=2), nn.ReLU())
+        self.context3 = nn.Sequential(Bottleneck(256, 256, stride=2), Bottleneck(512, 256))
+
+        self.boundary1 = BasicBlock(64, 32)
+        self.boundary2 = Bottleneck(32, 32)
+        self.boundary3 = Bottleneck(64, 64)
+
+        self.to_detail1 = PixelAttentionFusion(64, 128, 32)
+        self.to_detail2 = PixelAttentionFusion(64, 256, 32)
+        self.to_boundary1 = ConvBN(128, 32, 3)
+        self.to_boundary2 = ConvBN(256, 64, 3)
+
+        self.pyramid = PAPPM(512, 96, 128)
+        self.fuse = BoundaryAttentionFusion(128)
+        self.head = Head(128, 128, num_classes)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
+        check_input(image)
+        shared = self.trunk(self.stem(image))
+        size = shared.shape[-2:]
+
+        context = self.context1(shared)
+        detail = F.relu(self.to_detail1(self.detail1(shared), context))
+        boundary = F.relu(self.boundary1(shared) + resize_bilinear(self.to_boundary1(context), size))
+
+        context = self.context2(context)
+        detail = F.relu(self.to_detail2(self.detail2(detail), context))
+        boundary = F.relu(self.boundary2(boundary) + resize_bilinear(self.to_boundary2(context), size))
+
+        context = resize_bilinear(self.pyramid(self.context3(context)), size)
+        return self.head(self.fuse(self.detail3(detail), context, self.boundary3(boundary)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])

@@ -1,0 +1,63 @@
+"""SegNet (Badrinarayanan et al., "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation",
+TPAMI 2017).
+
+VGG16's convolutions and their mirror image; the decoder knows from the encoder where each maximum came from. Every
+convolution is 3x3 with bias, batch normalisation and ReLU, the last one plain. 29,449,355 parameters for 11 classes.
+
+    encoder  64 64, 128 128, 256 256 256, 512 512 512, 512 512 512; maxpool2 after each       512@1/32
+    decoder  512 512 512, 512 512 256, 256 256 128, 128 64, 64; maxunpool2 before each         64@1
+    head     conv3x3                                                                        classes@1
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import check_input, initialise
+
+ENCODER = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))
+
+
+class ConvStage(nn.Sequential):
+    """3x3 convolutions of the given widths, each with batch normalisation and ReLU: (N, C, H, W) -> (N, C', H, W)."""
+
+    def __init__(self, in_channels: int, widths: tuple[int, ...]):
+        layers = []
+        for before, after in zip((in_channels, *widths), widths):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        super().__init__(*layers)
+
+
+class SegNet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Badrinarayanan et al., SegNet, IEEE TPAMI 2017"
+    year = 2017
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.encoder = _stages(3, ENCODER)
+        self.decoder = _stages(ENCODER[-1][-1], DECODER)
+        self.classify = nn.Conv2d(DECODER[-1][-1], num_classes, 3, padding=1)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """The same as ``forward``: the decoder ends at the image's own size."""
+        check_input(image)
+        x, maxima = image, []
+        for stage in self.encoder:
+            x = stage(x)
+            size = x.shape[-2:]
+            x, indices = F.max_pool2d(x, 2, return_indices=True)
+            maxima.append((indices, size))
+        for stage, (indices, size) in zip(self.decoder, reversed(maxima)):
+            x = stage(F.max_unpool2d(x, indices, 2, output_size=size))
+        return self.classify(x)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.low_resolution_logits(image)
+
+
+def _stages(in_channels: int, stages: tuple[tuple[int, ...], ...]) -> nn.ModuleList:
+    before = (in_channels, *(widths[-1] for widths in stages))
+    return nn.ModuleList(ConvStage(channels, widths) for channels, widths in zip(before, stages))

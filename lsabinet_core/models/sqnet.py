@@ -1,0 +1,118 @@
+"""SQNet (Treml et al., "Speeding up Semantic Segmentation for Autonomous Driving", NIPS workshop MLITS 2016).
+
+SqueezeNet 1.1 as encoder, parallel dilated convolutions for context, refinement by the encoder's features. Every
+convolution has a bias and an ELU, the one that gives the logits too; nothing is normalised. 16,248,939 parameters for
+11 classes.
+
+    stem     conv3x3 s2                                                      96@1/2
+    stage1   maxpool2, 2 x Fire(16, 64 + 64)                                128@1/4
+    stage2   maxpool2, 2 x Fire(32, 128 + 128)                              256@1/8
+    stage3   maxpool2, 3 x Fire(64, 256 + 256)                              512@1/16
+    context  sum of four conv3x3, dilations 1 2 3 4                         512@1/16
+    up1      transposed conv3x3 s2; + conv3x3(stage2); conv3x3              512@1/8
+    up2      transposed conv3x3 s2; + conv3x3(stage1); conv3x3              256@1/4
+    up3      transposed conv3x3 s2; + conv3x3(stem); conv3x3                192@1/2
+    head     transposed conv3x3 s2                                      classes@1
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import check_input, initialise
+
+
+class ConvELU(nn.Sequential):
+    """Convolution that keeps H and W (divided by the stride), then ELU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride=1, dilation=1):
+        padding = dilation * (kernel_size // 2)
+        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, dilation=dilation)
+        super().__init__(conv, nn.ELU())
+
+
+class Fire(nn.Module):
+    """SqueezeNet's module, (N, C, H, W) -> (N, C', H, W): 1x1 to C' / 8, then 1x1 and 3x3 side by side."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        squeezed = out_channels // 8
+        self.squeeze = ConvELU(in_channels, squeezed, 1)
+        self.expand1 = nn.Conv2d(squeezed, out_channels // 2, 1)
+        self.expand3 = nn.Conv2d(squeezed, out_channels // 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.squeeze(x)
+        return F.elu(torch.cat([self.expand1(x), self.expand3(x)], 1))
+
+
+class ParallelDilated(nn.Module):
+    """Sum of four dilated 3x3 convolutions, each with its ELU: (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.branches = nn.ModuleList(ConvELU(channels, channels, dilation=dilation) for dilation in (1, 2, 3, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(branch(x) for branch in self.branches)
+
+
+class TransposedELU(nn.Module):
+    """Transposed 3x3 convolution of stride 2, then ELU: (N, C, h, w) -> (N, C', *size), size about twice (h, w)."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        height, width = size
+        x = F.elu(self.conv(x))[..., :height, :width]
+        # Pooling left out the last row or column of an odd size.
+        missing = (0, width - x.shape[-1], 0, height - x.shape[-2])
+        return F.pad(x, missing, mode="replicate") if any(missing) else x
+
+
+class Refinement(nn.Module):
+    """Doubles the size of x and joins the encoder's features: (N, C, h, w), (N, S, H, W) -> (N, 2S, H, W)."""
+
+    def __init__(self, in_channels: int, skip_channels: int):
+        super().__init__()
+        self.up = TransposedELU(in_channels, skip_channels)
+        self.skip = ConvELU(skip_channels, skip_channels)
+        self.fuse = ConvELU(2 * skip_channels, 2 * skip_channels)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.fuse(torch.cat([self.up(x, skip.shape[-2:]), self.skip(skip)], 1))
+
+
+class SQNet(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+
+    paper = "Treml et al., SQNet, NIPS workshop MLITS 2016"
+    year = 2016
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.stem = ConvELU(3, 96, stride=2)
+        self.stage1 = nn.Sequential(Fire(96, 128), Fire(128, 128))
+        self.stage2 = nn.Sequential(Fire(128, 256), Fire(256, 256))
+        self.stage3 = nn.Sequential(Fire(256, 512), Fire(512, 512), Fire(512, 512))
+        self.context = ParallelDilated(512)
+        self.up1 = Refinement(512, 256)
+        self.up2 = Refinement(512, 128)
+        self.up3 = Refinement(256, 96)
+        self.classify = TransposedELU(192, num_classes)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """The same as ``forward``: the decoder ends at the image's own size."""
+        check_input(image)
+        half = self.stem(image)
+        quarter = self.stage1(F.max_pool2d(half, 2))
+        eighth = self.stage2(F.max_pool2d(quarter, 2))
+        x = self.context(self.stage3(F.max_pool2d(eighth, 2)))
+        x = self.up3(self.up2(self.up1(x, eighth), quarter), half)
+        return self.classify(x, image.shape[-2:])
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.low_resolution_logits(image)

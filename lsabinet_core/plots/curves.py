@@ -1,0 +1,136 @@
+"""Curves over the course of a training: one run's loss and mIoU, or the curves of several runs in one figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .style import COLORS, GREY, add_legend, line_style, new_axes, new_figure, put_text, save_figure
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One line.
+
+    Attributes:
+        label: for the legend.
+        x: float (N,), rising.
+        y: float (N,); values that are not finite leave gaps.
+    """
+
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+def moving_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean of the ``window`` values around each, fewer at the ends; float64 (N,).
+
+    Values that are not finite do not count; where none counts, the mean is NaN.
+    """
+    values = np.asarray(values, np.float64)
+    if window < 1:
+        raise ValueError(f"expected a window of at least 1, got {window}")
+    if not len(values):
+        return values
+    finite = np.isfinite(values)
+    around = np.ones(window)
+    centred = slice(window // 2, window // 2 + len(values))
+    sums = np.convolve(np.where(finite, values, 0.0), around)[centred]
+    counts = np.convolve(finite.astype(np.float64), around)[centred]
+    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)
+
+
+def draw_curves(
+    path: str | Path,
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    smooth: int = 1,
+    marker: str | None = None,
+) -> None:
+    """Several curves in one figure.
+
+    Args:
+        path: .png, .pdf or .svg.
+        curves: at least one.
+        title: above the axes.
+        x_label: with its unit.
+        y_label: with its unit.
+        smooth: draw the ``moving_mean`` of so many points, and the points themselves faintly behind it.
+        marker: matplotlib's sign for single points, for curves of few.
+    """
+    figure = new_figure(8, 5)
+    axes = new_axes(figure)
+    lines = [
+        _draw(axes, curve, smooth, marker=marker, markersize=4, **line_style(index))
+        for index, curve in enumerate(curves)
+    ]
+    put_text(axes.set_title(""), title)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label if smooth == 1 else f"{y_label}, mean of {smooth} records")
+    axes.margins(x=0.01)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    add_legend(figure, lines, [curve.label for curve in curves])
+    save_figure(figure, path)
+
+
+def draw_run(
+    path: str | Path, loss: Curve, learning_rate: Curve, miou: Curve, *, title: str, x_label: str, smooth: int = 1
+) -> None:
+    """The course of one run: loss and learning rate above, validation mIoU in percent below.
+
+    Args:
+        path: .png, .pdf or .svg.
+        loss: of training batches.
+        learning_rate: at the same places.
+        miou: after each validation, 0..100; may be empty.
+        title: above the axes.
+        x_label: of the axis that both share.
+        smooth: as ``draw_curves``, for the loss.
+    """
+    figure = new_figure(8, 7)
+    above = new_axes(figure, 2, 1, 1)
+    below = new_axes(figure, 2, 1, 2, sharex=above)
+    put_text(above.set_title(""), title)
+
+    _draw(above, loss, smooth, color=COLORS[0])
+    above.set_ylabel("training loss", color=COLORS[0])
+    above.margins(x=0.01)
+    above.xaxis.get_major_locator().set_params(integer=True)
+    rate = above.twinx()
+    rate.plot(learning_rate.x, learning_rate.y, color=GREY, linewidth=1, linestyle="--")
+    rate.set_ylabel("learning rate (dashed)", color=GREY)
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+    rate.set_ylim(bottom=0)
+    rate.spines["top"].set_visible(False)
+
+    below.plot(miou.x, miou.y, color=COLORS[1], marker="o", markersize=4)
+    below.set_ylabel("validation mIoU (%)")
+    below.set_xlabel(x_label)
+    known = np.flatnonzero(np.isfinite(miou.y))
+    if known.size:
+        best = known[np.argmax(np.asarray(miou.y)[known])]
+        below.axhline(miou.y[best], color=GREY, linewidth=1, linestyle=":")
+        below.annotate(
+            f"best {miou.y[best]:.2f} %",
+            (miou.x[best], miou.y[best]),
+            xytext=(0, 4),
+            textcoords="offset points",
+            horizontalalignment="right",
+        )
+        below.margins(y=0.12)
+    else:
+        below.text(0.5, 0.5, "no validation yet", transform=below.transAxes, color=GREY, horizontalalignment="center")
+    save_figure(figure, path)
+
+
+def _draw(axes, curve: Curve, smooth: int, **style):
+    """The curve's line, smoothed over the faint raw one if asked for; returns the line for the legend."""
+    if smooth > 1:
+        axes.plot(curve.x, curve.y, color=style["color"], linewidth=0.7, alpha=0.25)
+    [line] = axes.plot(curve.x, moving_mean(curve.y, smooth), linewidth=1.6, **style)
+    return line

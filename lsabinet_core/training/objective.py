@@ -1,0 +1,89 @@
+"""What a training minimises: the network's loss on a batch, with all that the recipe adds to it."""
+
+import torch
+from torch import Tensor, nn
+
+from .auxiliary import Supervised, shrink_labels
+from .distillation import Teacher, distillation_loss, labelled_pixels, normalise
+from .losses import CrossEntropy, boundary_band
+from .recipe import Recipe
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Objective(nn.Module):
+    """Labels' loss + auxiliary_weight * loss of each auxiliary head + distillation.weight * teacher's loss.
+
+    Where boundary_weight is not 0, pixels near a boundary between classes weigh 1 + boundary_weight times as much in
+    the labels' loss: U-Net's emphasis of borders (Ronneberger et al., 2015) with a band in place of its Gaussian.
+
+    Args:
+        network: the network with its auxiliary heads.
+        loss: of logits and labels.
+        recipe: normalisation, precision and the weights of the terms.
+        teacher: None without distillation.
+    """
+
+    def __init__(self, network: Supervised, loss: CrossEntropy, recipe: Recipe, teacher: Teacher | None = None):
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.teacher = teacher
+        self.auxiliary_weight = recipe.auxiliary_weight
+        self.boundary_weight = recipe.boundary_weight
+        self.boundary_radius = recipe.boundary_radius
+        self.distillation = recipe.distillation
+        self.dtype = DTYPES[recipe.precision]
+        self.register_buffer("mean", torch.tensor(recipe.mean) * 255)
+        self.register_buffer("std", torch.tensor(recipe.std) * 255)
+        self._compute = torch.compile(self._eager) if recipe.compile else self._eager
+
+    @property
+    def is_compiled(self) -> bool:
+        return self._compute != self._eager
+
+    def run_eagerly(self) -> None:
+        """Give up compiling."""
+        self._compute = self._eager
+
+    def forward(self, images: Tensor, labels: Tensor, masses: Tensor | None = None) -> Tensor:
+        """The loss, a scalar.
+
+        Args:
+            images: uint8 (N, H, W, 3) BGR.
+            labels: int64 (N, H, W), 255 = void.
+            masses: sum of ``masses`` over the parts of the larger batch that this one is a part of; the parts' losses
+                then add up to the larger batch's. None: this batch stands alone.
+        """
+        return self._compute(images, labels, masses)
+
+    def masses(self, labels: Tensor) -> Tensor:
+        """What each term of the loss is divided by, for labels int64 (N, H, W): float32 (terms,)."""
+        masses = [self.loss.mass(labels, self._emphasis(labels))]
+        for size in self.network.auxiliary_sizes(tuple(labels.shape[1:])):
+            masses.append(self.loss.mass(shrink_labels(labels, size)))
+        if self.teacher is not None:
+            masses.append(labelled_pixels(labels))
+        return torch.stack(masses)
+
+    def _eager(self, images: Tensor, labels: Tensor, masses: Tensor | None) -> Tensor:
+        device = images.device.type
+        with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
+            logits, auxiliary = self.network(normalise(images, self.mean, self.std))
+        terms = 2 + len(auxiliary)
+        mass = [None] * terms if masses is None else list(masses)
+        loss = self.loss(logits, labels, emphasis=self._emphasis(labels), mass=mass[0])
+        for guess, its_mass in zip(auxiliary, mass[1:]):
+            shrunk = shrink_labels(labels, guess.shape[-2:])
+            loss = loss + self.auxiliary_weight * self.loss(guess, shrunk, mass=its_mass)
+        if self.teacher is not None:
+            with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
+                opinion = self.teacher(images)
+            divergence = distillation_loss(logits, opinion, labels, self.distillation.temperature, mass[-1])
+            loss = loss + self.distillation.weight * divergence
+        return loss
+
+    def _emphasis(self, labels: Tensor) -> Tensor | None:
+        if not self.boundary_weight:
+            return None
+        return 1 + self.boundary_weight * boundary_band(labels, self.boundary_radius)

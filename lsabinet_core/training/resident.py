@@ -1,0 +1,115 @@
+"""The input pipeline for a data set that fits into the memory of the device: held there as uint8, augmented there."""
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from lsabinet_core.data.augment import Augmentation, View, draw_view
+from lsabinet_core.data.batch_mixing import Mix, mix_batch
+from lsabinet_core.data.device_augment import DeviceAugmentation, to_device
+from lsabinet_core.errors import DatasetError, LsabinetError, TrainingError
+
+from .samples import SampleCache
+from .shuffle import Batch, EpochShuffle, view_rng, with_donors
+
+MEMORY_SHARE = 0.25
+"""Of the device's free memory, what the data set may take; the rest is for the network."""
+
+DRAWN_AHEAD = 2
+"""Batches whose views are drawn while the device computes."""
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a CUDA device; on the CPU, bytes of memory that the machine has."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_problem(samples: SampleCache, device: torch.device) -> LsabinetError | None:
+    """Why the data set cannot be held on the device, or None."""
+    if len(samples.sizes) > 1:
+        (first, first_name), (other, other_name) = list(samples.sizes.items())[:2]
+        return DatasetError(
+            f"expected images of one size for input_pipeline resident, got {first[0]}x{first[1]} ({first_name}) and "
+            f"{other[0]}x{other[1]} ({other_name}): set input_pipeline to workers"
+        )
+    free = free_memory(device)
+    if samples.bytes > MEMORY_SHARE * free:
+        return TrainingError(
+            f"expected a data set of at most {MEMORY_SHARE * free / 1e9:.2f} GB for input_pipeline resident, a quarter "
+            f"of the memory of {device}, got {samples.bytes / 1e9:.2f} GB: set input_pipeline to workers"
+        )
+    return None
+
+
+class ResidentBatches:
+    """Iterates over batches that are augmented and mixed on the device.
+
+    Args:
+        samples: all of one size; copied to the device.
+        augmentation: what to draw from.
+        fill: colour (BGR, 0..255) of padding.
+        seed: of the run.
+        shuffle: the batches.
+        device: that holds the samples.
+    """
+
+    def __init__(
+        self,
+        samples: SampleCache,
+        augmentation: Augmentation,
+        fill: tuple[int, int, int],
+        seed: int,
+        shuffle: EpochShuffle,
+        device: torch.device,
+    ):
+        (self._size,) = samples.sizes
+        self._settings = augmentation
+        self._seed = seed
+        self._shuffle = shuffle
+        self._class_pixels = samples.pixels
+        self._augment = DeviceAugmentation(augmentation, self._size, fill, device)
+        self._images = torch.empty((len(samples), *self._size, 3), dtype=torch.uint8, device=device)
+        self._labels = torch.empty((len(samples), *self._size), dtype=torch.uint8, device=device)
+        # Crops around rare classes are drawn on the CPU, by the labels.
+        self._drawn_from: list[np.ndarray] = []
+        for index in range(len(samples)):
+            sample = samples.sample(index)
+            self._images[index] = torch.from_numpy(np.ascontiguousarray(sample.image))
+            self._labels[index] = torch.from_numpy(np.ascontiguousarray(sample.label))
+            if augmentation.rare_class_crop:
+                self._drawn_from.append(sample.label)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        with ThreadPoolExecutor(1, thread_name_prefix="views") as drawer:
+            drawn = deque()
+            for batch in self._shuffle:
+                drawn.append(drawer.submit(self._draw, batch))
+                if len(drawn) > DRAWN_AHEAD:
+                    yield self._make(*drawn.popleft().result())
+            while drawn:
+                yield self._make(*drawn.popleft().result())
+
+    def _draw(self, batch: Batch) -> tuple[list[int], list[View], list[Mix | None]]:
+        indices, mixes = with_donors(batch, self._settings, self._seed)
+        views = [
+            draw_view(
+                self._settings,
+                self._size,
+                view_rng(self._seed, batch.epoch, index),
+                self._drawn_from[index] if self._drawn_from else None,
+                self._class_pixels,
+            )
+            for index in indices
+        ]
+        return indices, views, mixes
+
+    def _make(self, indices, views, mixes) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = to_device(np.array(indices), self._images.device)
+        images, labels = self._augment(self._images[chosen], self._labels[chosen], views)
+        return mix_batch(images, labels, mixes)

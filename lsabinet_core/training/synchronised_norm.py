@@ -1,0 +1,96 @@
+"""Batch normalisation over the batches of all processes.
+
+On GPUs torch's own ``SyncBatchNorm``; it has no CPU form, so that one is here.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def synchronise_batch_norm(module: nn.Module, device: torch.device) -> None:
+    """Replace every BatchNorm2d within ``module``; parameters, buffers and their names stay."""
+    for name, child in module.named_children():
+        if type(child) is not nn.BatchNorm2d:
+            synchronise_batch_norm(child, device)
+        elif device.type == "cuda":
+            setattr(module, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+        else:
+            setattr(module, name, SynchronisedBatchNorm2d.of(child))
+
+
+class SynchronisedBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm2d whose statistics in training are those of all processes' (N, C, H, W) together."""
+
+    @classmethod
+    def of(cls, norm: nn.BatchNorm2d) -> "SynchronisedBatchNorm2d":
+        """With the parameters and buffers of ``norm`` (the same tensors)."""
+        result = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        result._parameters.update(norm._parameters)
+        result._buffers.update(norm._buffers)
+        return result.train(norm.training)
+
+    # The exchange between processes is nothing that a compiler could trace.
+    @torch.compiler.disable
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        self._check_input_dim(x)
+        result, mean, variance, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
+        if self.track_running_stats:
+            self._follow(mean, variance * count / (count - 1).clamp(min=1))
+        return result
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        self.num_batches_tracked += 1
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(unbiased_variance.to(self.running_var.dtype), share)
+
+
+class _Normalise(torch.autograd.Function):
+    """(x - mean) / sqrt(variance + eps) * weight + bias, and the mean, biased variance and count of all processes."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float):
+        wide = x.float()
+        variance, mean = torch.var_mean(wide, (0, 2, 3), correction=0)
+        # In float64, or the difference of two large squares would lose the variance.
+        variance, mean = variance.double(), mean.double()
+        count = torch.full((1,), x.numel() / x.shape[1], dtype=torch.float64, device=x.device)
+        sums = torch.cat([mean * count, (variance + mean**2) * count, count])
+        dist.all_reduce(sums)
+        channels = x.shape[1]
+        count = sums[-1:]
+        mean = sums[:channels] / count
+        variance = (sums[channels:-1] / count - mean**2).clamp(min=0)
+        scale = (variance + eps).rsqrt()
+        normalised = (wide - _per_channel(mean)) * _per_channel(scale)
+        ctx.save_for_backward(normalised, scale, count, weight)
+        ctx.dtype = x.dtype
+        result = normalised
+        if weight is not None:
+            result = result * _per_channel(weight) + _per_channel(bias)
+        ctx.mark_non_differentiable(mean, variance, count)
+        return result.to(x.dtype), mean, variance, count
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor, *_):
+        normalised, scale, count, weight = ctx.saved_tensors
+        gradient = gradient.float()
+        to_bias = gradient.sum((0, 2, 3))
+        to_weight = (gradient * normalised).sum((0, 2, 3))
+        means = torch.cat([to_bias, to_weight]).double()
+        dist.all_reduce(means)
+        mean, mean_with_x = (means / count).chunk(2)
+        inner = gradient - _per_channel(mean) - normalised * _per_channel(mean_with_x)
+        to_x = inner * _per_channel(scale if weight is None else scale * weight)
+        # The parameters' gradients are this process's; whoever owns the parameters adds them up.
+        own = (None, None) if weight is None else (to_weight, to_bias)
+        return to_x.to(ctx.dtype), *own, None
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    """(C,) -> float32 (1, C, 1, 1)."""
+    return values.float()[:, None, None]

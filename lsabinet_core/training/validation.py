@@ -1,0 +1,90 @@
+"""Validates a run's network and writes its weights files."""
+
+import torch
+from torch import nn
+
+from lsabinet_core.data import LICENCES, SegmentationDataset
+from lsabinet_core.evaluation.evaluate import evaluate
+from lsabinet_core.evaluation.report import Report
+from lsabinet_core.inference.segmenter import Segmenter
+from lsabinet_core.models.weights import WeightsMetadata, save_weights
+
+from .averaging import WeightAverage
+from .recipe import Recipe
+from .run_folder import RunFolder
+
+
+class Validation:
+    """Measures the network that the run would ship, the average where there is one, and writes the weights files.
+
+    ``last.safetensors`` holds the network that is trained, ``ema.safetensors`` its average (with ``ema_decay`` only),
+    ``best.safetensors`` whichever of these two is validated, at its highest mIoU so far. Their metadata says which
+    under ``training``: ``weights`` is "last", "ema" or "best", ``averaged`` whether it is the average.
+
+    Args:
+        recipe: of the run.
+        run: where to write.
+        train: what the weights come from.
+        val: what to measure on.
+        device: where to measure.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: RunFolder,
+        train: SegmentationDataset,
+        val: SegmentationDataset,
+        device: torch.device,
+    ):
+        self.recipe = recipe
+        self.run = run
+        self.train = train
+        self.val = val
+        self.device = device
+
+    def measure(self, network: nn.Module) -> Report:
+        """Figures of ``network`` over the whole validation split, in fp32."""
+        with Segmenter(network, self.metadata(), device=str(self.device), precision="fp32") as segmenter:
+            return evaluate(segmenter, self.val)
+
+    def save(self, model: nn.Module, average: WeightAverage | None, miou: float, best: bool, facts: dict) -> None:
+        """Write the weights files.
+
+        Args:
+            model: the network that is trained.
+            average: None without one.
+            miou: measured on the average, or on ``model`` without one.
+            best: whether it is the highest so far.
+            facts: about the run, for the metadata.
+        """
+        validated = model if average is None else average.module
+        figures = {**facts, "averaged": average is not None, "val_miou": miou}
+        if average is None:
+            save_weights(self.run.last, model, self.metadata(weights="last", **figures))
+        else:
+            save_weights(self.run.last, model, self.metadata(weights="last", averaged=False, **facts))
+            save_weights(self.run.ema, validated, self.metadata(weights="ema", **figures))
+        if best:
+            save_weights(self.run.best, validated, self.metadata(weights="best", **figures))
+
+    def metadata(self, **facts) -> WeightsMetadata:
+        """Of a weights file of this run, with ``facts`` in its training summary."""
+        recipe = self.recipe
+        return WeightsMetadata(
+            architecture=recipe.model,
+            options=recipe.model_options,
+            label_set=self.train.label_set,
+            input_size=recipe.input_size,
+            mean=recipe.mean,
+            std=recipe.std,
+            dataset=f"{self.train.name} {self.train.split}",
+            licence=LICENCES[self.train.name],
+            training={
+                "recipe": recipe.model_dump(mode="json"),
+                "images": len(self.train),
+                "device": self.device.type,
+                "validated_on": f"{self.val.name} {self.val.split}",
+                **facts,
+            },
+        )

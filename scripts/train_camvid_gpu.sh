@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The training runs behind the CamVid weights, unattended, in slices of less than ten minutes:
+#
+#   scripts/train_camvid_gpu.sh CAMVID_ROOT OUT [SLICE_SECONDS]
+#
+# One call runs one slice of at most SLICE_SECONDS (560) and resumes what the last one left in OUT; it may be killed at
+# any time. The runs, in their order: for each seed LSA-BiNet and DABNet, the control, trained on train and measured on
+# val; then LSA-BiNet on train + val, the weights that ship. The table of all runs is printed last. The exit status is 0
+# when every run is finished and 75 while there is work for another call, so that all of it is:
+#
+#   until scripts/train_camvid_gpu.sh CAMVID_ROOT OUT; do [ $? -eq 75 ] || break; done
+#
+# A slice has to be longer than what a run takes to its first checkpoint: loading, compiling, and two minutes of training
+# or the first validation.
+#
+#   RECIPE     shipped name or YAML file (camvid)
+#   SETTINGS   changes to it, apart by spaces: "batch_size=16 optimizer.lr=0.004"; no spaces in a value
+#   SEEDS      of each network (1 2 3)
+#   DEVICE     auto, cpu or cuda (auto)
+#   WORKERS    processes that prepare batches, where the data set is not held on the device (1)
+#   PYTHON     python to use as it is, with the package's requirements installed (the environment .venv, made if need be)
+set -euo pipefail
+
+slice=${3:-560}
+if [ $# -lt 2 ] || [ $# -gt 3 ] || ! [[ $slice =~ ^[1-9][0-9]*$ ]]; then
+    echo "usage: $0 CAMVID_ROOT OUT [SLICE_SECONDS]" >&2
+    exit 2
+fi
+if [ -n "${PYTHON:-}" ]; then
+    root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+    python=$PYTHON
+else
+    source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+    python=$venv/bin/python
+fi
+export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
+
+settings=() seeds=()
+read -ra settings <<<"${SETTINGS:-}"
+read -ra seeds <<<"${SEEDS:-1 2 3}"
+# The program ends its slice by itself, a little earlier; this is for one that hangs.
+exec timeout --signal=INT --kill-after=10 "$slice" "$python" -m lsabinet_core.cli.train_camvid "$1" "$2" \
+    --seconds "$slice" --recipe "${RECIPE:-camvid}" --seeds "${seeds[@]}" --device "${DEVICE:-auto}" \
+    --workers "${WORKERS:-1}" "${settings[@]/#/--set=}"

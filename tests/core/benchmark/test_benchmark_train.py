@@ -1,0 +1,76 @@
+"""``lsabinet benchmark train`` on tiny crops: its figures hang together, and both steps compute the same."""
+
+import json
+
+import pytest
+import torch
+
+from lsabinet_core.benchmark import training
+from lsabinet_core.cli import main
+from lsabinet_core.labels import CAMVID
+from lsabinet_core.training.recipe import load_recipe
+
+TINY = ["augmentation.crop_size=[64, 64]", "batch_size=2", "input_size=[72, 96]", "compile=false", "precision=fp32"]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def verb(monkeypatch):
+    monkeypatch.setattr("lsabinet_core.cli.VERBS", ("benchmark",))
+
+
+def test_both_steps_learn_the_same():
+    """Else the comparison would not be one: equal losses over three fp32 steps, up to rounding."""
+    recipe = load_recipe("camvid", [*TINY, "ema_decay=0"])
+    warnings = []
+    ours, plain = training.create_steps(recipe, 11, CPU, warnings.append)
+    images, labels = training.random_batch(recipe, CAMVID)
+    expected = [plain(images, labels) for _ in range(3)]
+    assert expected[2] < expected[0]
+    assert [ours(images, labels) for _ in range(3)] == pytest.approx(expected, rel=2e-3)
+    assert not warnings
+
+
+def test_the_plain_loop_is_plain():
+    recipe = load_recipe("camvid", TINY)
+    _, plain = training.create_steps(recipe, 11, CPU, print)
+    layouts, dtypes = [], []
+
+    def look(_module, inputs, output):
+        layouts.append(inputs[0].is_contiguous())
+        dtypes.append(output.dtype)
+
+    plain.network.network.backbone.register_forward_hook(lambda m, inputs, out: look(m, inputs, out[1]))
+    plain(*training.random_batch(recipe, CAMVID))
+    assert layouts == [True] and dtypes == [torch.float32]
+    assert all(parameter.is_contiguous() for parameter in plain.network.parameters())
+
+
+def test_the_command(tmp_path, capsys):
+    options = [word for setting in TINY[:1] + TINY[2:4] for word in ("--set", setting)]
+    path = tmp_path / "figures.json"
+    command = ["benchmark", "train", "--recipe", "camvid", *options, "--batch", "2", "--rounds", "2"]
+    assert main([*command, "--threads", "1", "--workers", "0", "--device", "cpu", "--json", str(path)]) == 0
+    figures = json.loads(path.read_text())
+    for name in ("lsabinet", "plain"):
+        row = figures[name]
+        assert len(row["times_ms"]) == 2 and row["step_ms"] == pytest.approx(sum(row["times_ms"]) / 2, abs=2e-3)
+        assert row["images_per_s"] == pytest.approx(2000 / row["step_ms"], rel=1e-3)
+        assert row["first_step_s"] > 0
+    assert figures["speedup"] == pytest.approx(figures["plain"]["step_ms"] / figures["lsabinet"]["step_ms"], rel=1e-3)
+    assert figures["pipeline_images_per_s"] > figures["training"]["images_per_s"] > 0
+    assert 0 < figures["training"]["waiting"] < 1
+    assert figures["settings"]["precision"] == "bf16" and figures["settings"]["crop_size"] == [64, 64]
+    assert figures["machine"]["threads"] == 1 and figures["machine"]["versions"]["torch"] == torch.__version__
+    printed = capsys.readouterr().out
+    for text in (f"ratio {figures['speedup']:.2f}", "bf16, channels last, eager", "fp32, NCHW", "64x64", "1 threads"):
+        assert text in printed
+
+
+def test_wrong_wishes(capsys):
+    assert main(["benchmark", "train", "--set", "optimizer.rate=1"]) == 1
+    assert "unknown key 'optimizer.rate'" in capsys.readouterr().err
+    for command in (["benchmark"], ["benchmark", "tea"], ["benchmark", "train", "--rounds", "0"]):
+        with pytest.raises(SystemExit) as leaving:
+            main(command)
+        assert leaving.value.code == 2

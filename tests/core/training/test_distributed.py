@@ -1,0 +1,214 @@
+"""Two processes on the CPU compute what one does with the joined batch, and none waits for a dead one."""
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from lsabinet_core.data import open_dataset
+from lsabinet_core.errors import RecipeError, TrainingError
+from lsabinet_core.training import distributed
+from lsabinet_core.training.recipe import load_recipe
+from lsabinet_core.training.run_folder import RunFolder
+from lsabinet_core.training.synchronised_norm import SynchronisedBatchNorm2d, synchronise_batch_norm
+from lsabinet_core.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+SECONDS = 240
+CHANGES = [
+    *("augmentation.crop_size=[64, 64]", "augmentation.scales=[0.75, 1.0]", "batch_size=4", "epochs=15"),
+    *("validate_epochs=15", "schedule.warmup_iterations=4", "input_size=[72, 96]", "ema_decay=0.8"),
+    *("auxiliary_weight=0.4", "boundary_weight=1", "label_smoothing=0.1"),
+    *("optimizer.name=sgd", "optimizer.lr=0.02"),
+]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def launch(work, *arguments) -> list:
+    """Run ``work(rank, *arguments)`` in two processes that have joined; returns their results by rank."""
+    context = multiprocessing.get_context("spawn")
+    results, port = context.Queue(), free_port()
+    children = [context.Process(target=_child, args=(work, rank, port, results, arguments)) for rank in range(2)]
+    for child in children:
+        child.start()
+    try:
+        found = dict(results.get(timeout=SECONDS) for _ in children)
+        for child in children:
+            child.join(SECONDS)
+    finally:
+        for child in children:
+            child.kill()
+    return [found[rank] for rank in range(2)]
+
+
+def _child(work, rank, port, results, arguments):
+    torch.set_num_threads(1)
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
+    try:
+        with distributed.processes(CPU) as device:
+            results.put((rank, work(rank, device, *arguments)))
+    except Exception as error:
+        results.put((rank, f"{type(error).__name__}: {error}"))
+
+
+def joined_input():
+    generator = torch.Generator().manual_seed(1)
+    # Far from zero, where a variance as the difference of fp32 squares would be lost.
+    return 3 * torch.randn(5, 4, 3, 6, generator=generator) + torch.tensor([0.0, 10, -300, 2000]).view(4, 1, 1)
+
+
+def network():
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.BatchNorm2d(4), nn.Sequential(nn.Conv2d(4, 3, 1), nn.BatchNorm2d(3, momentum=None)))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return model
+
+
+def passes(model, x):
+    """Two training passes; output, gradients and state of the second."""
+    for _ in range(2):
+        model.zero_grad()
+        own = x.clone().requires_grad_()
+        output = model(own)
+        # A loss that does not forget the normalisation.
+        (output**3).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    return output.detach(), own.grad, gradients, model.state_dict()
+
+
+def normalise_share(rank, device):
+    model = network()
+    names, parameters = list(model.state_dict()), list(model.parameters())
+    synchronise_batch_norm(model, device)
+    assert list(model.state_dict()) == names
+    assert all(new is old for new, old in zip(model.parameters(), parameters))
+    assert isinstance(model[1][1], SynchronisedBatchNorm2d)
+    # Shares of different sizes.
+    output, gradient, gradients, state = passes(model, joined_input()[[slice(0, 2), slice(2, 5)][rank]])
+    for value in gradients.values():
+        distributed.total(value)
+    as_numpy = {key: value.numpy() for key, value in state.items()}
+    half = model.eval()(joined_input().bfloat16().float()).detach().numpy()
+    return output.numpy(), gradient.numpy(), {key: value.numpy() for key, value in gradients.items()}, as_numpy, half
+
+
+def test_batch_norm_is_that_of_the_joined_batch():
+    first, second = launch(normalise_share)
+    assert not isinstance(first, str), first
+    model = network()
+    output, gradient, gradients, state = passes(model, joined_input())
+    for index, expected in enumerate((output, gradient)):
+        got = torch.cat([torch.from_numpy(result[index]) for result in (first, second)])
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+    for result in (first, second):
+        for key, expected in gradients.items():
+            torch.testing.assert_close(torch.from_numpy(result[2][key]), expected, rtol=1e-3, atol=1e-2)
+        for key, expected in state.items():
+            torch.testing.assert_close(torch.from_numpy(result[3][key]).to(expected.dtype), expected)
+        torch.testing.assert_close(torch.from_numpy(result[4]), model.eval()(joined_input().bfloat16().float()))
+
+
+def main_fails(rank, device):
+    def work():
+        raise TrainingError("the disk is full")
+
+    distributed.on_main(work, device)
+
+
+def one_dies(rank, device):
+    if rank == 1:
+        raise TrainingError("this one gives up")
+    distributed.total(torch.ones(3))
+
+
+def main_answers(rank, device):
+    return distributed.on_main(lambda: "done", device), distributed.is_main(), distributed.world_size()
+
+
+def test_all_stop_when_one_fails():
+    first, second = launch(main_fails)
+    assert first == "TrainingError: the disk is full"
+    assert second == "TrainingError: the main process of the run failed: see its message"
+    first, second = launch(one_dies)
+    assert first.startswith("TrainingError: another process of the run stopped or cannot be reached")
+    assert second == "TrainingError: this one gives up"
+    assert launch(main_answers) == [("done", True, 2), (None, False, 2)]
+
+
+def test_alone():
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+    assert distributed.on_main(lambda: 5, CPU) == 5
+    assert distributed.total(torch.tensor([2.0])).item() == 2
+
+
+@pytest.fixture(scope="module")
+def alone(small_camvid, tmp_path_factory):
+    """The run of one process."""
+    run = RunFolder(tmp_path_factory.mktemp("alone") / "run")
+    recipe = load_recipe("camvid_cpu", CHANGES)
+    run.create(recipe, {})
+    train, val = (open_dataset("camvid", small_camvid, split) for split in ("train", "val"))
+    Trainer(recipe, train, val, run, device=CPU, workers=0).fit()
+    return run
+
+
+def torchrun(root, out, *options):
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(free_port())]
+    data = ("--dataset", "camvid", "--root", str(root), "--out", str(out), "--device", "cpu")
+    settings = [part for change in CHANGES for part in ("--set", change)]
+    return subprocess.run(
+        [sys.executable, *launcher, "-m", "lsabinet_core.cli", "train", *data, *options]
+        + ["--recipe", "camvid_cpu", "--workers", "0", "--threads", "1", *settings],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+def records(run, key):
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    return [line[key] for line in lines if key in line]
+
+
+def test_two_processes_have_the_loss_curve_of_one(small_camvid, alone, tmp_path):
+    run = RunFolder(tmp_path / "pair")
+    result = torchrun(small_camvid, run.path)
+    assert result.returncode == 0, result.stderr
+    losses = records(alone, "loss")
+    assert len(losses) == 3 and losses[-1] < 0.95 * losses[0]
+    assert records(run, "loss") == pytest.approx(losses, abs=1e-4)
+    expected, got = (torch.load(path.checkpoint, weights_only=True) for path in (alone, run))
+    assert set(got["network"]) == set(expected["network"])
+    for kind in ("network", "average"):
+        for key, value in expected[kind].items():
+            torch.testing.assert_close(got[kind][key], value, rtol=2e-3, atol=2e-3)
+    assert records(run, "val")[0]["miou"] == pytest.approx(records(alone, "val")[0]["miou"], abs=0.01)
+    # Only the main process speaks.
+    assert result.stdout.count("val mIoU") == 1
+    assert json.loads((run.path / "run.json").read_text())["processes"] == 2
+
+    again = torchrun(small_camvid, run.path)
+    assert again.returncode != 0
+    assert "holds a run already" in again.stderr
+
+
+def test_a_batch_that_cannot_be_shared(small_camvid, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    train = open_dataset("camvid", small_camvid, "train")
+    with pytest.raises(RecipeError, match="batch_size: expected a multiple of 3, .* 3 processes, got 4"):
+        Trainer(load_recipe("camvid_cpu", CHANGES), train, train, RunFolder(tmp_path), device=CPU)

@@ -1,0 +1,102 @@
+"""The recipes that ship: all load, and the faithful ones say what the paper trains."""
+
+import math
+
+import pytest
+import torch
+
+from lsabinet_core.models import create_model
+from lsabinet_core.training.losses import OhemCrossEntropy, create_loss
+from lsabinet_core.training.recipe import Recipe, load_recipe, recipe_names, save_recipe
+
+# Every setting of the paper's two trainings that decides what is computed, by dotted key.
+BOTH = {
+    "model": "lsabinet",
+    "model_options": {},
+    "class_weights": True,
+    "schedule.warmup_iterations": 500,
+    "schedule.warmup_factor": pytest.approx(1 / 3, abs=1e-12),
+    "schedule.power": 0.9,
+    "augmentation.scales": (0.75, 1.0, 1.25, 1.5, 1.75, 2.0),
+    "augmentation.mirror": 0.5,
+    "epochs": 1000,
+    "auxiliary_weight": 0,
+    "ema_decay": 0,
+    "precision": "fp32",
+}
+PAPER = {
+    "paper_camvid": {
+        **BOTH,
+        "loss": "cross_entropy",
+        "optimizer.name": "adam",
+        "optimizer.lr": 1e-3,
+        "optimizer.betas": (0.9, 0.999),
+        "optimizer.weight_decay": 2e-4,
+        "batch_size": 16,
+        "augmentation.crop_size": (360, 480),
+        "input_size": (360, 480),
+    },
+    "paper_cityscapes": {
+        **BOTH,
+        "loss": "ohem",
+        "optimizer.name": "sgd",
+        "optimizer.lr": 4.5e-2,
+        "optimizer.momentum": 0.9,
+        "optimizer.weight_decay": 1e-4,
+        "batch_size": 8,
+        "augmentation.crop_size": (512, 1024),
+        "input_size": (1024, 2048),
+    },
+}
+
+
+def setting(recipe: Recipe, key: str):
+    value = recipe
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_loads_and_says_what_it_is(name, tmp_path):
+    recipe = load_recipe(name)
+    assert recipe.description
+    (tmp_path / "again.yaml").write_text(save_recipe(recipe))
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+
+
+def test_what_ships():
+    assert {"camvid", "paper_camvid", "paper_cityscapes", "synthetic"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, values in PAPER.items() for key in values])
+def test_the_papers_values(name, key):
+    assert setting(load_recipe(name), key) == PAPER[name][key]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_paper_uses_none_of_our_extras(name):
+    """Whatever an augmentation is called, one that the paper does not have is off."""
+    given = load_recipe(name).augmentation.model_dump()
+    defaults = type(load_recipe(name).augmentation)().model_dump()
+    own = {key for key, value in given.items() if value != defaults[key]}
+    assert own <= {"crop_size", "scales", "mirror"}
+
+
+def test_ohem_of_the_cityscapes_recipe():
+    """A probability under 0.7, at least one pixel in 16; checked on what the recipe's loss computes."""
+    loss = create_loss(load_recipe("paper_cityscapes").loss, None)
+    assert isinstance(loss, OhemCrossEntropy)
+    probabilities = torch.tensor([0.69] + [0.71] * 31)
+    logits = torch.stack([probabilities.log(), (1 - probabilities).log()]).view(1, 2, 1, 32)
+    labels = torch.zeros(1, 1, 32, dtype=torch.uint8)
+    # Two of 32 pixels are kept: the one hard, and one of the easy to fill the sixteenth... with all its equals.
+    kept = [0.69] + [0.71] * 31
+    assert loss(logits, labels).item() == pytest.approx(-sum(map(math.log, kept)) / len(kept), rel=1e-5)
+    # One in 16 is one pixel here, the hard one.
+    assert loss(logits[..., :16], labels[..., :16]).item() == pytest.approx(-math.log(0.69), rel=1e-5)
+
+
+def test_batch_normalisation_of_the_paper():
+    norms = [module for module in create_model("lsabinet", 11).modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms and {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.1)}

@@ -1,0 +1,228 @@
+"""What goes wrong during a run: a clear error, a whole checkpoint, a resumed run that ends as if nothing had been."""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+
+import pytest
+import safetensors.torch
+import torch
+
+from lsabinet_core.data import open_dataset
+from lsabinet_core.errors import DatasetError, RecipeError, TrainingError
+from lsabinet_core.training import run_pictures, samples
+from lsabinet_core.training.checkpoint import load_checkpoint
+from lsabinet_core.training.recipe import load_recipe
+from lsabinet_core.training.run_folder import RunFolder
+from lsabinet_core.training.step import GradientStep
+from lsabinet_core.training.trainer import Trainer
+
+CPU = torch.device("cpu")
+# Three epochs of two iterations, validated after each.
+CHANGES = [
+    *("augmentation.crop_size=[64, 64]", "augmentation.scales=[0.75, 1.0]", "batch_size=4", "epochs=3"),
+    *("validate_epochs=1", "schedule.warmup_iterations=2", "input_size=[72, 96]", "ema_decay=0.8"),
+]
+
+
+class Stage:
+    """A run whose course a test can change at its validations.
+
+    Args:
+        at_validation: called with the validation's event.
+    """
+
+    def __init__(self, root, out, changes=(), at_validation=lambda event: None):
+        self.root = root
+        self.run = RunFolder(out)
+        self.recipe = load_recipe("camvid_cpu", [*CHANGES, *changes])
+        self.at_validation = at_validation
+        self.events = []
+
+    def observe(self, event):
+        self.events.append(event)
+        if event["event"] == "validation":
+            self.at_validation(event)
+
+    def trainer(self, workers=0):
+        train, val = (open_dataset("camvid", self.root, split) for split in ("train", "val"))
+        return Trainer(self.recipe, train, val, self.run, device=CPU, workers=workers, observer=self.observe)
+
+    def start(self, workers=0):
+        self.run.create(self.recipe, {"dataset": "camvid"})
+        return self.trainer(workers).fit()
+
+    def resume(self, workers=0):
+        trainer = self.trainer(workers)
+        trainer.resume()
+        return trainer.fit()
+
+    def of(self, kind):
+        return [event for event in self.events if event["event"] == kind]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    monkeypatch.setattr(run_pictures, "write_pictures", lambda *arguments: None)
+
+
+@pytest.fixture(scope="module")
+def whole(small_camvid, tmp_path_factory):
+    """The weights of the run that nothing happens to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_pictures, "write_pictures", lambda *arguments: None)
+        torch.set_num_threads(1)
+        stage = Stage(small_camvid, tmp_path_factory.mktemp("whole") / "run")
+        assert stage.start()["iterations"] == 6
+    return stage.run.ema
+
+
+def once(action):
+    """An ``at_validation`` that acts at the second validation, whose checkpoint is not written yet."""
+    return lambda event: action() if event["iteration"] == 4 else None
+
+
+def check_checkpoint(run, iteration):
+    assert load_checkpoint(run.checkpoint, CPU)["iteration"] == iteration
+    assert not list(run.path.glob(".*.tmp*"))
+
+
+def check_same(first, second):
+    expected, got = safetensors.torch.load_file(first), safetensors.torch.load_file(second)
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
+def test_full_disk(small_camvid, tmp_path, whole):
+    def fill():
+        # What is written to /dev/full fails as on a full disk.
+        (tmp_path / "run" / f".checkpoint.{os.getpid()}.tmp.pt").symlink_to("/dev/full")
+
+    stage = Stage(small_camvid, tmp_path / "run", at_validation=once(fill))
+    expected = f"run: {os.strerror(errno.ENOSPC)}; the checkpoint of iteration 2 is whole: .* go on with --resume"
+    with pytest.raises(TrainingError, match=expected):
+        stage.start()
+    check_checkpoint(stage.run, 2)
+    stage.at_validation = lambda event: None
+    assert stage.resume()["iterations"] == 6
+    check_same(whole, stage.run.ema)
+
+
+def test_disk_full_of_records(small_camvid, tmp_path):
+    stage = Stage(small_camvid, tmp_path / "run")
+    stage.run.path.mkdir()
+    (stage.run.path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match="there was no checkpoint yet: mend it, then start again with --resume"):
+        stage.start()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_lost_data_folder(small_camvid, tmp_path, monkeypatch, whole, workers):
+    root = tmp_path / "camvid"
+    shutil.copytree(small_camvid, root)
+    # Too large to be kept in memory.
+    monkeypatch.setattr(samples, "CACHE_BYTES", 0)
+    stage = Stage(root, tmp_path / "run", at_validation=once(lambda: root.rename(tmp_path / "lost")))
+    with pytest.raises(DatasetError, match=r"^[^\n]*camvid/[^\n]*\.png[^\n]*$"):
+        stage.start(workers)
+    check_checkpoint(stage.run, 4)
+    (tmp_path / "lost").rename(root)
+    stage.at_validation = lambda event: None
+    assert stage.resume(workers)["iterations"] == 6
+    check_same(whole, stage.run.ema)
+
+
+def test_dead_worker(small_camvid, tmp_path, whole):
+    def kill():
+        children = multiprocessing.active_children()
+        assert children
+        for child in children:
+            child.kill()
+            child.join()
+
+    # Longer than what the worker has prepared ahead.
+    stage = Stage(small_camvid, tmp_path / "run", changes=["epochs=9"], at_validation=once(kill))
+    with pytest.raises(TrainingError, match="a process that prepares batches died .* --resume and fewer --workers"):
+        stage.start(workers=1)
+    done = load_checkpoint(stage.run.checkpoint, CPU)["iteration"]
+    assert 4 <= done < 18
+    check_checkpoint(stage.run, done)
+
+
+def test_cut_before_the_first_checkpoint(small_camvid, tmp_path, whole):
+    stage = Stage(small_camvid, tmp_path / "run")
+    stage.run.create(stage.recipe, {})
+    stage.run.record(iteration=1, loss=3.0)
+    assert stage.resume()["iterations"] == 6
+    assert "no checkpoint yet" in stage.of("warning")[0]["message"]
+    lines = (stage.run.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [2, 4, 6, 6]
+    check_same(whole, stage.run.ema)
+
+
+def patterned(monkeypatch, finite):
+    """Steps that are finite or not as ``finite`` says."""
+    pattern = iter(finite)
+    monkeypatch.setattr(GradientStep, "__call__", lambda self, images, labels: (torch.ones(()), next(pattern)))
+
+
+def test_skipped_steps_are_counted_in_a_row(small_camvid, tmp_path, monkeypatch):
+    patterned(monkeypatch, [False, False, True, False, False, True])
+    stage = Stage(small_camvid, tmp_path / "on", changes=["max_skipped=3"])
+    assert stage.start()["skipped"] == 4
+    assert [event["iteration"] for event in stage.of("skipped")] == [0, 1, 3, 4]
+
+    patterned(monkeypatch, [False, True, False, False, False])
+    stage = Stage(small_camvid, tmp_path / "off", changes=["max_skipped=3"])
+    with pytest.raises(TrainingError, match="not finite 3 times in a row, at iteration 4: lower optimizer.lr"):
+        stage.start()
+    # Those before the cut count, whatever lies between.
+    patterned(monkeypatch, [False])
+    with pytest.raises(TrainingError, match="not finite 3 times in a row"):
+        stage.resume()
+
+
+def test_pictures_that_fail_cost_nothing(small_camvid, tmp_path, monkeypatch):
+    def fail(run, model, metadata, val, device):
+        assert metadata.architecture == "lsabinet" and val.split == "val" and not model.training
+        raise RuntimeError("out of ink")
+
+    monkeypatch.setattr(run_pictures, "write_pictures", fail)
+    stage = Stage(small_camvid, tmp_path / "run", changes=["epochs=1"])
+    assert stage.start()["iterations"] == 2
+    assert "out of ink" in stage.of("warning")[0]["message"]
+    assert json.loads((stage.run.path / "summary.json").read_text())["iterations"] == 2
+
+
+def test_events(small_camvid, tmp_path):
+    stage = Stage(small_camvid, tmp_path / "run", changes=["epochs=1", "ema_decay=0"])
+    summary = stage.start()
+    assert stage.of("loading")[-1] == {"event": "loading", "done": 8, "total": 8}
+    (step,) = stage.of("step")
+    assert set(step) == {"event", "iteration", "total", "epoch", "loss", "lr", "images_per_s"}
+    (validation,) = stage.of("validation")
+    assert validation["miou"] == summary["val_miou"]
+    assert set(validation["per_class_iou"]) == set(open_dataset("camvid", small_camvid, "val").label_set.names)
+    assert summary["weights"] == "last.safetensors" and not stage.run.ema.exists()
+
+
+def test_distillation_from_a_runs_weights(small_camvid, tmp_path, whole):
+    plain = Stage(small_camvid, tmp_path / "plain", changes=["epochs=1"])
+    plain.start()
+    taught = Stage(small_camvid, tmp_path / "taught", changes=["epochs=1", f"distillation.teacher={whole}"])
+    taught.start()
+    assert taught.of("step")[0]["loss"] > plain.of("step")[0]["loss"] + 1e-3
+
+
+def test_settings_that_cannot_run_here(small_camvid, tmp_path):
+    with pytest.raises(RecipeError, match="precision: fp16 needs a CUDA GPU, the device is cpu"):
+        Stage(small_camvid, tmp_path, changes=["precision=fp16"]).trainer()
