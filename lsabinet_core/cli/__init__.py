@@ -14,7 +14,7 @@ from importlib import metadata
 
 from lsabinet_core.errors import LsabinetError
 
-VERBS = ("models", "train", "evaluate", "predict")
+VERBS = ("models", "train", "runs", "plot", "evaluate", "compare", "predict")
 ENTRY_POINTS = "lsabinet.verbs"
 
 

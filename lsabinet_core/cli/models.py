@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lsabinet_core.cli.tables import format_table
+    from lsabinet_core.cli.table import format_table
     from lsabinet_core.files import write_text
     from lsabinet_core.models import list_models
 

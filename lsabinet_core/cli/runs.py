@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lsabinet_core.cli.tables import format_table
+    from lsabinet_core.cli.table import format_table
     from lsabinet_core.errors import TrainingError
     from lsabinet_core.files import write_text
     from lsabinet_core.training.run_history import differences, find_runs, is_run, read_history
@@ -103,7 +103,7 @@ def _cells(name: str, row: dict) -> list[str]:
 
 
 def _difference_table(names: list[str], different: dict[str, list]) -> str:
-    from lsabinet_core.cli.tables import format_table
+    from lsabinet_core.cli.table import format_table
 
     rows = [
         [key, *("-" if value is None else _shorten(str(value)) for value in values)]

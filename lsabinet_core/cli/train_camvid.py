@@ -115,7 +115,7 @@ def plan(recipe: str, overrides: Sequence[str], seeds: Sequence[int]) -> list:
 
 def report(runs: Sequence, records: dict) -> str:
     """The table of all runs, and what the finished ones say of the two networks."""
-    from lsabinet_core.cli.tables import format_table
+    from lsabinet_core.cli.table import format_table
 
     header = ["run", "trained on", "state", "iterations", "val mIoU %", "images/s", "time"]
     rows, mious = [], {"lsabinet": [], "dabnet": []}

@@ -57,10 +57,11 @@ class _CountUses(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        # Attributes such as .shape are read through __get__ and are no use of the values.
-        if getattr(func, "__name__", "") != "__get__":
+        result = func(*args, **kwargs)
+        # What gives no tensor, such as .shape or .dim(), is no use of the values.
+        if isinstance(result, (Tensor, tuple, list)) and not isinstance(result, torch.Size):
             self._count([*args, *kwargs.values()])
-        return func(*args, **kwargs)
+        return result
 
     def _count(self, values) -> None:
         for value in values:

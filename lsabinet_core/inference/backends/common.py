@@ -1,0 +1,200 @@
+"""What engines share: choosing device and precision, and one engine per shape of input."""
+
+import logging
+import platform
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from lsabinet_core.errors import BackendError
+from lsabinet_core.inference.artefact import Artefact
+from lsabinet_core.inference.network import Network
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRECISIONS = (*DTYPES, "int8")
+CLOSED = "expected a loaded network, got none: the backend is closed"
+
+MOST_SHAPES = 6
+"""Most shapes of input that stay built at a time; the one used longest ago goes first."""
+
+Run = Callable[[np.ndarray], torch.Tensor]
+"""uint8 (N, H, W, 3), BGR, of one shape to logits (N, C, h, w)."""
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N`` as a device. Raises BackendError."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not index.isdecimal())):
+        raise BackendError(f"expected device to be auto, cpu, cuda or cuda:N, got {name!r}")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise BackendError(f"device {name!r}: PyTorch finds no CUDA GPU here; use device cpu or auto")
+        if index and int(index) >= torch.cuda.device_count():
+            raise BackendError(f"device {name!r}: expected an index below {torch.cuda.device_count()}, the GPUs here")
+    return torch.device(name)
+
+
+def choose_cpu(name: str, engine: str) -> torch.device:
+    """The device of an engine that runs on the CPU only. Raises BackendError."""
+    if name not in ("auto", "cpu"):
+        choose_device(name)
+        raise BackendError(f"backend {engine!r} runs on the CPU: expected device auto or cpu, got {name!r}")
+    return torch.device("cpu")
+
+
+def choose_cuda(name: str, engine: str) -> torch.device:
+    """The device of an engine that runs on CUDA GPUs only. Raises BackendError."""
+    device = choose_device(name)
+    if device.type != "cuda":
+        raise BackendError(f"backend {engine!r} needs a CUDA GPU, which PyTorch does not find here; use backend torch")
+    return device
+
+
+def choose_precision(name: str, device: torch.device, engine: str, offered: Sequence[str]) -> str:
+    """``auto`` (fp32 on the CPU, fp16 on a GPU) or one of ``offered``. Raises BackendError."""
+    if name == "auto":
+        return "fp32" if device.type == "cpu" else "fp16"
+    if name not in PRECISIONS:
+        raise BackendError(f"expected precision to be auto, {', '.join(PRECISIONS)}, got {name!r}")
+    if name not in offered:
+        where = "the CPU" if device.type == "cpu" else "a GPU"
+        raise BackendError(
+            f"backend {engine!r} on {where} computes in {', '.join(offered)}: got precision {name!r}, use one of those"
+        )
+    return name
+
+
+def device_name(device: torch.device) -> str:
+    """The model of a GPU, or of this machine's processor as far as the system tells."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _processor()
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine() or "CPU"
+
+
+class ShapedBackend:
+    """Base of engines that are built for one shape of input, (N, H, W), at a time.
+
+    A subclass sets ``name`` and gives ``_build``; where that takes long it sets ``slow``, and shapes that come without
+    ``prepare`` after the first are run by ``_fallback`` instead of stopping the frames.
+    """
+
+    name: str
+    slow = False
+
+    def __init__(self, device: torch.device, precision: str, threads: int):
+        self.device = device
+        self.precision = precision
+        self.threads = threads
+        self.source: Network | Artefact | None = None
+        self._runs: OrderedDict[tuple[int, int, int], Run] = OrderedDict()
+
+    def load(self, source: Network | Artefact) -> None:
+        if isinstance(source, Artefact):
+            self._check_artefact(source)
+        self.close()
+        self.source = source
+
+    def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
+        self._run_for((self._built_batch(batch), *size))
+
+    def infer(self, images: np.ndarray) -> torch.Tensor:
+        count = images.shape[0]
+        batch = self._built_batch(count)
+        if batch == count:
+            return self._infer(images)
+        # A fixed number of images at a time: the last ones are filled up.
+        parts = []
+        for start in range(0, count, batch):
+            part = images[start : start + batch]
+            missing = batch - len(part)
+            full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
+            parts.append(self._infer(full)[: len(part)].clone())
+        return torch.cat(parts)
+
+    def _infer(self, images: np.ndarray) -> torch.Tensor:
+        shape = images.shape[:3]
+        if self.slow and self._runs and shape not in self._runs:
+            log.warning(
+                "backend %s is not built for %d x %dx%d: a slower engine runs it; call warm_up with that size first",
+                self.name, *shape
+            )  # fmt: skip
+            self._keep(shape, self._fallback(shape))
+        return self._run_for(shape)(images)
+
+    def _run_for(self, shape: tuple[int, int, int]) -> Run:
+        if self.source is None:
+            raise BackendError(CLOSED)
+        if shape not in self._runs:
+            self._check_size(shape[1:])
+            self._keep(shape, self._build(shape))
+        self._runs.move_to_end(shape)
+        return self._runs[shape]
+
+    def _keep(self, shape: tuple[int, int, int], run: Run) -> None:
+        self._runs[shape] = run
+        while len(self._runs) > MOST_SHAPES:
+            self._runs.popitem(last=False)
+
+    def _build(self, shape: tuple[int, int, int]) -> Run:
+        raise NotImplementedError
+
+    def _fallback(self, shape: tuple[int, int, int]) -> Run:
+        return self._build(shape)
+
+    def _built_batch(self, count: int) -> int:
+        """How many images go through together where ``count`` are asked for."""
+        if isinstance(self.source, Artefact) and self.source.info.batch is not None:
+            return self.source.info.batch
+        return count
+
+    def _check_artefact(self, artefact: Artefact) -> None:
+        """Subclasses add what else they need."""
+        from . import ENGINES_OF_FORMAT
+
+        if self.name not in ENGINES_OF_FORMAT[artefact.format]:
+            raise BackendError(f"backend {self.name!r} does not run {artefact.format} exports such as {artefact.path}")
+
+    def _check_size(self, size: tuple[int, int]) -> None:
+        if isinstance(self.source, Artefact) and tuple(size) != self.source.info.size:
+            height, width = self.source.info.size
+            raise BackendError(
+                f"{self.source.path.name} was exported for {height}x{width}, got {size[0]}x{size[1]}: export it again "
+                "with that --size"
+            )
+
+    def synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def describe(self) -> dict[str, str]:
+        return {
+            "backend": self.name,
+            "engine": self._engine(),
+            "device": str(self.device),
+            "device_name": device_name(self.device),
+            "precision": self.precision,
+        }
+
+    def _engine(self) -> str:
+        return f"PyTorch {torch.__version__}"
+
+    def close(self) -> None:
+        self.source = None
+        self._runs.clear()

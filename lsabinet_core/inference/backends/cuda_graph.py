@@ -1,0 +1,75 @@
+"""CUDA graphs: all kernels of a frame launched by one call, for GPUs that wait for the CPU at one frame at a time."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from lsabinet_core.inference.deploy import DeployedNetwork
+
+from .common import DTYPES, Run, ShapedBackend, choose_cuda, choose_precision
+from .upload import PinnedUpload
+
+WARM_UP_RUNS = 3
+"""Before capture, so that cuDNN has chosen its kernels and the allocator has its blocks."""
+
+
+class CudaGraphBackend(ShapedBackend):
+    """Replays a captured graph of the deployed network.
+
+    Args:
+        device: ``auto``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` (fp16), ``fp32``, ``fp16`` or ``bf16``.
+        threads: not used.
+
+    Raises:
+        BackendError: no GPU, or an unknown precision.
+    """
+
+    name = "cuda-graph"
+
+    def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
+        chosen = choose_cuda(device, self.name)
+        offered = ("fp32", "fp16", "bf16")
+        super().__init__(chosen, choose_precision(precision, chosen, self.name, offered), threads)
+        self._network: DeployedNetwork | None = None
+
+    def load(self, source) -> None:
+        super().load(source)
+        network = DeployedNetwork(source.model, source.metadata, dtype=DTYPES[self.precision]).eval()
+        self._network = network.to(device=self.device, memory_format=torch.channels_last)
+
+    def _build(self, shape: tuple[int, int, int]) -> Run:
+        return capture(self._network, shape, self.device)
+
+    def _engine(self) -> str:
+        return f"PyTorch {torch.__version__}, CUDA graph"
+
+    def close(self) -> None:
+        super().close()
+        self._network = None
+
+
+@torch.inference_mode()
+def capture(network: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, int, int], device: torch.device) -> Run:
+    """Capture ``network`` on images uint8 (*shape, 3); the result of a run is overwritten by the next."""
+    upload = PinnedUpload(device)
+    images = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
+    with torch.cuda.device(device), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP_RUNS):
+                network(images)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            logits = network(images)
+
+    def run(frames: np.ndarray) -> torch.Tensor:
+        with torch.cuda.device(device):
+            upload(frames, out=images)
+            graph.replay()
+        return logits
+
+    return run

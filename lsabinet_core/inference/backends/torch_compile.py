@@ -1,0 +1,76 @@
+"""PyTorch, compiled by Inductor: on the CPU and on CUDA GPUs. The first build of a shape takes up to minutes."""
+
+import logging
+
+import torch
+
+from lsabinet_core.errors import BackendError
+from lsabinet_core.inference.deploy import DeployedNetwork
+
+from .common import DTYPES, Run, ShapedBackend, choose_device, choose_precision
+from .cuda_graph import capture
+from .upload import PinnedUpload
+
+log = logging.getLogger(__name__)
+
+
+class TorchCompileBackend(ShapedBackend):
+    """Arguments and errors as ``TorchBackend``; a GPU replays a captured graph of the compiled kernels."""
+
+    name = "torch-compile"
+    slow = True
+
+    def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
+        chosen = choose_device(device)
+        offered = ("fp32",) if chosen.type == "cpu" else ("fp32", "fp16", "bf16")
+        super().__init__(chosen, choose_precision(precision, chosen, self.name, offered), threads)
+        self._network: DeployedNetwork | None = None
+
+    def load(self, source) -> None:
+        super().load(source)
+        network = DeployedNetwork(source.model, source.metadata, dtype=DTYPES[self.precision]).eval()
+        self._network = network.to(device=self.device, memory_format=torch.channels_last)
+
+    def _build(self, shape: tuple[int, int, int]) -> Run:
+        height, width = shape[1:]
+        log.info("backend %s: compiling for %d x %dx%d, which may take minutes", self.name, shape[0], height, width)
+        try:
+            if self.device.type == "cuda":
+                compiled = torch.compile(self._network, dynamic=False, mode="max-autotune-no-cudagraphs")
+                return capture(compiled, shape, self.device)
+            compiled = torch.compile(self._network, dynamic=False)
+            return self._checked(compiled, shape)
+        except Exception as error:
+            # Inductor calls a C++ compiler or Triton, and what they say goes on for pages.
+            first = str(error).strip().splitlines() or [type(error).__name__]
+            raise BackendError(
+                f"backend {self.name!r} cannot compile here ({first[0]}): it needs a C++ compiler (apt install g++) "
+                "and, on a GPU, Triton; use backend torch"
+            ) from error
+
+    def _checked(self, compiled, shape: tuple[int, int, int]) -> Run:
+        upload = PinnedUpload(self.device)
+
+        @torch.inference_mode()
+        def run(images):
+            return compiled(upload(images))
+
+        with torch.inference_mode():
+            compiled(torch.zeros(*shape, 3, dtype=torch.uint8))
+        return run
+
+    def _fallback(self, shape: tuple[int, int, int]) -> Run:
+        upload = PinnedUpload(self.device)
+
+        @torch.inference_mode()
+        def run(images):
+            return self._network(upload(images))
+
+        return run
+
+    def _engine(self) -> str:
+        return f"PyTorch {torch.__version__}, Inductor"
+
+    def close(self) -> None:
+        super().close()
+        self._network = None

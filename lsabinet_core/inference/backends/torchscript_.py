@@ -1,0 +1,42 @@
+"""TorchScript files, run by PyTorch."""
+
+import numpy as np
+import torch
+
+from lsabinet_core.errors import BackendError
+from lsabinet_core.inference.artefact import Artefact
+from lsabinet_core.inference.convert import torchscript
+
+from .common import PRECISIONS, Run, ShapedBackend, choose_device, choose_precision
+from .upload import PinnedUpload
+
+
+class TorchScriptBackend(ShapedBackend):
+    """Runs what ``lsabinet export --to torchscript`` wrote; device and errors as ``TorchBackend``."""
+
+    name = "torchscript"
+
+    def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
+        chosen = choose_device(device)
+        self._asked = choose_precision(precision, chosen, self.name, PRECISIONS) if precision != "auto" else None
+        super().__init__(chosen, self._asked or "fp32", threads)
+        self._script: torch.jit.ScriptModule | None = None
+
+    def load(self, source) -> None:
+        if not isinstance(source, Artefact):
+            raise BackendError("backend 'torchscript' runs exports only: make one with `lsabinet export`, or use torch")
+        super().load(source)
+        self._script = torchscript.load(source.path, self.device).eval()
+
+    def _build(self, shape: tuple[int, int, int]) -> Run:
+        script, upload = self._script, PinnedUpload(self.device)
+
+        @torch.inference_mode()
+        def run(images: np.ndarray) -> torch.Tensor:
+            return script(upload(images))
+
+        return run
+
+    def close(self) -> None:
+        super().close()
+        self._script = None
