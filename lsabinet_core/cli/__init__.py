@@ -14,7 +14,7 @@ from importlib import metadata
 
 from lsabinet_core.errors import LsabinetError
 
-VERBS = ("models", "train", "runs", "plot", "evaluate", "compare", "predict")
+VERBS = ("models", "train", "runs", "plot", "ablate", "evaluate", "compare", "predict", "benchmark")
 ENTRY_POINTS = "lsabinet.verbs"
 
 

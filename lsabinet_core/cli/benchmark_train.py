@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe, [*args.overrides, *batch])
     limit_threads(args.threads)
     device = choose_device(args.device)
+    if recipe.compile:
+        print("compiling the step first: a few minutes", file=sys.stderr, flush=True)
     with Progress("measuring") as progress:
         figures = benchmark_training(
             recipe,

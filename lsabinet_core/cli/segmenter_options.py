@@ -13,11 +13,17 @@ def add_segmenter_arguments(parser: argparse.ArgumentParser, default_weights: st
         metavar="W",
         default=default_weights,
         required=default_weights is None,
-        help="weights file, or the name of shipped weights" + (f" ({default_weights})" if default_weights else ""),
+        help="weights file, exported network, or the name of shipped weights"
+        + (f" ({default_weights})" if default_weights else ""),
     )
     group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
-    group.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, fp16 or bf16 (auto)")
-    group.add_argument("--backend", default="torch", metavar="B", help="inference engine (torch)")
+    group.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, fp16, bf16 or int8 (auto)")
+    group.add_argument(
+        "--backend",
+        default="torch",
+        metavar="B",
+        help="inference engine: torch, torch-compile, openvino, ... or auto, the fastest here (torch)",
+    )
     group.add_argument(
         "--input-size",
         type=parse_size,
@@ -29,8 +35,10 @@ def add_segmenter_arguments(parser: argparse.ArgumentParser, default_weights: st
 
 def open_segmenter(args: argparse.Namespace):
     """The Segmenter that the options ask for. Raises WeightsError, BackendError or ModelError."""
+    from lsabinet_core.cli.logs import show_log
     from lsabinet_core.inference import Segmenter
 
+    show_log()
     return Segmenter.from_pretrained(
         args.weights,
         device=args.device,

@@ -1,10 +1,10 @@
 """Exported networks: a file of an engine's own format that carries what a Segmenter needs to know of it.
 
-    format        file                        its metadata
-    onnx          F.onnx                      in the file
-    openvino      F.xml and F.bin             in the .xml
-    torchscript   F.pt                        in the file
-    tensorrt      F.engine                    F.engine.json beside it
+format        file                        its metadata
+onnx          F.onnx                      in the file
+openvino      F.xml and F.bin             in the .xml
+torchscript   F.pt                        in the file
+tensorrt      F.engine                    F.engine.json beside it
 """
 
 import contextlib
@@ -131,7 +131,12 @@ def _read_tensorrt(path: Path) -> str | None:
     return beside.read_text(encoding="utf-8") if beside.is_file() else None
 
 
-_READERS = {"onnx": _read_onnx, "openvino": _read_openvino, "torchscript": _read_torchscript, "tensorrt": _read_tensorrt}
+_READERS = {
+    "onnx": _read_onnx,
+    "openvino": _read_openvino,
+    "torchscript": _read_torchscript,
+    "tensorrt": _read_tensorrt,
+}
 
 
 @contextlib.contextmanager

@@ -10,10 +10,13 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lsabinet_core.files import write_text
 
 log = logging.getLogger(__name__)
+
+Engine = TypeVar("Engine")
 
 ENTRY = "entry.json"
 
@@ -98,6 +101,27 @@ class EngineCache:
             self.discard(key, str(error))
             return None
         return folder
+
+    def load_or_build(
+        self,
+        key: EngineKey,
+        *,
+        load: Callable[[Path], Engine],
+        build: Callable[[], Engine],
+        store: Callable[[Engine, Path], None],
+    ) -> Engine:
+        """The engine of ``key``: loaded from its folder, or else built and kept there."""
+        folder = self.find(key)
+        if folder is not None:
+            try:
+                return load(folder)
+            except Exception as error:
+                # Whole, and yet the engine does not take it: what can be wrong with it is the engine's secret.
+                self.discard(key, f"cannot be loaded ({type(error).__name__}: {error})")
+        log.info("building %s for %dx%d in %s", key.engine, *key.size, key.precision)
+        engine = build()
+        self.store(key, lambda folder: store(engine, folder))
+        return engine
 
     def store(self, key: EngineKey, write: Callable[[Path], None]) -> None:
         """Keep an engine: ``write`` puts its files into the folder that it is given."""

@@ -5,6 +5,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .cells import LEAST_SCALE, mask_by_cells
+
 
 def masks_from_logits(
     logits: torch.Tensor, size: tuple[int, int], *, confidence: bool
@@ -39,6 +41,10 @@ def _on_device(logits: torch.Tensor, size: tuple[int, int], confidence: bool) ->
 
 
 def _on_cpu(logits: np.ndarray, size: tuple[int, int], confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    height, width = logits.shape[1:]
+    if not confidence and min(height, width) > 1 and min(size[0] / height, size[1] / width) >= LEAST_SCALE:
+        return mask_by_cells(logits, size), None
+
     # Class by class, so that the working set is a few planes that stay in cache: about five times as fast as enlarging
     # all classes and taking an argmax over them.
     def enlarge(plane: np.ndarray) -> np.ndarray:

@@ -1,10 +1,9 @@
-"""Camera frames to the tensor that the network takes."""
+"""Camera frames to the images that the network takes."""
 
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
 
 from lsabinet_core.errors import FrameError
 from lsabinet_core.models.blocks import SMALLEST_INPUT
@@ -50,42 +49,30 @@ def _to_multiple(side: float) -> int:
     return max(SMALLEST_INPUT, round(side / SIZE_MULTIPLE) * SIZE_MULTIPLE)
 
 
-def resize_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """``frame`` at ``size`` (H, W): averaged when it shrinks, bilinear when it grows, untouched when equal."""
-    if frame.shape[:2] == size:
-        return frame
-    shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
-    return cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+def stack_frames(frames: Sequence[np.ndarray], size: tuple[int, int], order: str = "bgr") -> np.ndarray:
+    """uint8 (N, H, W, 3), BGR, C-contiguous, from N frames of any sizes.
 
-
-class Preprocessor:
-    """Resizes frames and turns them into normalised RGB on the device.
+    A single frame that already is what a network takes is not copied.
 
     Args:
-        mean, std: per channel (R, G, B), for values in 0..1.
-        device: where the tensor goes.
+        frames: uint8 (h, w, 3) each, checked.
+        size: (H, W) of the network's input.
+        order: ``"bgr"`` or ``"rgb"``.
     """
+    if len(frames) == 1 and order == "bgr" and frames[0].shape[:2] == size:
+        return np.ascontiguousarray(frames[0])[None]
+    batch = np.empty((len(frames), *size, 3), dtype=np.uint8)
+    for frame, target in zip(frames, batch, strict=True):
+        if frame.shape[:2] == size:
+            np.copyto(target, frame)
+        else:
+            cv2.resize(frame, (size[1], size[0]), dst=target, interpolation=_interpolation(frame, size))
+        if order == "rgb":
+            cv2.cvtColor(target, cv2.COLOR_RGB2BGR, dst=target)
+    return batch
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], device: torch.device):
-        self._device = device
-        # A uint8 has 256 values, so that normalising is a look-up: one pass over the pixels, from uint8 to float32.
-        values = np.arange(256, dtype=np.float32)[:, None] / 255
-        table = (values - np.asarray(mean, dtype=np.float32)) / np.asarray(std, dtype=np.float32)
-        self._rgb_table = np.ascontiguousarray(table[:, None, :])
 
-    def __call__(self, frames: Sequence[np.ndarray], size: tuple[int, int], order: str = "bgr") -> torch.Tensor:
-        """float32 (N, 3, H, W) on the device, channels last in memory, from N frames of any sizes.
-
-        Args:
-            frames: uint8 (h, w, 3) each, checked.
-            size: (H, W) of the network's input.
-            order: ``"bgr"`` or ``"rgb"``.
-        """
-        batch = np.empty((len(frames), *size, 3), dtype=np.float32)
-        for frame, target in zip(frames, batch, strict=True):
-            resized = resize_frame(frame, size)
-            if order == "bgr":
-                resized = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
-            cv2.LUT(resized, self._rgb_table, dst=target)
-        tensor = torch.from_numpy(batch).permute(0, 3, 1, 2)
-        return tensor.to(self._device)
+def _interpolation(frame: np.ndarray, size: tuple[int, int]) -> int:
+    """Averaging where a frame shrinks, bilinear where it grows."""
+    shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
+    return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

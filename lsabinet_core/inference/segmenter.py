@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from lsabinet_core.errors import FrameError, ModelError
-from lsabinet_core.inference.backends import create_backend
+from lsabinet_core.inference.artefact import Artefact, is_artefact, open_artefact
+from lsabinet_core.inference.backends import create_backend, engine_for
+from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.postprocess import masks_from_logits
-from lsabinet_core.inference.preprocess import ORDERS, Preprocessor, check_frame, network_size
+from lsabinet_core.inference.preprocess import ORDERS, check_frame, network_size, stack_frames
 from lsabinet_core.inference.threads import limit_threads
 from lsabinet_core.labels import LabelSet
 from lsabinet_core.models.blocks import SMALLEST_INPUT
@@ -56,13 +58,19 @@ class Segmenter:
     A frame is resized to the network's input, normalised, run, and the logits are enlarged to the frame's size before
     the best class is taken. One instance serves one thread at a time; it may be handed from thread to thread.
 
+    Some engines are built for the size of their input: ``warm_up`` builds them, or else the first frame waits for it.
+
     Args:
-        model: a network of ``lsabinet_core.models``; it is copied, so later changes to it have no effect here.
-        metadata: its classes, training size and normalisation.
+        model: a network of ``lsabinet_core.models``; it is copied, so later changes to it have no effect here. Or an
+            exported network (``lsabinet_core.inference.artefact.open_artefact``).
+        metadata: its classes, training size and normalisation; not needed for an exported network.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` (fp32 on the CPU, fp16 on a GPU), ``fp32``, ``bf16`` or ``fp16``.
-        backend: engine, one of ``lsabinet_core.inference.backends.list_backends()``.
-        input_size: (H, W) of the network's input; None takes the trained pixel count at each frame's aspect ratio.
+        precision: ``auto`` (fp32 on the CPU, fp16 on a GPU), ``fp32``, ``bf16``, ``fp16`` or ``int8``, as far as the
+            engine offers it. An exported network has its own.
+        backend: engine, one of ``lsabinet_core.inference.backends.list_backends()``; ``auto`` takes the fastest here.
+            An exported network is run by its format's engine, unless another that reads it is named.
+        input_size: (H, W) of the network's input; None takes the trained pixel count at each frame's aspect ratio. An
+            exported network has its own.
         threads: most CPU threads to compute with (it holds for the whole process); 0 leaves the libraries' choice.
 
     Raises:
@@ -72,8 +80,8 @@ class Segmenter:
 
     def __init__(
         self,
-        model: nn.Module,
-        metadata: WeightsMetadata,
+        model: nn.Module | Artefact,
+        metadata: WeightsMetadata | None = None,
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -85,22 +93,30 @@ class Segmenter:
             raise ModelError(f"expected an input size of at least {SMALLEST_INPUT}x{SMALLEST_INPUT}, got {input_size}")
         if threads < 0:
             raise ModelError(f"expected threads to be 0 (no limit) or more, got {threads}")
-        self.metadata = metadata
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self._threads = threads
         self._weights = "in memory"
-        self._backend = create_backend(backend, device=device, precision=precision)
-        self._backend.load(model)
-        self._preprocess = Preprocessor(metadata.mean, metadata.std, self._backend.device)
+        if isinstance(model, Artefact):
+            self.metadata = model.info.metadata
+            self.input_size = _exported_size(model, self.input_size)
+            backend = engine_for(model, backend)
+            source = model
+        else:
+            self.metadata = metadata
+            source = Network(model, metadata, self.input_size or metadata.input_size)
+        self._backend = create_backend(backend, device=device, precision=precision, threads=threads)
+        self._backend.load(source)
 
     @classmethod
     def from_pretrained(cls, weights: str | os.PathLike, **options) -> "Segmenter":
-        """A Segmenter from a weights file or the name of shipped weights; options as the constructor.
+        """A Segmenter from a weights file, the name of shipped weights, or a network that ``lsabinet export`` wrote.
+
+        Options are the constructor's.
 
         Raises:
             WeightsError: no such weights, or a file that is not what it should be.
         """
-        model, metadata = load_weights(weights)
+        model, metadata = (open_artefact(weights), None) if is_artefact(weights) else load_weights(weights)
         segmenter = cls(model, metadata, **options)
         segmenter._weights = os.fspath(weights)
         return segmenter
@@ -183,15 +199,14 @@ class Segmenter:
             order: as ``segment``.
 
         Returns:
-            Float (N, C, h, w) on the device, before any enlargement, and the milliseconds that the whole batch spent
-            in preprocessing and in the network.
+            Float (N, C, h, w) on the device, before any enlargement, which the next call may overwrite; and the
+            milliseconds that the whole batch spent in preprocessing and in the network.
         """
         limit_threads(self._threads)
         start = time.perf_counter()
-        batch = self._preprocess(frames, size, order)
-        self._backend.synchronize()
+        images = stack_frames(frames, size, order)
         preprocessed = time.perf_counter()
-        logits = self._backend.infer(batch)
+        logits = self._backend.infer(images)
         self._backend.synchronize()
         return logits, 1e3 * (preprocessed - start), 1e3 * (time.perf_counter() - preprocessed)
 
@@ -208,15 +223,19 @@ class Segmenter:
             Segmentation(masks[i], None if confidences is None else confidences[i], timings) for i in range(len(frames))
         ]
 
-    def warm_up(self, frame_size: tuple[int, int] | None = None) -> None:
-        """Run blank frames, so that the first real one is not slowed by allocation and kernel choice.
+    def warm_up(self, frame_size: tuple[int, int] | None = None, *, frames: int = 1) -> None:
+        """Build what the engine needs and run blank frames, so that the first real one is as fast as the others.
 
         Args:
             frame_size: (H, W) of the frames to come; None takes the trained size.
+            frames: how many will come in one call, for a list of cameras.
         """
-        blank = np.zeros((*(frame_size or self.metadata.input_size), 3), dtype=np.uint8)
+        frame_size = frame_size or self.metadata.input_size
+        limit_threads(self._threads)
+        self._backend.prepare(self.network_size(frame_size), min(frames, MAX_BATCH))
+        blank = np.zeros((*frame_size, 3), dtype=np.uint8)
         for _ in range(2):
-            self.segment(blank)
+            self.segment([blank] * frames)
 
     def close(self) -> None:
         """Free the network; the Segmenter cannot be used afterwards."""
@@ -227,3 +246,13 @@ class Segmenter:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+def _exported_size(artefact: Artefact, asked: tuple[int, int] | None) -> tuple[int, int]:
+    size = artefact.info.size
+    if asked not in (None, size):
+        raise ModelError(
+            f"{artefact.path.name} was exported for {size[0]}x{size[1]}, got an input size of {asked[0]}x{asked[1]}: "
+            "leave it out, or export again"
+        )
+    return size

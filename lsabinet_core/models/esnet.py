@@ -11,6 +11,7 @@ Convolutions with bias. 1,658,551 parameters for 11 classes:
     classify transposed conv2x2 s2                                   classes@1
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -38,7 +39,9 @@ class PFCU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         near = self.near(x)
-        return F.relu(sum((self.dropout(self.norm(branch(near))) for branch in self.branches), start=x))
+        # As one batch, so that training normalises the branches by the statistics of all, as evaluation does.
+        branches = self.dropout(self.norm(torch.cat([branch(near) for branch in self.branches])))
+        return F.relu(sum(branches.chunk(len(self.branches)), start=x))
 
 
 class ESNet(nn.Module):

@@ -28,14 +28,16 @@ class ESP(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1):
         super().__init__()
-        width = out_channels // len(DILATIONS)
+        # Fewer than five classes leave fewer branches.
+        dilations = DILATIONS[:out_channels]
+        width = out_channels // len(dilations)
         # The plain convolution takes what the division leaves over.
-        widths = (out_channels - width * (len(DILATIONS) - 1), *[width] * (len(DILATIONS) - 1))
+        widths = (width + out_channels % len(dilations), *[width] * (len(dilations) - 1))
         kernel_size = 1 if stride == 1 else 3
         self.reduce = nn.Conv2d(in_channels, width, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
         self.branches = nn.ModuleList(
             nn.Conv2d(width, branch_width, 3, padding=dilation, dilation=dilation, bias=False)
-            for branch_width, dilation in zip(widths, DILATIONS)
+            for branch_width, dilation in zip(widths, dilations)
         )
         self.norm = BNPReLU(out_channels)
         self.residual = stride == 1 and in_channels == out_channels

@@ -17,16 +17,16 @@ from .recipe import Recipe, load_recipe
 
 MODULES = ("lrfa", "svfm", "rcad")
 
-# Table 4 of the paper, at 360x480 with 11 classes: modules -> millions of parameters, and the "FLOPs" in G, which are
-# multiply-accumulates that also count normalisation and activation (the baseline's is counted otherwise, and is not
+# Table 4 of the paper as printed, 360x480, 11 classes: modules -> millions of parameters, and "FLOPs" in G, which
+# are multiply-accumulates that also count normalisation and activation (the baseline's is counted otherwise, and is not
 # comparable). The two combinations that are missing are not in the paper.
-PAPER: dict[frozenset[str], tuple[float, float]] = {
-    frozenset(): (0.75, 20.9),
-    frozenset({"lrfa"}): (0.80, 3.50),
-    frozenset({"svfm"}): (1.44, 5.14),
-    frozenset({"rcad"}): (1.12, 7.15),
-    frozenset({"lrfa", "svfm"}): (1.48, 5.15),
-    frozenset(MODULES): (1.84, 8.81),
+PAPER: dict[frozenset[str], tuple[str, str]] = {
+    frozenset(): ("0.75", "20.9"),
+    frozenset({"lrfa"}): ("0.80", "3.50"),
+    frozenset({"svfm"}): ("1.44", "5.14"),
+    frozenset({"rcad"}): ("1.12", "7.15"),
+    frozenset({"lrfa", "svfm"}): ("1.48", "5.15"),
+    frozenset(MODULES): ("1.84", "8.81"),
 }
 
 
@@ -45,8 +45,8 @@ class Variant:
     modules: frozenset[str] | None = None
 
     @property
-    def paper(self) -> tuple[float, float] | None:
-        """The paper's parameters (millions) and operations (G), where it prints this variant."""
+    def paper(self) -> tuple[str, str] | None:
+        """Parameters (millions) and operations (G) as the paper prints them, where it prints this variant."""
         return None if self.modules is None else PAPER.get(self.modules)
 
 

@@ -46,9 +46,9 @@ def cells(row: Row, base: Row) -> list[str]:
         _percent(row.mean_paper_rule),
         f"{len(row.mious)}/{len(row.runs)}",
         f"{cost.parameters:,}",
-        *(([f"{paper[0]:.2f}"] if paper else ["not printed"]) if of_modules else []),
+        *(([paper[0]] if paper else ["not printed"]) if of_modules else []),
         f"{cost.gmacs:.3f}",
-        *(([f"{paper[1]:g}"] if paper else ["not printed"]) if of_modules else []),
+        *(([paper[1]] if paper else ["not printed"]) if of_modules else []),
         f"{cost.latency_ms:.1f}",
     ]
 
@@ -59,7 +59,7 @@ def notes(rows: Sequence[Row], facts: dict) -> list[str]:
     height, width = measured["size"]
     lines = [
         f"Recipe {facts['recipe']}, {facts['dataset']} {facts['split']} -> {facts['val_split']}, "
-        f"seeds {', '.join(map(str, facts['seeds']))}. mIoU: mean over the finished runs' last weights; spread: sample "
+        f"seeds {', '.join(map(str, facts['seeds']))}. mIoU: mean over the finished runs, at their end; spread: sample "
         "standard deviation over seeds; difference: points to the first row, over the seeds that both have. "
         "The paper's rule leaves out classes that were never hit.",
         f"GMACs of convolutions at {height}x{width}. Latency: median of the eager fp32 forward pass of one such image, "
@@ -97,8 +97,8 @@ def document(rows: Sequence[Row], facts: dict) -> dict:
                 "parameters": row.cost.parameters,
                 "gmacs": round(row.cost.gmacs, 6),
                 "latency_ms": round(row.cost.latency_ms, 3),
-                "paper_parameters_m": row.variant.paper[0] if row.variant.paper else None,
-                "paper_gflops": row.variant.paper[1] if row.variant.paper else None,
+                "paper_parameters_m": float(row.variant.paper[0]) if row.variant.paper else None,
+                "paper_gflops": float(row.variant.paper[1]) if row.variant.paper else None,
             }
             for row in rows
         ],

@@ -1,6 +1,7 @@
 """One step of gradient descent on one batch."""
 
 import contextlib
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -53,8 +54,9 @@ class GradientStep:
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
         self._share: torch.nn.Module = self.objective
         if distributed.world_size() > 1:
-            # The processes' running statistics are the same already.
-            self._share = DistributedDataParallel(self.objective, broadcast_buffers=False)
+            # Of parameters like (1, C, 1, 1), whose layout is ambiguous; it costs nothing that can be measured.
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+            self._share = DistributedDataParallel(self.objective)
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, bool]:
         """Learn from images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W), this process's share of the batch.

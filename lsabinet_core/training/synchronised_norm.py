@@ -54,7 +54,8 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float):
-        wide = x.float()
+        # Half precision would lose the sums.
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(wide, (0, 2, 3), correction=0)
         # In float64, or the difference of two large squares would lose the variance.
         variance, mean = variance.double(), mean.double()
@@ -66,31 +67,31 @@ class _Normalise(torch.autograd.Function):
         mean = sums[:channels] / count
         variance = (sums[channels:-1] / count - mean**2).clamp(min=0)
         scale = (variance + eps).rsqrt()
-        normalised = (wide - _per_channel(mean)) * _per_channel(scale)
+        normalised = (wide - _per_channel(mean, wide)) * _per_channel(scale, wide)
         ctx.save_for_backward(normalised, scale, count, weight)
         ctx.dtype = x.dtype
         result = normalised
         if weight is not None:
-            result = result * _per_channel(weight) + _per_channel(bias)
+            result = result * _per_channel(weight, wide) + _per_channel(bias, wide)
         ctx.mark_non_differentiable(mean, variance, count)
         return result.to(x.dtype), mean, variance, count
 
     @staticmethod
     def backward(ctx, gradient: Tensor, *_):
         normalised, scale, count, weight = ctx.saved_tensors
-        gradient = gradient.float()
+        gradient = gradient.to(normalised.dtype)
         to_bias = gradient.sum((0, 2, 3))
         to_weight = (gradient * normalised).sum((0, 2, 3))
         means = torch.cat([to_bias, to_weight]).double()
         dist.all_reduce(means)
         mean, mean_with_x = (means / count).chunk(2)
-        inner = gradient - _per_channel(mean) - normalised * _per_channel(mean_with_x)
-        to_x = inner * _per_channel(scale if weight is None else scale * weight)
+        inner = gradient - _per_channel(mean, gradient) - normalised * _per_channel(mean_with_x, gradient)
+        to_x = inner * _per_channel(scale if weight is None else scale * weight, gradient)
         # The parameters' gradients are this process's; whoever owns the parameters adds them up.
         own = (None, None) if weight is None else (to_weight, to_bias)
         return to_x.to(ctx.dtype), *own, None
 
 
-def _per_channel(values: Tensor) -> Tensor:
-    """(C,) -> float32 (1, C, 1, 1)."""
-    return values.float()[:, None, None]
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """(C,) -> (1, C, 1, 1) in the dtype of ``like``."""
+    return values.to(like.dtype)[:, None, None]

@@ -208,11 +208,11 @@ class Trainer:
             return
         self.skipped += 1
         self.skipped_in_a_row += 1
-        self._notify("skipped", iteration=self.iteration)
+        self._notify("skipped", iteration=self.iteration + 1)
         if self.skipped_in_a_row >= self.recipe.max_skipped:
             raise TrainingError(
                 f"loss or gradient was not finite {self.skipped_in_a_row} times in a row, at iteration "
-                f"{self.iteration}: lower optimizer.lr, set clip_norm, or train with precision fp32"
+                f"{self.iteration + 1}: lower optimizer.lr, set clip_norm, or train with precision fp32"
             )
 
     def _log(self, total: int, **values) -> None:

@@ -37,7 +37,7 @@ class Backend(Protocol):
         """
 
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
-        """Build what images of ``size`` (H, W), ``batch`` at a time, need, so that the first ones do not wait for it."""
+        """Build what ``batch`` images of ``size`` (H, W) at a time need, so that the first ones do not wait for it."""
 
     def infer(self, images: np.ndarray) -> torch.Tensor:
         """Logits (N, C, h, w) before the final upsampling, from uint8 (N, H, W, 3), BGR.

@@ -98,18 +98,24 @@ class ShapedBackend:
     name: str
     slow = False
 
-    def __init__(self, device: torch.device, precision: str, threads: int):
+    def __init__(self, device: torch.device, precision: str, threads: int, offered: Sequence[str]):
         self.device = device
-        self.precision = precision
+        self.precision = choose_precision(precision, device, self.name, offered)
         self.threads = threads
+        self._asked_precision = precision
         self.source: Network | Artefact | None = None
         self._runs: OrderedDict[tuple[int, int, int], Run] = OrderedDict()
 
     def load(self, source: Network | Artefact) -> None:
         if isinstance(source, Artefact):
             self._check_artefact(source)
+            self.precision = source.info.precision
         self.close()
         self.source = source
+
+    def builds_quickly(self, size: tuple[int, int]) -> bool:
+        """Whether ``prepare`` takes seconds at most, because the engine is like that or was built before."""
+        return not self.slow
 
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
         self._run_for((self._built_batch(batch), *size))
@@ -165,11 +171,15 @@ class ShapedBackend:
         return count
 
     def _check_artefact(self, artefact: Artefact) -> None:
-        """Subclasses add what else they need."""
         from . import ENGINES_OF_FORMAT
 
         if self.name not in ENGINES_OF_FORMAT[artefact.format]:
             raise BackendError(f"backend {self.name!r} does not run {artefact.format} exports such as {artefact.path}")
+        if self._asked_precision not in ("auto", artefact.info.precision):
+            raise BackendError(
+                f"{artefact.path.name} was exported in {artefact.info.precision}, got precision "
+                f"{self._asked_precision!r}: leave it at auto, or export again"
+            )
 
     def _check_size(self, size: tuple[int, int]) -> None:
         if isinstance(self.source, Artefact) and tuple(size) != self.source.info.size:

@@ -7,7 +7,7 @@ import torch
 
 from lsabinet_core.inference.deploy import DeployedNetwork
 
-from .common import DTYPES, Run, ShapedBackend, choose_cuda, choose_precision
+from .common import DTYPES, Run, ShapedBackend, choose_cuda
 from .upload import PinnedUpload
 
 WARM_UP_RUNS = 3
@@ -29,9 +29,7 @@ class CudaGraphBackend(ShapedBackend):
     name = "cuda-graph"
 
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
-        chosen = choose_cuda(device, self.name)
-        offered = ("fp32", "fp16", "bf16")
-        super().__init__(chosen, choose_precision(precision, chosen, self.name, offered), threads)
+        super().__init__(choose_cuda(device, self.name), precision, threads, ("fp32", "fp16", "bf16"))
         self._network: DeployedNetwork | None = None
 
     def load(self, source) -> None:

@@ -7,7 +7,7 @@ import torch
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.deploy import DeployedNetwork
 
-from .common import DTYPES, Run, ShapedBackend, choose_device, choose_precision
+from .common import DTYPES, Run, ShapedBackend, choose_device
 from .cuda_graph import capture
 from .upload import PinnedUpload
 
@@ -23,7 +23,7 @@ class TorchCompileBackend(ShapedBackend):
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
         chosen = choose_device(device)
         offered = ("fp32",) if chosen.type == "cpu" else ("fp32", "fp16", "bf16")
-        super().__init__(chosen, choose_precision(precision, chosen, self.name, offered), threads)
+        super().__init__(chosen, precision, threads, offered)
         self._network: DeployedNetwork | None = None
 
     def load(self, source) -> None:

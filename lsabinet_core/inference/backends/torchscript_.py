@@ -7,7 +7,7 @@ from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.convert import torchscript
 
-from .common import PRECISIONS, Run, ShapedBackend, choose_device, choose_precision
+from .common import Run, ShapedBackend, choose_device
 from .upload import PinnedUpload
 
 
@@ -17,9 +17,7 @@ class TorchScriptBackend(ShapedBackend):
     name = "torchscript"
 
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
-        chosen = choose_device(device)
-        self._asked = choose_precision(precision, chosen, self.name, PRECISIONS) if precision != "auto" else None
-        super().__init__(chosen, self._asked or "fp32", threads)
+        super().__init__(choose_device(device), precision, threads, ("fp32", "fp16"))
         self._script: torch.jit.ScriptModule | None = None
 
     def load(self, source) -> None:

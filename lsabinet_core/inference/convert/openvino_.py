@@ -79,4 +79,3 @@ def _carried(model: Any) -> dict | None:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.with_suffix(".bin").read_bytes()).hexdigest()
-

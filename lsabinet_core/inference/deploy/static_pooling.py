@@ -1,7 +1,8 @@
 """Adaptive pooling spelled out for one size.
 
-Its windows run from floor(i * n / out) to ceil((i + 1) * n / out) along each axis, of unequal lengths where ``out`` does
-not divide ``n``. Neither ONNX nor all engines know it. Maximum and mean are separable, so one axis follows the other.
+Its windows run from floor(i * n / out) to ceil((i + 1) * n / out) along each axis, of unequal lengths where ``out``
+does not divide ``n``. Neither ONNX nor all engines know it. Maximum and mean are separable, so one axis follows the
+other.
 """
 
 import torch

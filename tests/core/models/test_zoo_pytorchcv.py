@@ -1,7 +1,7 @@
 """Networks of the zoo against pytorchcv's, which others built: the same weights must give the same logits.
 
 Compared before the last bilinear upsampling: pytorchcv aligns corner pixels there, lsabinet pixel centres. Batch
-normalisation of pytorchcv's networks is given lsabinet's eps first, the one that the authors published.
+normalisation of pytorchcv's networks is given lsabinet's eps first.
 """
 
 import pytest
@@ -18,19 +18,21 @@ from lsabinet_core.models.blocks import BN_EPS
 CLASSES = 11
 
 
-def randomise(oracle: nn.Module) -> None:
-    """Random numbers where constructors put zeros and ones, so that no bias, statistic or slope goes unnoticed."""
+def randomise(oracle: nn.Module, images: Tensor) -> None:
+    """Random numbers where constructors put zeros and ones, and the statistics of these images, so that none goes
+    unnoticed and the activations stay of order one."""
     for module in oracle.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = BN_EPS
+            module.momentum = 1.0
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.2)
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
         elif isinstance(module, nn.PReLU):
             nn.init.uniform_(module.weight, 0.1, 0.4)
         elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.bias is not None:
             nn.init.normal_(module.bias, std=0.2)
+    oracle.train()(images)
+    oracle.eval()
 
 
 def mirror_right_branches(oracle: nn.Module) -> None:
@@ -41,6 +43,13 @@ def mirror_right_branches(oracle: nn.Module) -> None:
             module.padding = module.padding[::-1]
             module.dilation = module.dilation[::-1]
             module.weight = nn.Parameter(module.weight.detach().transpose(2, 3).contiguous())
+
+
+def drop_inner_relu(oracle: nn.Module) -> None:
+    """Takes away the ReLU that only pytorchcv's EDANet has between a module's dilated 3x1 and 1x3."""
+    for name, module in oracle.named_modules():
+        if name.endswith("conv2.conv2.lw_conv"):
+            module.activate = False
 
 
 def copy_in_order(source: nn.Module, target: nn.Module) -> None:
@@ -59,28 +68,30 @@ def logits_before(upsampling: nn.Module, oracle: nn.Module, image: Tensor) -> Te
 
 
 @pytest.mark.parametrize(
-    ("name", "build"),
+    ("name", "build", "correct"),
     [
-        ("dabnet", dabnet_cityscapes),
-        ("edanet", edanet_cityscapes),
-        ("erfnet", erfnet_cityscapes),
-        ("lednet", lednet_cityscapes),
+        ("dabnet", dabnet_cityscapes, None),
+        ("edanet", edanet_cityscapes, drop_inner_relu),
+        ("erfnet", erfnet_cityscapes, None),
+        ("lednet", lednet_cityscapes, mirror_right_branches),
     ],
 )
 @torch.no_grad()
-def test_same_weights_give_the_same_logits(name, build):
+def test_same_weights_give_the_same_logits(name, build, correct):
     torch.manual_seed(7)
-    image = torch.randn(1, 3, 128, 192)
-    oracle = build(num_classes=CLASSES).eval()
-    randomise(oracle)
-    mirror_right_branches(oracle)
+    # Sizes that pytorchcv's LEDNet can halve six times.
+    images = torch.randn(2, 3, 128, 192)
+    oracle = build(num_classes=CLASSES)
+    if correct is not None:
+        correct(oracle)
+    randomise(oracle, images)
     model = create_model(name, CLASSES).eval()
     copy_in_order(oracle, model)
 
     # ERFNet ends in a transposed convolution and has nothing to upsample.
-    expected = oracle(image) if name == "erfnet" else logits_before(oracle.up, oracle, image)
-    logits = model.low_resolution_logits(image)
+    expected = oracle(images) if name == "erfnet" else logits_before(oracle.up, oracle, images)
+    logits = model.low_resolution_logits(images)
 
-    assert expected.std((2, 3)).min() > 1e-3, "the networks are compared on flat logits"
-    scale = expected.abs().max()
-    torch.testing.assert_close(logits / scale, expected / scale, rtol=0, atol=1e-5)
+    spread = expected.std()
+    assert spread > 0.05, "the networks are compared on flat logits"
+    torch.testing.assert_close(logits / spread, expected / spread, rtol=1e-5, atol=1e-5)

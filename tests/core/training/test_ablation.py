@@ -18,7 +18,7 @@ from lsabinet_core.training.campaign import RunRecord
 # LRFA is 44,035 and SVFM 680,911 of them, RCAD 361,342 in place of the head.
 PARAMETERS = {
     "baseline": (754_571, "0.75", "20.9"),
-    "lrfa": (798_606, "0.80", "3.5"),
+    "lrfa": (798_606, "0.80", "3.50"),
     "svfm": (1_435_482, "1.44", "5.14"),
     "rcad": (1_115_913, "1.12", "7.15"),
     "lrfa+svfm": (1_479_517, "1.48", "5.15"),

@@ -25,7 +25,9 @@ CHANGES = [
     *("augmentation.crop_size=[64, 64]", "augmentation.scales=[0.75, 1.0]", "batch_size=4", "epochs=15"),
     *("validate_epochs=15", "schedule.warmup_iterations=4", "input_size=[72, 96]", "ema_decay=0.8"),
     *("auxiliary_weight=0.4", "boundary_weight=1", "label_smoothing=0.1"),
-    *("optimizer.name=sgd", "optimizer.lr=0.02"),
+    # At its start the network is chaotic: with a larger step, weights that differ by 1e-7 have losses that differ by
+    # 1e-3 three iterations later, in one process too.
+    *("optimizer.name=sgd", "optimizer.lr=0.0003"),
 ]
 
 
@@ -190,13 +192,13 @@ def test_two_processes_have_the_loss_curve_of_one(small_camvid, alone, tmp_path)
     result = torchrun(small_camvid, run.path)
     assert result.returncode == 0, result.stderr
     losses = records(alone, "loss")
-    assert len(losses) == 3 and losses[-1] < 0.95 * losses[0]
+    assert len(losses) == 3 and losses[-1] < losses[0] - 0.05
     assert records(run, "loss") == pytest.approx(losses, abs=1e-4)
     expected, got = (torch.load(path.checkpoint, weights_only=True) for path in (alone, run))
     assert set(got["network"]) == set(expected["network"])
     for kind in ("network", "average"):
         for key, value in expected[kind].items():
-            torch.testing.assert_close(got[kind][key], value, rtol=2e-3, atol=2e-3)
+            torch.testing.assert_close(got[kind][key], value, rtol=1e-3, atol=1e-3)
     assert records(run, "val")[0]["miou"] == pytest.approx(records(alone, "val")[0]["miou"], abs=0.01)
     # Only the main process speaks.
     assert result.stdout.count("val mIoU") == 1

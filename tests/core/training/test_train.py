@@ -12,6 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from lsabinet_core.cli import main
 from lsabinet_core.models.weights import load_weights
 from lsabinet_core.training.recipe import load_recipe
 
@@ -141,22 +142,39 @@ def failure(result: subprocess.CompletedProcess) -> str:
     return result.stderr.strip().splitlines()[-1]
 
 
-def test_errors_of_one_line(small_camvid, finished, tmp_path):
+@pytest.fixture
+def fail(small_camvid, capsys):
+    """Runs the command in this process; returns its error, which is one line."""
+
+    def run(out: Path, *options: str, root: Path = small_camvid) -> str:
+        assert main(command(root, out, *options)[3:]) == 1
+        return capsys.readouterr().err.strip().splitlines()[-1]
+
+    return run
+
+
+def test_errors_of_one_line(finished, tmp_path, fail):
     whole, _ = finished
-    assert "holds a run already" in failure(train(small_camvid, whole, *SMALL))
-    assert "is complete after 60 iterations" in failure(train(small_camvid, whole, "--resume"))
-    assert "no run to resume" in failure(train(small_camvid, tmp_path / "none", "--resume"))
-    assert "train.txt" in failure(train(tmp_path, tmp_path / "a", *SMALL))
-    assert "unknown key 'optimizer.rate'" in failure(train(small_camvid, tmp_path / "b", "--set", "optimizer.rate=1"))
-    assert "unknown model 'hrnet'" in failure(train(small_camvid, tmp_path / "c", *SMALL, "--model", "hrnet"))
-    assert "precision: fp16 needs a CUDA GPU" in failure(
-        train(small_camvid, tmp_path / "d", *SMALL, "--set", "precision=fp16", "--device", "cpu")
+    assert "holds a run already" in fail(whole, *SMALL)
+    assert "is complete after 60 iterations" in fail(whole, "--resume")
+    assert "no run to resume" in fail(tmp_path / "none", "--resume")
+    assert "train.txt" in fail(tmp_path / "a", *SMALL, root=tmp_path)
+    assert "unknown key 'optimizer.rate'" in fail(tmp_path / "b", "--set", "optimizer.rate=1")
+    assert "unknown model 'hrnet'" in fail(tmp_path / "c", *SMALL, "--model", "hrnet")
+    assert "precision: fp16 needs a CUDA GPU" in fail(
+        tmp_path / "d", *SMALL, "--set", "precision=fp16", "--device", "cpu"
+    )
+    assert "no weights 'none.safetensors'" in fail(
+        tmp_path / "e", *SMALL, "--set", "distillation.teacher=none.safetensors"
     )
     # A recipe that cannot run leaves no run behind.
-    assert not (tmp_path / "c").exists() and not (tmp_path / "d").exists()
-    assert "leave out --set" in failure(train(small_camvid, whole, "--resume", "--set", "seed=2"))
+    assert not any((tmp_path / name).exists() for name in "abcde")
+    assert "leave out --set" in fail(whole, "--resume", "--set", "seed=2")
+    assert "was trained with split 'train', not 'trainval'" in fail(whole, "--resume", "--split", "trainval")
+    assert "goes on by itself" in fail(tmp_path / "f", "--split", "drives", "--resume")
+    assert "drives is CamVid's" in fail(tmp_path / "f", "--split", "drives", "--dataset", "synthetic")
     (whole / "checkpoint.pt").write_bytes(b"cut short")
-    assert "not a whole checkpoint" in failure(train(small_camvid, whole, "--resume"))
+    assert "not a whole checkpoint" in fail(whole, "--resume")
 
 
 def test_a_diverging_run_stops_with_a_reason(small_camvid, tmp_path):

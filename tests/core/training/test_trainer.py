@@ -179,13 +179,13 @@ def test_skipped_steps_are_counted_in_a_row(small_camvid, tmp_path, monkeypatch)
     patterned(monkeypatch, [False, False, True, False, False, True])
     stage = Stage(small_camvid, tmp_path / "on", changes=["max_skipped=3"])
     assert stage.start()["skipped"] == 4
-    assert [event["iteration"] for event in stage.of("skipped")] == [0, 1, 3, 4]
+    assert [event["iteration"] for event in stage.of("skipped")] == [1, 2, 4, 5]
 
     patterned(monkeypatch, [False, True, False, False, False])
     stage = Stage(small_camvid, tmp_path / "off", changes=["max_skipped=3"])
-    with pytest.raises(TrainingError, match="not finite 3 times in a row, at iteration 4: lower optimizer.lr"):
+    with pytest.raises(TrainingError, match="not finite 3 times in a row, at iteration 5: lower optimizer.lr"):
         stage.start()
-    # Those before the cut count, whatever lies between.
+    # The checkpoint of iteration 4 knows of the two before it.
     patterned(monkeypatch, [False])
     with pytest.raises(TrainingError, match="not finite 3 times in a row"):
         stage.resume()

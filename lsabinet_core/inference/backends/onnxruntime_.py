@@ -1,0 +1,164 @@
+"""ONNX Runtime: its CPU, CUDA and TensorRT providers."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lsabinet_core.errors import BackendError
+from lsabinet_core.inference.artefact import Artefact
+from lsabinet_core.inference.cache import EngineCache, EngineKey, cache_directory
+from lsabinet_core.inference.convert import onnx_
+from lsabinet_core.inference.deploy import FORM
+from lsabinet_core.inference.network import Network
+from lsabinet_core.inference.optional import require
+
+from .common import Run, ShapedBackend, choose_cuda, choose_device
+from .upload import PinnedUpload
+
+FILE = "network.onnx"
+
+
+class OnnxRuntimeBackend(ShapedBackend):
+    """Runs the network's ONNX form; making that takes up to a minute once, after which it is kept on disk.
+
+    Args:
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` (fp32 on the CPU, fp16 on a GPU), ``fp32`` or ``fp16``.
+        threads: most threads on the CPU; 0 takes all cores.
+
+    Raises:
+        BackendError: ONNX Runtime is not installed, its build lacks the device's provider, or an unknown precision.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
+        super().__init__(self._choose(device), precision, threads, ("fp32", "fp16"))
+        self._onnxruntime = require("onnxruntime", f"backend {self.name}")
+        self._provider = self._provider_name()
+        if self._provider not in self._onnxruntime.get_available_providers():
+            raise BackendError(
+                f"the onnxruntime installed here has no {self._provider}: pip install onnxruntime-gpu instead of "
+                "onnxruntime, or use device cpu"
+            )
+
+    def _choose(self, device: str) -> torch.device:
+        return choose_device(device)
+
+    def _provider_name(self) -> str:
+        return "CPUExecutionProvider" if self.device.type == "cpu" else "CUDAExecutionProvider"
+
+    def _provider_options(self) -> dict[str, str]:
+        return {} if self.device.type == "cpu" else {"device_id": str(self.device.index or 0)}
+
+    def builds_quickly(self, size: tuple[int, int]) -> bool:
+        return isinstance(self.source, Artefact) or EngineCache().find(self._key(size)) is not None
+
+    def _key(self, size: tuple[int, int]) -> EngineKey:
+        return engine_key(self.source, size, self.precision)
+
+    def _build(self, shape: tuple[int, int, int]) -> Run:
+        session = self._session(shape[1:])
+        if session.get_providers()[0] != self._provider:
+            # Otherwise ONNX Runtime goes on with the CPU after a message on stderr.
+            raise BackendError(f"onnxruntime could not start its {self._provider} here: its message on stderr says why")
+        return self._run_on_cpu(session) if self.device.type == "cpu" else self._run_on_cuda(session, shape)
+
+    def _session(self, size: tuple[int, int]):
+        if isinstance(self.source, Artefact):
+            return self._open(self.source.path.read_bytes())
+        content = EngineCache().load_or_build(
+            self._key(size),
+            load=lambda folder: (folder / FILE).read_bytes(),
+            build=lambda: onnx_.convert(self.source, size, half=self.precision == "fp16"),
+            store=lambda content, folder: (folder / FILE).write_bytes(content),
+        )
+        return self._open(content)
+
+    def _open(self, content: bytes):
+        options = self._onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        # Threads that wait for the next frame at full speed would take the cores from everything else.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        providers = [(self._provider, self._provider_options())]
+        if self.device.type != "cpu":
+            providers.append(("CPUExecutionProvider", {}))
+        return self._onnxruntime.InferenceSession(content, options, providers=providers)
+
+    @staticmethod
+    def _run_on_cpu(session) -> Run:
+        def run(images: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(session.run(["logits"], {"images": images})[0])
+
+        return run
+
+    def _run_on_cuda(self, session, shape: tuple[int, int, int]) -> Run:
+        index = self.device.index or 0
+        upload = PinnedUpload(self.device)
+        images = torch.empty(*shape, 3, dtype=torch.uint8, device=self.device)
+        (output,) = session.get_outputs()
+        logits = torch.empty(shape[0], *output.shape[1:], dtype=torch.float32, device=self.device)
+        binding = session.io_binding()
+        binding.bind_input("images", "cuda", index, np.uint8, tuple(images.shape), images.data_ptr())
+        binding.bind_output("logits", "cuda", index, np.float32, tuple(logits.shape), logits.data_ptr())
+
+        def run(frames: np.ndarray) -> torch.Tensor:
+            upload(frames, out=images)
+            # The session has a stream of its own.
+            torch.cuda.current_stream(self.device).synchronize()
+            session.run_with_iobinding(binding)
+            return logits
+
+        return run
+
+    def _engine(self) -> str:
+        return f"ONNX Runtime {self._onnxruntime.__version__}, {self._provider}"
+
+
+class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
+    """ONNX Runtime's TensorRT provider; TensorRT's own build of a shape takes minutes once and is kept on disk."""
+
+    name = "onnxruntime-tensorrt"
+    slow = True
+
+    def _choose(self, device: str) -> torch.device:
+        return choose_cuda(device, self.name)
+
+    def _provider_name(self) -> str:
+        return "TensorrtExecutionProvider"
+
+    def _provider_options(self) -> dict[str, str]:
+        folder = cache_directory() / "onnxruntime-tensorrt"
+        folder.mkdir(parents=True, exist_ok=True)
+        return {
+            **super()._provider_options(),
+            "trt_fp16_enable": str(self.precision == "fp16"),
+            "trt_engine_cache_enable": "True",
+            "trt_engine_cache_path": str(folder),
+        }
+
+    def builds_quickly(self, size: tuple[int, int]) -> bool:
+        return False
+
+    def _fallback(self, shape: tuple[int, int, int]) -> Run:
+        backend = OnnxRuntimeBackend(str(self.device), self.precision, self.threads)
+        backend.load(self.source)
+        return backend._build(shape)
+
+
+def engine_key(network: Network, size: tuple[int, int], precision: str) -> EngineKey:
+    """Where the ONNX form of a network is kept: the same for every device and number of images."""
+    return EngineKey(
+        "onnx", network.fingerprint, tuple(size), None, precision, "any", f"PyTorch {torch.__version__}, form {FORM}"
+    )
+
+
+def store_engine(network: Network, size: tuple[int, int], precision: str, content: bytes) -> Path | None:
+    """Keep a form that was made elsewhere (``lsabinet export``) where the backend looks for it."""
+    key = engine_key(network, size, precision)
+    cache = EngineCache()
+    cache.store(key, lambda folder: (folder / FILE).write_bytes(content))
+    return cache.find(key)

@@ -1,0 +1,103 @@
+"""OpenVINO on the CPU."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lsabinet_core.errors import BackendError
+from lsabinet_core.inference.artefact import Artefact
+from lsabinet_core.inference.cache import EngineCache, EngineKey
+from lsabinet_core.inference.convert import openvino_
+from lsabinet_core.inference.deploy import FORM
+from lsabinet_core.inference.network import Network
+
+from .common import Run, ShapedBackend, choose_cpu
+
+FILE = "network.xml"
+
+
+class OpenVINOBackend(ShapedBackend):
+    """Compiles the network for the processor within a second; the conversion before it (seconds) is kept on disk.
+
+    Args:
+        device: ``auto`` or ``cpu``.
+        precision: ``auto`` (fp32), ``fp32``, ``fp16`` (numbers stored in half the space, computed in fp32), ``bf16``
+            (where the processor has it), or ``int8``, which ``lsabinet export --precision int8`` has to make first.
+        threads: most threads; 0 takes all cores.
+
+    Raises:
+        BackendError: OpenVINO is not installed, or a device or precision that it does not offer.
+    """
+
+    name = "openvino"
+
+    def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
+        super().__init__(choose_cpu(device, self.name), precision, threads, ("fp32", "fp16", "bf16", "int8"))
+        self._openvino = openvino_.import_openvino()
+        self._core = self._openvino.Core()
+        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise BackendError("precision 'bf16': this processor has no bf16 instructions; use fp32")
+
+    def _build(self, shape: tuple[int, int, int]) -> Run:
+        model = self._read(shape[1:])
+        model.reshape([*shape, 3])
+        settings = {
+            # The default takes bf16 where the processor has it.
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+        }
+        if self.threads:
+            settings["INFERENCE_NUM_THREADS"] = self.threads
+        compiled = self._core.compile_model(model, "CPU", settings)
+        request = compiled.create_infer_request()
+        logits = torch.from_numpy(request.get_output_tensor(0).data)
+        tensor_type = self._openvino.Tensor
+
+        def run(images: np.ndarray) -> torch.Tensor:
+            request.set_input_tensor(0, tensor_type(images, shared_memory=True))
+            request.infer()
+            return logits
+
+        return run
+
+    def _read(self, size: tuple[int, int]):
+        if isinstance(self.source, Artefact):
+            if self.source.format == "onnx":
+                return self._core.read_model(self.source.path)
+            return openvino_.load(self.source.path)
+        if self.precision == "int8":
+            folder = EngineCache().find(engine_key(self.source, size, "int8"))
+            if folder is None:
+                raise BackendError(
+                    f"no int8 form of these weights for {size[0]}x{size[1]}: make it once with `lsabinet export --to "
+                    f"openvino --precision int8 --size {size[0]}x{size[1]} --weights W --dataset D --root DIR`"
+                )
+            return openvino_.load(folder / FILE)
+        precision = "fp32" if self.precision == "bf16" else self.precision
+        return EngineCache().load_or_build(
+            engine_key(self.source, size, precision),
+            load=lambda folder: openvino_.load(folder / FILE),
+            build=lambda: openvino_.convert(self.source, size),
+            store=lambda model, folder: openvino_.save(model, folder / FILE, half=precision == "fp16"),
+        )
+
+    def _engine(self) -> str:
+        return f"OpenVINO {self._openvino.get_version()}"
+
+
+def engine_key(network: Network, size: tuple[int, int], precision: str) -> EngineKey:
+    """Where OpenVINO's form of a network is kept: the same for every processor and number of images."""
+    version = openvino_.import_openvino().get_version()
+    return EngineKey(
+        "openvino", network.fingerprint, tuple(size), None, precision, "cpu", f"OpenVINO {version}, form {FORM}"
+    )
+
+
+def store_engine(network: Network, size: tuple[int, int], precision: str, model) -> Path | None:
+    """Keep a form that was made elsewhere (``lsabinet export``) where the backend looks for it."""
+    key = engine_key(network, size, precision)
+    cache = EngineCache()
+    cache.store(key, lambda folder: openvino_.save(model, folder / FILE, half=precision == "fp16"))
+    return cache.find(key)

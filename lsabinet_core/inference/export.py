@@ -1,0 +1,253 @@
+"""Networks into files for other machines and programs, checked before they appear."""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lsabinet_core import __version__
+from lsabinet_core.errors import BackendError, ModelError
+from lsabinet_core.files import write_text
+from lsabinet_core.models.blocks import SMALLEST_INPUT
+
+from .artefact import SUFFIXES, Artefact, ExportInfo, open_artefact, publishing
+from .backends import create_backend, engine_for
+from .backends.auto import forget_choices
+from .convert import onnx_, openvino_, quantize, tensorrt_, torchscript
+from .deploy import FORM, DeployedNetwork
+from .network import Network
+from .parity import LEAST_AGREEMENT, Parity, compare
+
+FORMATS = tuple(SUFFIXES)
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What to make.
+
+    Attributes:
+        format: one of ``FORMATS``.
+        size: (H, W) of the input.
+        precision: ``fp32``, ``fp16``, or for OpenVINO ``int8``.
+        batch: images at a time; None for any number, which TensorRT does not do.
+
+    Raises:
+        BackendError: a combination that cannot be made.
+        ModelError: a size that no network takes.
+    """
+
+    format: str
+    size: tuple[int, int]
+    precision: str = "fp32"
+    batch: int | None = None
+
+    def __post_init__(self):
+        for name, value, allowed in (("format", self.format, FORMATS), ("precision", self.precision, PRECISIONS)):
+            if value not in allowed:
+                raise BackendError(f"expected an export {name} of {', '.join(allowed)}, got {value!r}")
+        if self.precision == "int8" and self.format != "openvino":
+            raise BackendError(f"int8 is made for openvino only, got {self.format}: use fp16 there")
+        if self.format == "tensorrt" and self.batch is None:
+            raise BackendError("a tensorrt engine has a fixed number of images: give a number, such as --batch 1")
+        if self.batch is not None and self.batch < 1:
+            raise BackendError(f"expected a batch of at least 1, got {self.batch}")
+        if min(self.size) < SMALLEST_INPUT:
+            raise ModelError(f"expected a size of at least {SMALLEST_INPUT}x{SMALLEST_INPUT}, got {self.size}")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Frames that set the ranges of int8.
+
+    Attributes:
+        name: where they are from, for the record.
+        images: uint8 (H, W, 3), BGR, at the export's size; gone through several times.
+        count: how many.
+        keep: regular expressions of operators that stay in floating point, by OpenVINO's names.
+    """
+
+    name: str
+    images: Iterable[np.ndarray]
+    count: int
+    keep: tuple[str, ...] = quantize.KEEP_FLOATING
+
+
+Verify = Callable[[Artefact], dict]
+"""Looks at an export before it is published: returns figures for its metadata, or raises LsabinetError to stop it."""
+
+
+def export(
+    network: Network,
+    settings: ExportSettings,
+    path: str | Path | None = None,
+    *,
+    calibration: Calibration | None = None,
+    verify: Verify | None = None,
+) -> ExportInfo:
+    """Make a file of an engine's format, and leave the same where that engine's backend finds it by itself.
+
+    Args:
+        network: what to export.
+        settings: format, size, precision and batch.
+        path: the file to write, atomically; None only fills the engine cache.
+        calibration: needed for int8.
+        verify: called before the file takes its name.
+
+    Raises:
+        BackendError: a package that the format needs is missing, the suffix is another format's, int8 without
+            calibration, or what ``verify`` raises.
+    """
+    suffix = SUFFIXES[settings.format]
+    if path is not None and Path(path).suffix.lower() != suffix:
+        raise BackendError(f"expected {settings.format} to go to a file ending in {suffix}, got {path}")
+    if settings.precision == "int8" and calibration is None:
+        raise BackendError("int8 needs frames to calibrate on: give a data set")
+    maker = _MAKERS[settings.format](network, settings, calibration)
+    info = ExportInfo(
+        metadata=network.metadata,
+        weights=network.fingerprint,
+        size=settings.size,
+        batch=settings.batch,
+        precision=settings.precision,
+        versions={"lsabinet": __version__, "form": str(FORM), "torch": torch.__version__, **maker.versions},
+        calibration=maker.calibration,
+    )
+    with tempfile.TemporaryDirectory() as folder, publishing(path or Path(folder) / f"network{suffix}") as temporary:
+        maker.write(temporary, info)
+        if verify is not None:
+            info = dataclasses.replace(info, parity=verify(open_artefact(temporary)))
+            maker.write(temporary, info)
+    maker.keep()
+    forget_choices()
+    return info
+
+
+def check_parity(network: Network, artefact: Artefact, images: Iterable[np.ndarray]) -> Parity:
+    """Compare an export with PyTorch in fp32 on images uint8 (H, W, 3), BGR, of its size.
+
+    Raises:
+        BackendError: fewer pixels keep their class than ``LEAST_AGREEMENT`` asks for.
+    """
+    reference = create_backend("torch", device="cpu", precision="fp32")
+    reference.load(network)
+    candidate = create_backend(engine_for(artefact, "auto"), device="cuda" if artefact.format == "tensorrt" else "cpu")
+    try:
+        candidate.load(artefact)
+        parity = compare(reference.infer, candidate.infer, images)
+    finally:
+        candidate.close()
+        reference.close()
+    least = LEAST_AGREEMENT[artefact.info.precision]
+    if not parity.agreement >= least:
+        raise BackendError(
+            f"the export disagrees with PyTorch: {100 * parity.agreement:.3f} % of the pixels of {parity.images} "
+            f"frames have the same class, expected {100 * least:g} %; largest error of a logit {parity.max_error:.3g} "
+            f"in a range of {parity.logit_range:.3g}. Nothing was written"
+        )
+    return parity
+
+
+class _Maker:
+    """Makes one format; ``write`` may be called again with more metadata, ``keep`` fills the engine cache."""
+
+    versions: dict[str, str] = {}
+    calibration: dict = {}
+
+    def __init__(self, network: Network, settings: ExportSettings, calibration: Calibration | None):
+        self.network = network
+        self.settings = settings
+        self.half = settings.precision == "fp16"
+        self.make(calibration)
+
+    def make(self, calibration: Calibration | None) -> None:
+        raise NotImplementedError
+
+    def write(self, path: Path, info: ExportInfo) -> None:
+        raise NotImplementedError
+
+    def keep(self) -> None:
+        pass
+
+
+class _OnnxMaker(_Maker):
+    def make(self, calibration: Calibration | None) -> None:
+        settings = self.settings
+        self.content = onnx_.convert(self.network, settings.size, batch=settings.batch, half=self.half)
+
+    def write(self, path: Path, info: ExportInfo) -> None:
+        path.write_bytes(onnx_.with_info(self.content, info.to_json()))
+
+    def keep(self) -> None:
+        from .backends import onnxruntime_
+
+        if self.settings.batch is None:
+            onnxruntime_.store_engine(self.network, self.settings.size, self.settings.precision, self.content)
+
+
+class _OpenVINOMaker(_Maker):
+    def make(self, calibration: Calibration | None) -> None:
+        self.model: Any = openvino_.convert(self.network, self.settings.size)
+        self.versions = {"openvino": openvino_.import_openvino().get_version()}
+        if calibration is not None and self.settings.precision == "int8":
+            self.model = quantize.quantize(self.model, calibration.images, calibration.count, calibration.keep)
+            self.calibration = {
+                "frames": calibration.name,
+                "count": calibration.count,
+                "keep": list(calibration.keep),
+                "floating_layers": quantize.floating_layers(self.model),
+            }
+
+    def write(self, path: Path, info: ExportInfo) -> None:
+        model = self.model
+        if self.settings.batch is not None:
+            model = model.clone()
+            model.reshape([self.settings.batch, *self.settings.size, 3])
+        openvino_.save(model, path, half=self.half, info=info.to_json())
+
+    def keep(self) -> None:
+        from .backends import openvino_ as backend
+
+        backend.store_engine(self.network, self.settings.size, self.settings.precision, self.model)
+
+
+class _TorchScriptMaker(_Maker):
+    def make(self, calibration: Calibration | None) -> None:
+        dtype = torch.float16 if self.half else torch.float32
+        deployed = DeployedNetwork(self.network.model, self.network.metadata, dtype=dtype, static=True).cpu()
+        self.script = torchscript.trace(deployed, self.settings.batch or 1, self.settings.size)
+
+    def write(self, path: Path, info: ExportInfo) -> None:
+        torchscript.save(self.script, path, info.to_json())
+
+
+class _TensorRTMaker(_Maker):
+    def make(self, calibration: Calibration | None) -> None:
+        settings = self.settings
+        self.versions = {"tensorrt": tensorrt_.import_tensorrt().__version__}
+        content = onnx_.convert(self.network, settings.size, batch=settings.batch)
+        self.content = tensorrt_.build(content, half=self.half, batch=settings.batch, size=settings.size)
+
+    def write(self, path: Path, info: ExportInfo) -> None:
+        path.write_bytes(self.content)
+        write_text(path.with_name(path.name + ".json"), info.to_json())
+
+    def keep(self) -> None:
+        from .backends import tensorrt_ as backend
+
+        backend.store_engine(
+            self.network, self.settings.size, self.settings.batch, self.settings.precision, self.content
+        )
+
+
+_MAKERS = {
+    "onnx": _OnnxMaker,
+    "openvino": _OpenVINOMaker,
+    "torchscript": _TorchScriptMaker,
+    "tensorrt": _TensorRTMaker,
+}

@@ -1,0 +1,70 @@
+"""How close one engine's answers are to another's."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lsabinet_core.inference.postprocess import masks_from_logits
+
+LEAST_AGREEMENT = {"fp32": 0.999, "fp16": 0.995, "bf16": 0.99}
+"""Share of pixels that must keep their class against PyTorch in fp32; int8 is judged by its mIoU instead."""
+
+Infer = Callable[[np.ndarray], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A comparison over some images.
+
+    Attributes:
+        images: how many.
+        max_error: largest difference of two logits.
+        logit_range: largest minus smallest logit of the reference, to see ``max_error`` by.
+        agreement: share of pixels, at the network's input size, of the same class; 0..1.
+    """
+
+    images: int
+    max_error: float
+    logit_range: float
+    agreement: float
+
+    @property
+    def relative_error(self) -> float:
+        return self.max_error / max(self.logit_range, 1e-12)
+
+
+def compare(reference: Infer, candidate: Infer, images: Iterable[np.ndarray]) -> Parity:
+    """Run both on images uint8 (H, W, 3), BGR, one after the other.
+
+    A candidate whose logits are not finite, or of another shape, has an infinite error and no agreement.
+    """
+    count, error, low, high, same, pixels = 0, 0.0, float("inf"), float("-inf"), 0, 0
+    for image in images:
+        size = image.shape[:2]
+        expected = reference(image[None]).float().cpu().clone()
+        found = candidate(image[None]).float().cpu()
+        count += 1
+        pixels += size[0] * size[1]
+        low, high = min(low, float(expected.min())), max(high, float(expected.max()))
+        if found.shape != expected.shape or not torch.isfinite(found).all():
+            error = float("inf")
+            continue
+        error = max(error, float((found - expected).abs().max()))
+        masks = [masks_from_logits(logits, size, confidence=False)[0] for logits in (expected, found)]
+        same += int((masks[0] == masks[1]).sum())
+    if count == 0:
+        raise ValueError("expected at least one image to compare, got none")
+    return Parity(count, error, high - low, same / pixels)
+
+
+def make_picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """uint8 (H, W, 3) with structure at several scales, the same for the same size and seed."""
+    rng = np.random.default_rng(seed)
+    picture = np.zeros((*size, 3), dtype=np.float32)
+    for cells in (4, 16, 64):
+        rows = np.minimum(np.arange(size[0]) * cells // size[0], cells - 1)
+        columns = np.minimum(np.arange(size[1]) * cells // size[1], cells - 1)
+        picture += rng.uniform(0, 85, (cells, cells, 3)).astype(np.float32)[rows][:, columns]
+    return picture.astype(np.uint8)

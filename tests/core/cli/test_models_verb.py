@@ -1,0 +1,39 @@
+"""``lsabinet models``: every network with its figures, and the weights that ship."""
+
+import json
+
+from lsabinet_core.cli import main
+from lsabinet_core.models import list_models
+from lsabinet_core.models.weights import list_weights
+
+
+def test_every_network_is_listed(tmp_path, capsys):
+    path = tmp_path / "models.json"
+    assert main(["models", "--size", "512x1024", "--json", str(path)]) == 0
+    printed, document = capsys.readouterr().out, json.loads(path.read_text())
+
+    rows = {row["model"]: row for row in document["models"]}
+    assert list(rows) == list_models()
+    assert rows["cgnet"] == {
+        "model": "cgnet",
+        "params": {"11": 494_258, "19": 496_306},
+        # 19 classes take 6.762: their 1x1 convolution has 8 x 256 more weights at 64 x 128 places.
+        "gmacs": 6.745,
+        "paper": "Wu et al., CGNet, IEEE TIP 2021",
+        "year": 2021,
+        "code": "own, Apache-2.0",
+        "weights": [],
+    }
+    assert (document["size"], document["classes"]) == ([512, 1024], [11, 19])
+    assert [row["weights"] for row in document["weights"]] == list_weights()
+    assert rows["lsabinet"]["weights"] == [row["weights"] for row in document["weights"] if row["model"] == "lsabinet"]
+
+    lines = {line.split()[0]: line for line in printed.splitlines() if line}
+    assert set(lines) >= {*list_models(), *list_weights()}
+    assert all(text in lines["cgnet"] for text in ("494,258", "496,306", "6.745", "Apache-2.0", "TIP 2021"))
+
+
+def test_classes(tmp_path):
+    path = tmp_path / "models.json"
+    assert main(["models", "--size", "64x64", "--classes", "2", "--json", str(path)]) == 0
+    assert all(list(row["params"]) == ["2"] for row in json.loads(path.read_text())["models"])

@@ -1,0 +1,124 @@
+"""The deployed form says what the network says."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lsabinet_core.inference.deploy import DeployedNetwork
+from lsabinet_core.inference.deploy.fold import Affine, fold_batch_norms
+from lsabinet_core.inference.deploy.static_pooling import StaticPooling
+from lsabinet_core.models import create_model
+
+
+def randomise_norms(model: nn.Module) -> nn.Module:
+    """Statistics and factors as after a training, negative factors among them."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.5)
+            module.running_var.uniform_(0.3, 3)
+            if module.affine:
+                nn.init.normal_(module.weight, 0.8, 0.6)
+                nn.init.normal_(module.bias, 0, 0.5)
+    return model.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("static", [False, True])
+def test_is_the_network_with_its_normalisation(network, plain, images, static):
+    deployed = DeployedNetwork(network.model, network.metadata, static=static)
+    expected = plain(images)
+    assert (deployed(torch.from_numpy(images)) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"lrfa": False, "svfm": False}, {"rcad": False}])
+def test_folding_any_statistics(options):
+    torch.manual_seed(0)
+    model = randomise_norms(create_model("lsabinet", 5, **options))
+    image = torch.randn(2, 3, 72, 88)
+    expected = model.low_resolution_logits(image)
+    folded = fold_batch_norms(model)
+    found = folded.low_resolution_logits(image)
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    # Behind each convolution that has a normalisation of its own it is gone, elsewhere it is one step.
+    steps = sum(isinstance(module, Affine) for module in folded.modules())
+    norms = [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    alone = [name for name in norms if ".norm" in name or ".merge" in name]
+    assert steps == len(alone) < len(norms)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+class Awkward(nn.Module):
+    """Convolutions and normalisations that must not, and that must, be merged."""
+
+    def __init__(self):
+        super().__init__()
+        self.used_twice = nn.Conv2d(3, 4, 3)
+        self.norm_after_used_twice = nn.BatchNorm2d(4)
+        self.called_twice = nn.Conv2d(4, 4, 1)
+        self.norm_after_called_twice = nn.BatchNorm2d(4, affine=False)
+        self.grouped = nn.Conv2d(4, 8, 3, groups=2, bias=False)
+        self.norm_after_grouped = nn.BatchNorm2d(8)
+        self.up = nn.ConvTranspose2d(8, 6, 2, stride=2)
+        self.norm_after_up = nn.BatchNorm2d(6)
+        self.of_the_image = nn.BatchNorm2d(6, track_running_stats=False)
+        self.drop = nn.Dropout2d(0.5)
+
+    def low_resolution_logits(self, image):
+        x = self.used_twice(image)
+        x = self.norm_after_used_twice(x) + x
+        x = self.norm_after_called_twice(self.called_twice(self.called_twice(x)))
+        x = self.norm_after_grouped(self.grouped(x))
+        return self.drop(self.of_the_image(self.norm_after_up(self.up(x))))
+
+
+@torch.no_grad()
+def test_folds_only_what_is_the_same():
+    torch.manual_seed(1)
+    model = randomise_norms(Awkward())
+    image = torch.randn(2, 3, 64, 70)
+    folded = fold_batch_norms(model)
+    torch.testing.assert_close(
+        folded.low_resolution_logits(image), model.low_resolution_logits(image), rtol=1e-4, atol=1e-4
+    )
+    kinds = {name: type(getattr(folded, name)) for name, _ in model.named_children() if "norm" in name}
+    assert kinds == {
+        "norm_after_used_twice": Affine,
+        "norm_after_called_twice": Affine,
+        "norm_after_grouped": nn.Identity,
+        "norm_after_up": nn.Identity,
+    }
+    assert isinstance(folded.of_the_image, nn.BatchNorm2d)
+
+
+@torch.no_grad()
+def test_half_precision_keeps_sums_wide(network, plain, images):
+    deployed = DeployedNetwork(network.model, network.metadata, dtype=torch.float16, static=True)
+    expected = plain(images)
+    found = deployed(torch.from_numpy(images))
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().max() < 0.02 * (expected.max() - expected.min())
+
+
+@pytest.mark.parametrize("size", [(45, 60), (12, 17), (7, 7), (64, 96)])
+@pytest.mark.parametrize("output", [(5, 7), (1, 1), (3, 6), (7, 7), 4, (None, 5)])
+@pytest.mark.parametrize("pool", [F.adaptive_max_pool2d, F.adaptive_avg_pool2d])
+def test_static_pooling_is_adaptive_pooling(size, output, pool):
+    x = torch.randn(2, 3, *size)
+    expected = pool(x, output)
+    with StaticPooling():
+        found = pool(x, output)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_static_pooling_leaves_no_adaptive_operator(network):
+    image = torch.zeros(1, 104, 136, 3, dtype=torch.uint8)
+    deployed = DeployedNetwork(network.model, network.metadata, static=True)
+    with torch.no_grad():
+        script = torch.jit.trace(deployed, image, check_trace=False)
+    kinds = {node.kind() for node in script.inlined_graph.nodes()}
+    assert "aten::max_pool2d" in kinds
+    assert not {kind for kind in kinds if "adaptive" in kind or "batch_norm" in kind}

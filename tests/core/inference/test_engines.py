@@ -1,0 +1,166 @@
+"""Every engine that runs on the CPU, against plain torch code."""
+
+import logging
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lsabinet_core.errors import BackendError
+from lsabinet_core.inference import Segmenter
+from lsabinet_core.inference.backends import create_backend, list_backends
+from lsabinet_core.inference.cache import EngineCache
+from lsabinet_core.inference.parity import compare
+
+ON_CPU = ("torch", "openvino", "onnxruntime")
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_logits_are_the_networks(name, start, network, plain, images):
+    backend = start(name, network)
+    backend.prepare((96, 128))
+    expected = plain(images)
+    for count in (1, 3):
+        found = backend.infer(images[:count]).clone()
+        assert found.dtype == torch.float32 and found.device.type == "cpu"
+        assert (found - expected[:count]).abs().max() < 1e-4 * (expected.max() - expected.min())
+    assert backend.name == name and backend.precision == "fp32"
+    description = backend.describe()
+    assert set(description) == {"backend", "engine", "device", "device_name", "precision"}
+    assert description["engine"] and description["device_name"]
+
+
+@pytest.mark.parametrize("name", ("openvino", "onnxruntime"))
+def test_the_segmenter_does_not_care(name, random_weights, noise_image):
+    frames = [noise_image(seed, (120, 160)) for seed in range(3)]
+    with Segmenter.from_pretrained(random_weights, device="cpu") as segmenter:
+        expected = segmenter.segment(frames)
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend=name, threads=1) as segmenter:
+        segmenter.warm_up((120, 160))
+        for found, right in zip(segmenter.segment(frames), expected, strict=True):
+            assert (found.mask != right.mask).mean() < 1e-3
+            assert np.abs(found.confidence.astype(int) - right.confidence).mean() < 0.5
+        # Frames that their owner made read-only, and of the network's own size, so that none is copied.
+        frame = noise_image(5, (96, 128))
+        frame.setflags(write=False)
+        once = segmenter.segment(frame).mask
+        np.testing.assert_array_equal(segmenter.segment(frame).mask, once)
+        assert segmenter.describe()["backend"] == name
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance"),
+    # fp16 is a matter of storage on the CPU: numbers are rounded once.
+    [("fp16", 0.01), ("bf16", 0.1)],
+)
+def test_openvino_in_less(precision, tolerance, start, network, plain, images):
+    capabilities = create_backend("openvino", device="cpu")._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and "BF16" not in capabilities:
+        with pytest.raises(BackendError, match="no bf16 instructions"):
+            start("openvino", network, precision="bf16")
+        return
+    parity = compare(plain, start("openvino", network, precision=precision).infer, images)
+    assert 1e-5 < parity.relative_error < tolerance
+    assert parity.agreement > 0.95
+
+
+def test_openvino_keeps_its_form_on_disk(start, network, images, monkeypatch, caplog):
+    from lsabinet_core.inference.backends.openvino_ import FILE, engine_key
+    from lsabinet_core.inference.convert import openvino_
+
+    expected = start("openvino", network).infer(images).clone()
+    convert = openvino_.convert
+    conversions = []
+    monkeypatch.setattr(openvino_, "convert", lambda *args: conversions.append(1) or convert(*args))
+    torch.testing.assert_close(start("openvino", network).infer(images), expected)
+    assert not conversions
+    (EngineCache().find(engine_key(network, (96, 128), "fp32")) / FILE).write_text("<net/>")
+    with caplog.at_level(logging.WARNING):
+        torch.testing.assert_close(start("openvino", network).infer(images), expected)
+    assert len(conversions) == 1 and "is damaged" in caplog.text
+
+
+def test_openvino_int8_has_to_be_made_first(start, network):
+    with pytest.raises(BackendError, match="lsabinet export --to openvino --precision int8 --size 96x128"):
+        start("openvino", network, precision="int8").prepare((96, 128))
+
+
+def test_shapes_stay_bounded(start, network, images, monkeypatch):
+    monkeypatch.setattr("lsabinet_core.inference.backends.common.MOST_SHAPES", 2)
+    backend = start("openvino", network)
+    for count in (1, 2, 3, 1):
+        backend.infer(images[:count])
+    assert list(backend._runs) == [(3, 96, 128), (1, 96, 128)]
+
+
+@pytest.mark.parametrize("name", ("openvino", "onnxruntime", "torch-compile", "torch"))
+def test_closed(name, network, images):
+    backend = create_backend(name, device="cpu")
+    backend.close()
+    with pytest.raises(BackendError, match="closed"):
+        backend.infer(images)
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [
+        ("openvino", "openvino", r"pip install 'lsabinet_ros\[openvino\]'"),
+        ("onnxruntime", "onnxruntime", r"pip install 'lsabinet_ros\[onnx\]'"),
+    ],
+)
+def test_a_missing_package_says_what_to_install(name, package, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(BackendError, match=f"backend {name} needs the package {package}.*{extra}"):
+        create_backend(name, device="cpu")
+
+
+def test_openvino_does_not_call_home(network, start):
+    start("openvino", network).prepare((96, 128))
+    assert sys.modules["openvino_telemetry"] is None
+
+
+@pytest.mark.parametrize("name", ("cuda-graph", "tensorrt", "onnxruntime-tensorrt"))
+def test_engines_for_gpus_say_so(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackendError, match=f"'{name}' needs a CUDA GPU, which PyTorch does not find here"):
+        create_backend(name)
+
+
+def test_bad_options():
+    assert {"auto", "torch", "openvino", "onnxruntime", "torch-compile", "cuda-graph"} < set(list_backends())
+    for name, device, precision, message in (
+        ("openvino", "cuda", "auto", "no CUDA GPU here|runs on the CPU"),
+        ("openvino", "tpu", "auto", "auto, cpu, cuda or cuda:N, got 'tpu'"),
+        ("openvino", "cpu", "fp8", "auto, fp32, fp16, bf16, int8, got 'fp8'"),
+        ("onnxruntime", "cpu", "bf16", "'onnxruntime' on the CPU computes in fp32, fp16: got precision 'bf16'"),
+        ("torch-compile", "cpu", "bf16", "computes in fp32: got precision 'bf16'"),
+    ):
+        with pytest.raises(BackendError, match=message):
+            create_backend(name, device=device, precision=precision)
+
+
+def test_compiled(start, network, plain, images, monkeypatch, caplog):
+    """Inductor itself takes a minute; what is around it is looked at with a compiler that changes nothing."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda module, **options: compiled.append(options) or module)
+    backend = start("torch-compile", network)
+    backend.prepare((96, 128))
+    expected = plain(images)
+    torch.testing.assert_close(backend.infer(images[:1]), expected[:1], rtol=1e-3, atol=1e-4)
+    assert len(compiled) == 1
+    # Another shape must not stop the frames for a build.
+    with caplog.at_level(logging.WARNING):
+        torch.testing.assert_close(backend.infer(images), expected, rtol=1e-3, atol=1e-4)
+    assert len(compiled) == 1 and "not built for 3 x 96x128" in caplog.text
+    backend.prepare((96, 128), batch=2)
+    assert len(compiled) == 2
+
+
+def test_a_compiler_that_fails(start, network, monkeypatch):
+    def fail(module, **options):
+        raise RuntimeError("No working C++ compiler found\nand pages more")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.raises(BackendError, match="No working C.. compiler found.*apt install"):
+        start("torch-compile", network).prepare((96, 128))

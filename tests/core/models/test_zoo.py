@@ -1,0 +1,170 @@
+"""Every network of the zoo: its counts, the sizes it takes, and that it learns."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from zoo_cases import CAMVID, HALF, ZOO, ZooCase
+
+from lsabinet_core.models import create_model, list_models, model_class
+from lsabinet_core.models.complexity import count_macs, count_parameters
+
+CLASSES = 5
+
+each_case = pytest.mark.parametrize("case", ZOO, ids=lambda case: case.name)
+each_network = pytest.mark.parametrize("name", [case.name for case in ZOO])
+
+
+def on_meta(name: str, classes: int, **options) -> nn.Module:
+    """A network whose tensors have shapes and no numbers."""
+    with torch.device("meta"):
+        return create_model(name, classes, **options)
+
+
+def quadrants(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Noisy images of four fields, which change places from image to image, and their labels."""
+    height, width = size
+    fields = 2 * (torch.arange(height)[:, None] >= height // 2) + (torch.arange(width) >= width // 2).long()
+    labels = torch.stack([(fields + index) % 4 for index in range(batch)])
+    colours = F.one_hot(labels, 4)[..., :3].permute(0, 3, 1, 2).float()
+    return 2 * colours - 1 + 0.3 * torch.randn(batch, 3, *size), labels
+
+
+def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor, autocast: torch.dtype | None = None) -> float:
+    model.zero_grad()
+    with torch.autocast("cpu", autocast, enabled=autocast is not None):
+        logits = model(images)
+    assert torch.isfinite(logits).all()
+    F.cross_entropy(logits.float(), labels).backward()
+    return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]).item()
+
+
+def settle(model: nn.Module, images: Tensor) -> Tensor:
+    """Take the statistics of batch normalisation from these images alone; the logits in training mode, no dropout."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            module.reset_running_stats()
+        elif isinstance(module, nn.Dropout2d):
+            module.p = 0
+    model.train()(images)
+    return model(images)
+
+
+def test_every_network_has_a_case():
+    assert sorted(case.name for case in ZOO) == sorted(list_models())
+
+
+@each_case
+def test_parameters(case: ZooCase):
+    for classes, expected in ((19, case.params_19), (11, case.params_11)):
+        if expected is not None:
+            assert count_parameters(on_meta(case.name, classes)) == expected
+    if case.million_params is not None:
+        assert round(count_parameters(on_meta(case.name, 19)) / 1e6, 2) == case.million_params
+
+
+@each_case
+def test_operations_and_shapes(case: ZooCase):
+    model = on_meta(case.name, 19)
+    shapes = []
+    model.register_forward_hook(lambda _module, _inputs, logits: shapes.append(tuple(logits.shape)))
+    sizes = list(dict.fromkeys([CAMVID, HALF, *case.gmacs]))
+    counted = {size: count_macs(model, size) / 1e9 for size in sizes}
+    assert {size: counted[size] for size in case.gmacs} == pytest.approx(case.gmacs, rel=0.01)
+    assert shapes == [(1, 19, *size) for size in sizes]
+
+
+@each_network
+@torch.no_grad()
+def test_few_classes(name):
+    for classes in (1, 2):
+        logits = on_meta(name, classes).eval()(torch.empty(2, 3, 64, 64, device="meta"))
+        assert logits.shape == (2, classes, 64, 64)
+
+
+@each_network
+@torch.no_grad()
+def test_odd_sizes(name):
+    model = create_model(name, CLASSES).eval()
+    for size in ((64, 71), (101, 67)):
+        image = torch.randn(1, 3, *size)
+        logits, low = model(image), model.low_resolution_logits(image)
+        assert logits.shape == (1, CLASSES, *size)
+        assert torch.isfinite(logits).all()
+        torch.testing.assert_close(F.interpolate(low, size, mode="bilinear"), logits)
+
+
+@each_network
+def test_gradients(name):
+    """They reach every parameter, and bf16 arithmetic gives much the same."""
+    torch.manual_seed(0)
+    model = create_model(name, CLASSES)
+    images, labels = quadrants(3, (96, 80))
+    norm = gradient_norm(model, images, labels)
+    idle = {key for key, parameter in model.named_parameters() if parameter.grad is None}
+    # The classifier of ENet's encoder alone.
+    assert idle == ({"encoder_head.weight"} if name == "enet" else set())
+    assert idle == {key for key, parameter in model.named_parameters() if not parameter.requires_grad}
+    still = [key for key, parameter in model.named_parameters() if key not in idle and not parameter.grad.any()]
+    assert still == []
+    assert gradient_norm(model, images, labels, torch.bfloat16) == pytest.approx(norm, rel=0.5)
+
+
+@each_network
+def test_evaluation_does_what_training_learnt(name):
+    torch.manual_seed(0)
+    model = create_model(name, CLASSES)
+    images, labels = quadrants(3, (96, 64))
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.01, momentum=0.9)
+    losses = []
+    for _ in range(3):
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    with torch.no_grad():
+        unsettled = model.eval()(images)
+        trained = settle(model, images)
+        evaluated = model.eval()(images)
+    assert torch.isfinite(unsettled).all() and unsettled.std() > 0
+    assert min(losses[1:]) < losses[0]
+    # Small maps of a small batch: the variance that evaluation uses is the unbiased one, training's is not.
+    assert torch.corrcoef(torch.stack([trained.flatten(), evaluated.flatten()]))[0, 1] > 0.6
+    assert 1 / 3 < evaluated.std() / trained.std() < 3
+    assert F.cross_entropy(evaluated, labels) < 1.5 * F.cross_entropy(trained, labels)
+
+
+def test_variants_of_enet():
+    head = 128 * 19
+    assert count_parameters(on_meta("enet", 19, encoder_head=False)) == 360_422 - head
+    assert count_parameters(on_meta("enet", 19, encoder_head=False, shared_prelu=False)) == 358_060
+    model = create_model("enet", CLASSES, encoder_head=False, shared_prelu=False)
+    model(torch.randn(2, 3, 64, 64)).square().mean().backward()
+    assert all(parameter.grad.any() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_dabnet_is_lsabinet_without_its_modules():
+    dabnet = create_model("dabnet", CLASSES).eval()
+    baseline = create_model("lsabinet", CLASSES, lrfa=False, svfm=False, rcad=False).eval()
+    for ours, theirs in zip(dabnet.state_dict().values(), baseline.state_dict().values(), strict=True):
+        ours.copy_(theirs)
+    image = torch.randn(1, 3, 75, 64)
+    assert torch.equal(dabnet(image), baseline(image))
+
+
+@each_network
+def test_papers(name):
+    network = model_class(name)
+    assert network.paper.endswith(str(network.year))
+    assert "et al., " in network.paper and 2015 <= network.year <= 2025
+
+
+def test_names_are_known_without_pytorch():
+    code = "import sys, lsabinet_core.models as m; assert 'cgnet' in m.list_models(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
