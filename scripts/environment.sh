@@ -82,6 +82,8 @@ install_everything() {
     # What builds the package comes first: with build isolation, every build would download its own.
     pip_install "${options[@]}" setuptools
     pip_install "${options[@]}" --no-build-isolation "$copy[$extras]"
+    # An oracle of the tests. It asks for torchvision, which has no CPU build on PyPI and which it does not need.
+    pip_install "${options[@]}" --no-deps pytorchcv
     plain "$venv/bin/python" -c "import cv2, numpy, rclpy, sensor_msgs.msg, torch" 2>>"$install_log" ||
         fail "the new environment does not work: the reason is at the end of $install_log"
 }

@@ -50,9 +50,10 @@ def _to_multiple(side: float) -> int:
 
 
 def stack_frames(frames: Sequence[np.ndarray], size: tuple[int, int], order: str = "bgr") -> np.ndarray:
-    """uint8 (N, H, W, 3), BGR, C-contiguous, from N frames of any sizes.
+    """uint8 (N, H, W, 3), BGR, C-contiguous and writeable, from N frames of any sizes.
 
-    A single frame that already is what a network takes is not copied.
+    A single frame that already is what a network takes is not copied, unless it is read-only: engines share memory with
+    what they are given, and not all of them take that.
 
     Args:
         frames: uint8 (h, w, 3) each, checked.
@@ -60,7 +61,7 @@ def stack_frames(frames: Sequence[np.ndarray], size: tuple[int, int], order: str
         order: ``"bgr"`` or ``"rgb"``.
     """
     if len(frames) == 1 and order == "bgr" and frames[0].shape[:2] == size:
-        return np.ascontiguousarray(frames[0])[None]
+        return np.require(frames[0], requirements=["C", "W"])[None]
     batch = np.empty((len(frames), *size, 3), dtype=np.uint8)
     for frame, target in zip(frames, batch, strict=True):
         if frame.shape[:2] == size:

@@ -15,10 +15,10 @@ C channels at 1/k of the input size:
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import BNPReLU, ConvBNPReLU, check_input, image_pyramid, initialise, resize_bilinear
+from .erfnet import DownsamplerBlock
 
 SHALLOW_CHANNELS = 131
 DEEP_CHANNELS = 259
@@ -52,19 +52,6 @@ class DAB(nn.Module):
         return x + self.expand(self.merge(self.local(y) + self.context(y)))
 
 
-class PooledDown(nn.Module):
-    """Halves H and W (rounding up): strided convolution beside max pooling, then BNPReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels - in_channels, 3, stride=2, padding=1, bias=False)
-        self.norm = BNPReLU(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        # ceil_mode: an odd size gives the same rounded-up size as the padded strided convolution.
-        return self.norm(torch.cat([self.conv(x), F.max_pool2d(x, 2, ceil_mode=True)], 1))
-
-
 class DABBackbone(nn.Module):
     """(N, 3, H, W) -> shallow (N, 131, ceil(H/4), ceil(W/4)) and deep (N, 259, ceil(H/8), ceil(W/8))."""
 
@@ -72,7 +59,7 @@ class DABBackbone(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(ConvBNPReLU(3, 32, stride=2), ConvBNPReLU(32, 32), ConvBNPReLU(32, 32))
         self.norm1 = BNPReLU(32 + 3)
-        self.down1 = PooledDown(32 + 3, 64)
+        self.down1 = DownsamplerBlock(32 + 3, 64, BNPReLU, bias=False)
         self.block1 = nn.Sequential(*(DAB(64, 2) for _ in range(3)))
         self.norm2 = BNPReLU(SHALLOW_CHANNELS)
         self.down2 = ConvBNPReLU(SHALLOW_CHANNELS, 128, stride=2)

@@ -18,37 +18,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import check_input, initialise, resize_bilinear
+from .residual import ConvBN, ResidualBlock
 
 
-class ConvBN(nn.Sequential):
-    """Convolution without bias that keeps H and W (divided by the stride), then batch normalisation."""
+class Bottleneck(ResidualBlock):
+    """1x1 convolution to C' / 4, dilated 3x3, 1x1 to C': (N, C, H, W) -> (N, C', H/stride, W/stride), rounded up.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride=1, dilation=1):
-        padding = dilation * (kernel_size // 2)
-        conv = nn.Conv2d(
-            in_channels, out_channels, kernel_size, stride=stride, padding=padding, dilation=dilation, bias=False
-        )
-        super().__init__(conv, nn.BatchNorm2d(out_channels))
-
-
-class Bottleneck(nn.Module):
-    """ResNet's: 1x1 to C' / 4, 3x3, 1x1 to C', plus the input; (N, C, H, W) -> (N, C', H, W) or half the size."""
+    The stride is in the first convolution, unlike that of later ResNets, and ReLU follows the sum.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1):
-        super().__init__()
         width = out_channels // 4
-        self.body = nn.Sequential(
-            ConvBN(in_channels, width, 1, stride=stride),
-            nn.ReLU(),
-            ConvBN(width, width, dilation=dilation),
-            nn.ReLU(),
+        body = nn.Sequential(
+            *(ConvBN(in_channels, width, 1, stride=stride), nn.ReLU()),
+            *(ConvBN(width, width, 3, dilation=dilation), nn.ReLU()),
             ConvBN(width, out_channels, 1),
         )
-        same = stride == 1 and in_channels == out_channels
-        self.shortcut = nn.Identity() if same else ConvBN(in_channels, out_channels, 1, stride=stride)
+        super().__init__(body, in_channels, out_channels, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.shortcut(x) + self.body(x))
+        return F.relu(super().forward(x))
 
 
 def bottlenecks(count: int, in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:
@@ -62,7 +51,7 @@ def conv_stem(strides: tuple[int, int, int]) -> list[nn.Module]:
     channels = (3, 32, 32, 64)
     layers: list[nn.Module] = []
     for before, after, stride in zip(channels, channels[1:], strides):
-        layers += [ConvBN(before, after, stride=stride), nn.ReLU()]
+        layers += [ConvBN(before, after, 3, stride=stride), nn.ReLU()]
     return layers
 
 
@@ -78,7 +67,7 @@ class CascadeFusion(nn.Module):
 
     def __init__(self, coarse_channels: int, fine_channels: int):
         super().__init__()
-        self.coarse = ConvBN(coarse_channels, 128, dilation=2)
+        self.coarse = ConvBN(coarse_channels, 128, 3, dilation=2)
         self.fine = ConvBN(fine_channels, 128, 1)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 """ResNet's building blocks (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; "Identity Mappings in
-Deep Residual Networks", ECCV 2016), as SwiftNet, DDRNet and PIDNet use them.
+Deep Residual Networks", ECCV 2016), as SwiftNet, DDRNet, PIDNet and ICNet use them.
 
 Convolutions without bias, batch normalisation with eps 1e-5. H and W are kept, or divided by the stride and
 rounded up.
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 class ConvBN(nn.Sequential):
     """Convolution, then batch normalisation."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1):
+        shape = {"stride": stride, "padding": dilation * (kernel_size // 2), "dilation": dilation}
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False),
-            nn.BatchNorm2d(out_channels),
+            nn.Conv2d(in_channels, out_channels, kernel_size, bias=False, **shape), nn.BatchNorm2d(out_channels)
         )
 
 

@@ -46,7 +46,8 @@ class Supervised(nn.Module):
         if size not in self._sizes:
             # Shapes alone: nothing is computed, and batch normalisation does not take notice.
             network = copy.deepcopy(self.network).to("meta").eval()
-            _, features = network.with_features(torch.empty(1, 3, *size, device="meta"))
+            dtype = next(network.parameters()).dtype
+            _, features = network.with_features(torch.empty(1, 3, *size, dtype=dtype, device="meta"))
             self._sizes[size] = [tuple(feature.shape[-2:]) for feature in features]
         return self._sizes[size]
 

@@ -40,9 +40,9 @@ class Backend(Protocol):
         """Build what ``batch`` images of ``size`` (H, W) at a time need, so that the first ones do not wait for it."""
 
     def infer(self, images: np.ndarray) -> torch.Tensor:
-        """Logits (N, C, h, w) before the final upsampling, from uint8 (N, H, W, 3), BGR.
+        """Logits (N, C, h, w) before the final upsampling, from uint8 (N, H, W, 3), BGR, C-contiguous and writeable.
 
-        The result may be overwritten by the next call.
+        The images are left as they are. The result may be overwritten by the next call.
         """
 
     def synchronize(self) -> None:

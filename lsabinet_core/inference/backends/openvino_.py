@@ -76,10 +76,15 @@ class OpenVINOBackend(ShapedBackend):
                 )
             return openvino_.load(folder / FILE)
         precision = "fp32" if self.precision == "bf16" else self.precision
+
+        def build():
+            model = openvino_.convert(self.source, size)
+            return openvino_.rounded_to_half(model) if precision == "fp16" else model
+
         return EngineCache().load_or_build(
             engine_key(self.source, size, precision),
             load=lambda folder: openvino_.load(folder / FILE),
-            build=lambda: openvino_.convert(self.source, size),
+            build=build,
             store=lambda model, folder: openvino_.save(model, folder / FILE, half=precision == "fp16"),
         )
 

@@ -18,8 +18,7 @@ class PinnedUpload:
 
     def __call__(self, images: np.ndarray, out: torch.Tensor | None = None) -> torch.Tensor:
         """The images on the device, in ``out`` if that is given."""
-        # A frame that its owner made read-only is only read here; torch would warn of it.
-        tensor = torch.from_numpy(images if images.flags.writeable else np.array(images))
+        tensor = torch.from_numpy(images)
         if self._device.type == "cpu":
             return tensor if out is None else out.copy_(tensor)
         if self._pinned is None or self._pinned.shape != tensor.shape:

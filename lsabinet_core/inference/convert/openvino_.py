@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ def save(model: Any, path: Path, *, half: bool = False, info: str | None = None)
         document = {"info": json.loads(info), "bin": _digest(path)}
         model.set_rt_info(json.dumps(document), [METADATA_KEY])
         openvino.save_model(model, path, compress_to_fp16=half)
+
+
+def rounded_to_half(model: Any) -> Any:
+    """The model as it is after ``save(half=True)`` and ``load``."""
+    openvino = import_openvino()
+    core = openvino.Core()
+    # The files are gone afterwards.
+    core.set_property({"ENABLE_MMAP": False})
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.xml"
+        openvino.save_model(model, path, compress_to_fp16=True)
+        return core.read_model(path)
 
 
 def load(path: Path) -> Any:

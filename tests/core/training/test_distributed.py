@@ -13,21 +13,24 @@ from torch import nn
 
 from lsabinet_core.data import open_dataset
 from lsabinet_core.errors import RecipeError, TrainingError
-from lsabinet_core.training import distributed
+from lsabinet_core.models import create_model
+from lsabinet_core.training import distillation, distributed, objective
+from lsabinet_core.training.auxiliary import Supervised
+from lsabinet_core.training.batches import EpochShuffle, SampleCache, open_batches
+from lsabinet_core.training.losses import class_weights, create_loss
 from lsabinet_core.training.recipe import load_recipe
 from lsabinet_core.training.run_folder import RunFolder
+from lsabinet_core.training.step import GradientStep
 from lsabinet_core.training.synchronised_norm import SynchronisedBatchNorm2d, synchronise_batch_norm
 from lsabinet_core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SECONDS = 240
 CHANGES = [
-    *("augmentation.crop_size=[64, 64]", "augmentation.scales=[0.75, 1.0]", "batch_size=4", "epochs=15"),
-    *("validate_epochs=15", "schedule.warmup_iterations=4", "input_size=[72, 96]", "ema_decay=0.8"),
+    *("augmentation.crop_size=[64, 64]", "augmentation.scales=[0.75, 1.0]", "batch_size=4", "epochs=10"),
+    *("validate_epochs=10", "schedule.warmup_iterations=4", "input_size=[72, 96]", "ema_decay=0.8"),
     *("auxiliary_weight=0.4", "boundary_weight=1", "label_smoothing=0.1"),
-    # At its start the network is chaotic: with a larger step, weights that differ by 1e-7 have losses that differ by
-    # 1e-3 three iterations later, in one process too.
-    *("optimizer.name=sgd", "optimizer.lr=0.0003"),
+    *("optimizer.name=sgd", "optimizer.lr=0.0003", "model_options.svfm=false"),
 ]
 
 
@@ -158,6 +161,36 @@ def test_alone():
     assert distributed.total(torch.tensor([2.0])).item() == 2
 
 
+def loss_curve(rank, device, root):
+    """Losses of a run in fp64.
+
+    In fp32 the network is too chaotic at its start: weights that differ by 1e-7 have gradients that differ by 1e-3, in
+    one process too.
+    """
+    objective.normalise = lambda *arguments: distillation.normalise(*arguments).double()
+    recipe = load_recipe("camvid_cpu", [*CHANGES, "clip_norm=3"])
+    torch.manual_seed(1)
+    network = Supervised(create_model("lsabinet", 11, svfm=False), 11, heads=True).double()
+    if distributed.world_size() > 1:
+        synchronise_batch_norm(network, device)
+    cache = SampleCache(open_dataset("camvid", root, "train"))
+    loss = create_loss("cross_entropy", torch.from_numpy(class_weights(cache.pixels)), label_smoothing=0.1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.003, momentum=0.9)
+    step = GradientStep(network, loss, optimizer, recipe, device)
+    shuffle = EpochShuffle(len(cache), 4, 8, 1, 0, distributed.rank(), distributed.world_size())
+    batches = open_batches(cache, recipe, (0, 0, 0), shuffle, workers=0, device=device)
+    return [float(step(images, labels)[0]) for images, labels in batches]
+
+
+def test_two_processes_have_the_loss_curve_of_one(small_camvid, monkeypatch):
+    monkeypatch.setattr(objective, "normalise", objective.normalise)
+    expected = loss_curve(0, CPU, small_camvid)
+    assert len(expected) == 16 and expected[-1] < 0.95 * expected[0]
+    first, second = launch(loss_curve, small_camvid)
+    assert first == second
+    assert first == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.fixture(scope="module")
 def alone(small_camvid, tmp_path_factory):
     """The run of one process."""
@@ -187,18 +220,19 @@ def records(run, key):
     return [line[key] for line in lines if key in line]
 
 
-def test_two_processes_have_the_loss_curve_of_one(small_camvid, alone, tmp_path):
+def test_torchrun(small_camvid, alone, tmp_path):
     run = RunFolder(tmp_path / "pair")
     result = torchrun(small_camvid, run.path)
     assert result.returncode == 0, result.stderr
     losses = records(alone, "loss")
-    assert len(losses) == 3 and losses[-1] < losses[0] - 0.05
-    assert records(run, "loss") == pytest.approx(losses, abs=1e-4)
+    assert len(losses) == 2
+    # In fp32; see loss_curve.
+    assert records(run, "loss") == pytest.approx(losses, abs=5e-3)
     expected, got = (torch.load(path.checkpoint, weights_only=True) for path in (alone, run))
     assert set(got["network"]) == set(expected["network"])
     for kind in ("network", "average"):
         for key, value in expected[kind].items():
-            torch.testing.assert_close(got[kind][key], value, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(got[kind][key], value, rtol=1e-2, atol=1e-2)
     assert records(run, "val")[0]["miou"] == pytest.approx(records(alone, "val")[0]["miou"], abs=0.01)
     # Only the main process speaks.
     assert result.stdout.count("val mIoU") == 1

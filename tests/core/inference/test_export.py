@@ -1,0 +1,204 @@
+"""Exported networks: written whole, checked first, and run by the Segmenter."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from lsabinet_core.errors import BackendError, ModelError, WeightsError
+from lsabinet_core.inference import Segmenter
+from lsabinet_core.inference.artefact import SUFFIXES, open_artefact
+from lsabinet_core.inference.backends import create_backend
+from lsabinet_core.inference.convert import openvino_
+from lsabinet_core.inference.export import Calibration, ExportSettings, check_parity, export
+from lsabinet_core.inference.parity import compare
+
+
+@pytest.fixture(scope="module")
+def exported(network, tmp_path_factory, engine_cache):
+    """format -> (path, its ExportInfo); fp32, any number of images."""
+    folder = tmp_path_factory.mktemp("exported")
+    done = {}
+
+    def run(name):
+        if name not in done:
+            path = folder / f"network{SUFFIXES[name]}"
+            done[name] = path, export(network, ExportSettings(name, (96, 128)), path)
+        return done[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["openvino", "torchscript", "onnx"])
+def test_runs_as_the_weights_do(name, exported, network, random_weights, noise_image):
+    path, info = exported(name)
+    assert (info.size, info.batch, info.precision, info.weights) == ((96, 128), None, "fp32", network.fingerprint)
+    assert open_artefact(path).info == info
+    assert info.metadata.label_set == network.metadata.label_set and info.versions["torch"] == torch.__version__
+    assert not [file.name for file in path.parent.iterdir() if file.name.startswith(".")]
+    frames = [noise_image(seed, (120, 160)) for seed in range(3)]
+    expected = Segmenter.from_pretrained(random_weights, device="cpu", input_size=(96, 128)).segment(frames)
+    with Segmenter.from_pretrained(path, device="cpu") as segmenter:
+        assert segmenter.input_size == (96, 128) and segmenter.precision == "fp32"
+        assert segmenter.backend == {"onnx": "onnxruntime"}.get(name, name)
+        for found, right in zip(segmenter.segment(frames), expected, strict=True):
+            assert (found.mask != right.mask).mean() < 1e-3
+        assert segmenter.describe()["weights"] == str(path)
+
+
+def test_openvino_reads_onnx(exported, images, plain, start):
+    path, _ = exported("onnx")
+    with Segmenter.from_pretrained(path, device="cpu", backend="openvino") as segmenter:
+        assert segmenter.backend == "openvino"
+    parity = compare(plain, start("openvino", open_artefact(path)).infer, images)
+    assert parity.agreement > 0.999 and parity.relative_error < 1e-4
+
+
+def test_an_export_fills_the_cache(exported, network, images, monkeypatch, start):
+    exported("openvino")
+    monkeypatch.setattr(openvino_, "convert", lambda *args: pytest.fail("converted again"))
+    start("openvino", network).infer(images)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_size": (72, 96)}, "exported for 96x128, got an input size of 72x96"),
+        ({"precision": "fp16"}, "exported in fp32, got precision 'fp16'"),
+        ({"backend": "torch-compile"}, "openvino export: expected backend openvino, got 'torch-compile'"),
+    ],
+)
+def test_what_was_fixed_cannot_be_asked_for(exported, options, message):
+    with pytest.raises((BackendError, ModelError), match=message):
+        Segmenter.from_pretrained(exported("openvino")[0], device="cpu", **options)
+
+
+def test_a_fixed_number_of_images(network, tmp_path, images, plain, start):
+    path = tmp_path / "two.xml"
+    export(network, ExportSettings("openvino", (96, 128), batch=2), path)
+    backend = start("openvino", open_artefact(path))
+    backend.prepare((96, 128))
+    for count in (1, 2, 3):
+        torch.testing.assert_close(backend.infer(images[:count]), plain(images[:count]), rtol=1e-3, atol=1e-3)
+    with pytest.raises(BackendError, match="exported for 96x128, got 64x64"):
+        backend.infer(np.zeros((2, 64, 64, 3), np.uint8))
+
+
+def test_half_is_half_the_space(exported, network, tmp_path, images, plain, start):
+    path = tmp_path / "half.xml"
+    export(network, ExportSettings("openvino", (96, 128), precision="fp16"), path)
+    sizes = [file.with_suffix(".bin").stat().st_size for file in (path, exported("openvino")[0])]
+    assert sizes[0] < 0.55 * sizes[1]
+    assert 1e-6 < compare(plain, start("openvino", open_artefact(path)).infer, images).relative_error < 0.01
+
+
+def test_int8(network, tmp_path, images, plain, noise_image, start):
+    calibration = Calibration("noise", [noise_image(seed, (96, 128)) for seed in range(4)], 4)
+    path = tmp_path / "int8.xml"
+    info = export(network, ExportSettings("openvino", (96, 128), precision="int8"), path, calibration=calibration)
+    layers = info.calibration["floating_layers"]
+    assert info.calibration["frames"] == "noise" and info.calibration["count"] == 4
+    # What has to stay in floating point is named, and it is not most of the network.
+    for module in ("lrfa.down", "svfm.structure.mix", "decoder.classify"):
+        assert any(module in layer for layer in layers)
+    assert not any("backbone" in layer for layer in layers) and len(layers) < 10
+    backend = start("openvino", open_artefact(path))
+    assert backend.precision == "int8"
+    parity = compare(plain, backend.infer, images)
+    assert 1e-3 < parity.relative_error < 0.5 and parity.agreement > 0.6
+    # The same weights now have an int8 form on this machine.
+    cached = start("openvino", network, precision="int8")
+    torch.testing.assert_close(cached.infer(images), backend.infer(images), rtol=1e-3, atol=1e-3)
+    with pytest.raises(BackendError, match="regular expression.*'\\['"):
+        bad = Calibration("noise", [], 0, keep=("[",))
+        export(network, ExportSettings("openvino", (96, 128), precision="int8"), calibration=bad)
+
+
+def test_nothing_is_written_that_disagrees(network, tmp_path, images, exported, monkeypatch):
+    """The export is of other weights than the network it is compared with."""
+    other = type(network)(network.model, network.metadata, network.size)
+    path = tmp_path / "network.pt"
+
+    def verify(artefact):
+        assert artefact.path != path and artefact.path.name == path.name and not path.exists()
+        return {"agreement": check_parity(other, artefact, images).agreement}
+
+    info = export(network, ExportSettings("torchscript", (96, 128)), path, verify=verify)
+    assert info.parity["agreement"] == open_artefact(path).info.parity["agreement"] > 0.999
+    before = path.read_bytes()
+
+    class Wrong:
+        def __init__(self, backend):
+            self.backend = backend
+
+        def __getattr__(self, name):
+            return getattr(self.backend, name)
+
+        def infer(self, images):
+            return self.backend.infer(images).flip(1)
+
+    monkeypatch.setattr(
+        "lsabinet_core.inference.export.create_backend",
+        lambda name, **options: (Wrong if name == "torchscript" else lambda it: it)(create_backend(name, **options)),
+    )
+    with pytest.raises(BackendError, match="disagrees with PyTorch: .* expected 99.9 %.*Nothing was written"):
+        export(network, ExportSettings("torchscript", (96, 128)), path, verify=verify)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["network.pt"]
+
+
+def test_bad_settings(network, tmp_path):
+    size = (96, 128)
+    for settings, message in (
+        ({"format": "caffe"}, "export format of onnx, openvino, torchscript, tensorrt, got 'caffe'"),
+        ({"format": "onnx", "precision": "bf16"}, "export precision of fp32, fp16, int8, got 'bf16'"),
+        ({"format": "onnx", "precision": "int8"}, "int8 is made for openvino only, got onnx"),
+        ({"format": "tensorrt"}, "fixed number of images: give a number"),
+        ({"format": "onnx", "batch": 0}, "batch of at least 1, got 0"),
+        ({"format": "onnx", "size": (32, 128)}, "at least 64x64"),
+    ):
+        with pytest.raises((BackendError, ModelError), match=message):
+            ExportSettings(**{"size": size, **settings})
+    with pytest.raises(BackendError, match="openvino to go to a file ending in .xml, got .*net.onnx"):
+        export(network, ExportSettings("openvino", size), tmp_path / "net.onnx")
+    with pytest.raises(BackendError, match="int8 needs frames"):
+        export(network, ExportSettings("openvino", size, precision="int8"), tmp_path / "net.xml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_not_exports(exported, tmp_path):
+    for suffix in (".onnx", ".xml", ".pt"):
+        path = tmp_path / f"network{suffix}"
+        with pytest.raises(WeightsError, match="lsabinet export"):
+            Segmenter.from_pretrained(path)
+        path.write_bytes(b"not a network")
+        with pytest.raises(WeightsError, match=f"network{suffix}.*export it again|has no 'lsabinet' metadata"):
+            Segmenter.from_pretrained(path)
+    engine = tmp_path / "network.engine"
+    engine.write_bytes(b"engine")
+    with pytest.raises(WeightsError, match="no 'lsabinet' metadata"):
+        Segmenter.from_pretrained(engine)
+    engine.with_name("network.engine.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(WeightsError, match="does not fit this version"):
+        Segmenter.from_pretrained(engine)
+
+
+def test_two_files_of_different_exports(exported, tmp_path):
+    source, _ = exported("openvino")
+    path = tmp_path / "network.xml"
+    path.write_bytes(source.read_bytes())
+    content = bytearray(source.with_suffix(".bin").read_bytes())
+    content[-1] ^= 1
+    path.with_suffix(".bin").write_bytes(content)
+    with pytest.raises(WeightsError, match="network.bin is not the one that .*network.xml was written with"):
+        Segmenter.from_pretrained(path)
+
+
+def test_choices_are_made_anew(exported, network, engine_cache, caplog):
+    (engine_cache / "choices").mkdir(exist_ok=True)
+    (engine_cache / "choices" / "old.json").write_text("{}")
+    with caplog.at_level(logging.WARNING):
+        export(network, ExportSettings("torchscript", (96, 128)))
+    assert not (engine_cache / "choices").exists() and not caplog.text
