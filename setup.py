@@ -48,7 +48,7 @@ setup(
     ],
     python_requires=">=3.10",
     install_requires=[
-        "torch>=2.4",
+        "torch>=2.6",
         "numpy>=1.26",
         "opencv-python-headless>=4.8",
         "safetensors>=0.4.3",

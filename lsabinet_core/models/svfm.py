@@ -10,10 +10,10 @@ from .blocks import without_autocast
 def spatial_variance(x: Tensor) -> Tensor:
     """Variance of each channel over the image: (N, C, H, W) -> (N, C, 1, 1).
 
-    The biased form, because the unbiased one is NaN on a single pixel; in fp32, because squares overflow fp16.
+    The biased form, because the unbiased one is NaN on a single pixel; in fp32 at least, because squares overflow fp16.
     """
     with without_autocast(x):
-        variance = x.float().var((2, 3), correction=0, keepdim=True)
+        variance = x.to(torch.promote_types(x.dtype, torch.float32)).var((2, 3), correction=0, keepdim=True)
     # A variance beyond the range of the dtype is as good as its largest number; infinity would become NaN downstream.
     return variance.clamp(max=torch.finfo(x.dtype).max).to(x.dtype)
 

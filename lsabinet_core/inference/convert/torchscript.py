@@ -1,5 +1,6 @@
 """TorchScript: for PyTorch's C++ library."""
 
+import contextlib
 import warnings
 from pathlib import Path
 
@@ -14,15 +15,15 @@ def trace(network: DeployedNetwork, batch: int, size: tuple[int, int]) -> torch.
     """The network as it runs on one size; the number of images stays free."""
     device = network.scale.device
     images = torch.zeros(batch, *size, 3, dtype=torch.uint8, device=device)
-    with warnings.catch_warnings(), torch.no_grad():
-        # The size is meant to become a constant, and tracing is meant to be used (it is deprecated, not replaced).
+    with _undeprecated(), torch.no_grad():
+        # The size is meant to become a constant.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
         return torch.jit.trace(network.eval(), images, check_trace=False)
 
 
 def save(script: torch.jit.ScriptModule, path: Path, info: str) -> None:
-    torch.jit.save(script, str(path), _extra_files={METADATA_KEY: info.encode()})
+    with _undeprecated():
+        torch.jit.save(script, str(path), _extra_files={METADATA_KEY: info.encode()})
 
 
 def load(path: Path, device: torch.device) -> torch.jit.ScriptModule:
@@ -39,9 +40,16 @@ def read_info(path: Path) -> str | None:
 
 def _load(path: Path, device: torch.device, extra: dict) -> torch.jit.ScriptModule:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with _undeprecated():
             return torch.jit.load(str(path), map_location=device, _extra_files=extra)
     except (RuntimeError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(f"{path} is not a whole TorchScript file ({reason}): export it again") from None
+
+
+@contextlib.contextmanager
+def _undeprecated():
+    """TorchScript is deprecated, and without a replacement that OpenVINO and PyTorch's C++ library read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield

@@ -38,12 +38,14 @@ class Engine(TorchBackend):
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("lsabinet_core.inference.backends.auto.WARM_UP_RUNS", 1)
+    monkeypatch.setattr("lsabinet_core.inference.backends.auto.ROUNDS", 3)
 
 
 @pytest.fixture
 def engines(monkeypatch):
     """Settings of the engines by name, and the names that were started, in order."""
-    settings = {"openvino": {}, "onnxruntime": {"delay_s": 0.05}, "torch": {"delay_s": 0.2}}
+    settings = {"openvino": {}, "onnxruntime": {"delay_s": 0.04}, "torch": {"delay_s": 0.1}}
     started = []
 
     def create(name, *, device, precision, threads=0):
@@ -68,9 +70,10 @@ def test_takes_the_fastest_and_remembers(engines, network, images, plain, tmp_pa
         backend = load(network)
     assert backend.name == "openvino" and backend.device == torch.device("cpu") and backend.precision == "fp32"
     figures = backend.choice.milliseconds
-    assert list(figures) == ["openvino", "onnxruntime", "torch"] and figures["torch"] > 200
+    assert list(figures) == ["openvino", "onnxruntime", "torch"] and figures["torch"] > 100
     lines = [record.getMessage() for record in caplog.records if "backend auto" in record.getMessage()]
-    assert len(lines) == 1 and "backend auto: openvino, at 96x128 in fp32: openvino" in lines[0] and "torch 2" in lines[0]
+    assert len(lines) == 1 and "backend auto: openvino, at 96x128 in fp32: openvino" in lines[0]
+    assert "torch" in lines[0] and " ms" in lines[0]
     torch.testing.assert_close(backend.infer(images), plain(images), rtol=1e-3, atol=1e-3)
     assert backend.describe()["chosen"].startswith("auto: at 96x128 in fp32")
     (file,) = (tmp_path / "choices").glob("*.json")
@@ -145,15 +148,14 @@ def test_an_engine_that_breaks_while_frames_arrive(engines, network, images, pla
         backend.infer(images)
 
 
-def test_a_damaged_note_is_no_obstacle(engines, network, tmp_path, caplog):
+@pytest.mark.parametrize("content", ["{", "[]", '{"choice": {"backend": "openvino"}}'])
+def test_a_damaged_note_is_no_obstacle(engines, network, tmp_path, caplog, content):
     load(network)
     (file,) = (tmp_path / "choices").glob("*.json")
-    for content in ("{", "[]", '{"choice": {"backend": "openvino"}}'):
-        file.write_text(content)
-        with caplog.at_level(logging.WARNING):
-            assert load(network).name == "openvino"
-        assert "is damaged" in caplog.text
-        caplog.clear()
+    file.write_text(content)
+    with caplog.at_level(logging.WARNING):
+        assert load(network).name == "openvino"
+    assert "is damaged" in caplog.text
 
 
 def test_no_engine_at_all(engines, network):

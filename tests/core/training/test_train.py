@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 SMALL = [
     *("--set", "augmentation.crop_size=[64, 64]", "--set", "augmentation.scales=[0.75, 1.0]"),
     *("--set", "batch_size=4", "--set", "schedule.warmup_iterations=2", "--set", "input_size=[72, 96]"),
-    *("--recipe", "camvid_cpu", "--threads", "1", "--workers", "1"),
+    *("--recipe", "synthetic", "--threads", "1", "--workers", "1"),
 ]
 WHOLE = [
     *(*SMALL, "--set", "epochs=30", "--set", "validate_epochs=5"),

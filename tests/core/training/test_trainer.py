@@ -37,7 +37,7 @@ class Stage:
     def __init__(self, root, out, changes=(), at_validation=lambda event: None):
         self.root = root
         self.run = RunFolder(out)
-        self.recipe = load_recipe("camvid_cpu", [*CHANGES, *changes])
+        self.recipe = load_recipe("synthetic", [*CHANGES, *changes])
         self.at_validation = at_validation
         self.events = []
 
