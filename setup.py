@@ -65,8 +65,8 @@ setup(
             "ros-jazzy-rclpy[fastrtps]==7.1.6; python_version >= '3.11'",
             "ros-jazzy-common-interfaces==5.3.6; python_version >= '3.11'",
         ],
-        "openvino": ["openvino>=2024.4"],
-        "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
+        "openvino": ["openvino>=2024.4", "nncf>=2.15"],
+        "onnx": ["onnx>=1.16", "onnxscript>=0.5", "onnxruntime>=1.18"],
         # colcon builds ament_python packages with `setup.py install`, which setuptools 80 dropped.
         "dev": [
             "pytest>=8.0",

@@ -71,7 +71,7 @@ make_venv() {
 }
 
 install_everything() {
-    local extras=train,dev options=(--constraint "$root/constraints.txt")
+    local extras=train,onnx,openvino,dev options=(--constraint "$root/constraints.txt")
     [ "$rclpy" = distribution ] || extras=$extras,ros
     [ -z "${LSABINET_TORCH_INDEX:-}" ] || options+=(--extra-index-url "$LSABINET_TORCH_INDEX")
     : >"$install_log"

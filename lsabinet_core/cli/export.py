@@ -166,8 +166,8 @@ def _check_miou(network, artefact, samples) -> dict:
     if not loss <= MOST_MIOU_LOSS:
         raise BackendError(
             f"int8 loses {100 * loss:.2f} points of mIoU (from {100 * figures['fp32']:.2f} to "
-            f"{100 * figures['int8']:.2f}) on {len(samples)} held-out frames, expected at most {100 * MOST_MIOU_LOSS:g}: keep more operators in "
-            "floating point with --keep-floating. Nothing was written"
+            f"{100 * figures['int8']:.2f}) on {len(samples)} held-out frames, expected at most "
+            f"{100 * MOST_MIOU_LOSS:g}: keep more operators in floating point with --keep-floating. Nothing was written"
         )
     return {
         "frames": f"{samples.name} {samples.split}, held out",

@@ -81,7 +81,7 @@ def test_each_requirement_has_one_lower_bound():
             assert operators == expected, str(requirement)
 
 
-@pytest.mark.parametrize("extra", ["", "train", "dev"])
+@pytest.mark.parametrize("extra", ["", "train", "onnx", "openvino", "dev"])
 def test_every_requirement_is_pinned_within_its_bounds(extra):
     for requirement in DECLARED[extra]:
         found = [pin for pin in pins() if canonical(pin.name) == canonical(requirement.name)]
