@@ -14,7 +14,7 @@ from importlib import metadata
 
 from lsabinet_core.errors import LsabinetError
 
-VERBS = ("models", "train", "runs", "plot", "ablate", "evaluate", "compare", "predict", "benchmark")
+VERBS = ("models", "train", "runs", "plot", "ablate", "evaluate", "compare", "predict", "export", "benchmark")
 ENTRY_POINTS = "lsabinet.verbs"
 
 

@@ -12,7 +12,7 @@ _INSTALL = {
     "onnxscript": "lsabinet_ros[onnx]",
     "onnxruntime": "lsabinet_ros[onnx]",
     "openvino": "lsabinet_ros[openvino]",
-    "nncf": "lsabinet_ros[int8]",
+    "nncf": "lsabinet_ros[openvino]",
     "tensorrt": "tensorrt",
 }
 

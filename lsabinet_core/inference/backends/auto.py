@@ -142,6 +142,8 @@ class AutoBackend:
 
         limit_threads(self._threads)
         started, notes = {}, {}
+        reference = create_backend("torch", device=str(self.device), precision="fp32")
+        reference.load(self._source)
         for name in CANDIDATES[self.device.type]:
             if name in self._failed:
                 notes[name] = "failed"
@@ -156,7 +158,7 @@ class AutoBackend:
                 notes[name] = str(error)
                 continue
             try:
-                if self._is_usable(backend):
+                if self._is_usable(backend, reference):
                     started[name] = backend
                 else:
                     notes[name] = "not built yet, see `lsabinet export`"
@@ -166,21 +168,17 @@ class AutoBackend:
             finally:
                 if name not in started:
                     backend.close()
+        reference.close()
         return started, notes
 
-    def _is_usable(self, backend) -> bool:
+    def _is_usable(self, backend, reference) -> bool:
         """Build the engine, unless that takes long, and raise BackendError where its answers are wrong."""
-        from . import create_backend
-
         backend.load(self._source)
         if isinstance(backend, ShapedBackend) and not backend.builds_quickly(self._source.size):
             return False
         backend.prepare(self._source.size)
         if self.precision in TOLERANCE:
-            reference = create_backend("torch", device=str(self.device), precision="fp32")
-            reference.load(self._source)
             parity = compare(reference.infer, backend.infer, [make_picture(self._source.size)])
-            reference.close()
             if not parity.relative_error <= TOLERANCE[self.precision]:
                 raise BackendError(
                     f"its logits differ from PyTorch's by up to {parity.max_error:.3g}, in a range of "

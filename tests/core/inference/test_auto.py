@@ -60,7 +60,10 @@ def engines(monkeypatch):
     settings = {"openvino": {}, "onnxruntime": {"seconds": 0.02}, "torch": {"seconds": 0.1}}
     started = []
 
-    def create(name, *, device, precision, threads=0):
+    def create(name, *, device, precision, threads=None):
+        if threads is None:
+            # What the engines are compared with.
+            return TorchBackend(device, precision)
         started.append(name)
         if isinstance(settings[name], Exception):
             raise settings[name]
