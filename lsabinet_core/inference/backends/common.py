@@ -65,7 +65,7 @@ def choose_precision(name: str, device: torch.device, engine: str, offered: Sequ
     if name not in offered:
         where = "the CPU" if device.type == "cpu" else "a GPU"
         raise BackendError(
-            f"backend {engine!r} on {where} computes in {', '.join(offered)}: got precision {name!r}, use one of those"
+            f"expected precision to be auto, {', '.join(offered)} for backend {engine!r} on {where}, got {name!r}"
         )
     return name
 

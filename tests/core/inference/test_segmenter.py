@@ -222,7 +222,7 @@ def test_bad_options(random_weights, tmp_path):
             build(device=device)
     with pytest.raises(BackendError, match="auto, fp32, fp16, bf16, int8, got 'fp8'"):
         build(device="cpu", precision="fp8")
-    with pytest.raises(BackendError, match="on the CPU computes in fp32, bf16: got precision 'fp16'"):
+    with pytest.raises(BackendError, match="auto, fp32, bf16 for backend 'torch' on the CPU, got 'fp16'"):
         build(device="cpu", precision="fp16")
     with pytest.raises(ModelError, match="at least 64x64"):
         build(input_size=(32, 128))

@@ -177,7 +177,10 @@ def test_errors_of_one_line(finished, tmp_path, fail):
     assert "not a whole checkpoint" in fail(whole, "--resume")
 
 
+LONG = ("--set", "epochs=40", "--set", "validate_epochs=40")
+
+
 def test_a_diverging_run_stops_with_a_reason(small_camvid, tmp_path):
-    result = train(small_camvid, tmp_path / "wild", *SMALL, "--set", "optimizer.lr=1e30", "--set", "epochs=40")
+    result = train(small_camvid, tmp_path / "wild", *SMALL, "--set", "optimizer.lr=1e30", *LONG)
     assert "not finite 10 times in a row, at iteration 11: lower optimizer.lr, set clip_norm" in failure(result)
     assert "step skipped" in result.stderr
