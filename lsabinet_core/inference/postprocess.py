@@ -1,5 +1,7 @@
 """Low-resolution logits to masks at the camera's size."""
 
+from collections.abc import Iterable, Iterator
+
 import cv2
 import numpy as np
 import torch
@@ -42,30 +44,46 @@ def _on_device(logits: torch.Tensor, size: tuple[int, int], confidence: bool) ->
 
 def _on_cpu(logits: np.ndarray, size: tuple[int, int], confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
     height, width = logits.shape[1:]
-    if not confidence and min(height, width) > 1 and min(size[0] / height, size[1] / width) >= LEAST_SCALE:
-        return mask_by_cells(logits, size), None
+    if min(height, width) > 1 and min(size[0] / height, size[1] / width) >= LEAST_SCALE:
+        # With confidence too, so that asking for it cannot change a mask, not even where rounding decides.
+        mask = mask_by_cells(logits, size)
+        return mask, _confidence(_enlarged(logits, size)) if confidence else None
+    planes = _enlarged(logits, size)
+    if confidence:
+        planes = list(planes)
+    return _best_class(planes, size), _confidence(planes) if confidence else None
 
-    # Class by class, so that the working set is a few planes that stay in cache: about five times as fast as enlarging
-    # all classes and taking an argmax over them.
-    def enlarge(plane: np.ndarray) -> np.ndarray:
-        return cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
 
-    planes = [enlarge(logits[0])]
-    best = planes[0].copy()
+# Class by class, so that the working set is a few planes that stay in cache: about five times as fast as enlarging all
+# classes and taking an argmax over them.
+
+
+def _enlarged(logits: np.ndarray, size: tuple[int, int]) -> Iterator[np.ndarray]:
+    for plane in logits:
+        yield cv2.resize(plane, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def _best_class(planes: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     mask = np.zeros(size, dtype=np.uint8)
-    for class_id, plane in enumerate(map(enlarge, logits[1:]), start=1):
+    best = np.full(size, -np.inf, dtype=np.float32)
+    for class_id, plane in enumerate(planes):
         wins = (plane > best).view(np.uint8)
         np.maximum(best, plane, out=best)
         # Ids rise from class to class, so that the newest winner is the largest.
         wins *= np.uint8(class_id)
         np.maximum(mask, wins, out=mask)
-        if confidence:
-            planes.append(plane)
-    if not confidence:
-        return mask, None
-    total = np.zeros(size, dtype=np.float32)
+    return mask
+
+
+def _confidence(planes: Iterable[np.ndarray]) -> np.ndarray:
+    """``round(255 * softmax probability of the best class)``; the planes are overwritten."""
+    planes = list(planes)
+    best = planes[0].copy()
+    for plane in planes[1:]:
+        np.maximum(best, plane, out=best)
+    total = np.zeros(best.shape, dtype=np.float32)
     for plane in planes:
         np.subtract(plane, best, out=plane)
         cv2.exp(plane, dst=plane)
         total += plane
-    return mask, np.rint(255 / total).astype(np.uint8)
+    return np.rint(255 / total).astype(np.uint8)

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from lsabinet_core.models.weights import WeightsMetadata
 
 from .fold import fold_batch_norms
-from .static_pooling import StaticPooling
+from .pointwise import merge_projection
+from .static_shapes import StaticShapes
 
 FORM = 1
 """Counts up when the deployed form changes, so that engines built from an older one are not taken for current."""
@@ -27,7 +28,9 @@ class DeployedNetwork(nn.Module):
         self, model: nn.Module, metadata: WeightsMetadata, *, dtype: torch.dtype = torch.float32, static: bool = False
     ):
         super().__init__()
-        self.network = fold_batch_norms(model).requires_grad_(False).to(dtype)
+        network = fold_batch_norms(model)
+        merge_projection(network)
+        self.network = network.requires_grad_(False).to(dtype)
         self.dtype = dtype
         self.static = static
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (metadata.mean, metadata.std))
@@ -36,9 +39,9 @@ class DeployedNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         # Reversed while a pixel is still three bytes; the permutation leaves the memory as it is (channels last).
-        rgb = images.flip(-1).permute(0, 3, 1, 2).float()
+        rgb = images[..., [2, 1, 0]].permute(0, 3, 1, 2).float()
         normalised = torch.addcmul(self.shift, rgb, self.scale).to(self.dtype)
         if self.static:
-            with StaticPooling():
+            with StaticShapes():
                 return self.network.low_resolution_logits(normalised).float()
         return self.network.low_resolution_logits(normalised).float()

@@ -8,8 +8,9 @@ from torch import nn
 from lsabinet_core.inference.convert import torchscript
 from lsabinet_core.inference.deploy import DeployedNetwork
 from lsabinet_core.inference.deploy.fold import Affine, fold_batch_norms
-from lsabinet_core.inference.deploy.static_pooling import StaticPooling
-from lsabinet_core.models import create_model
+from lsabinet_core.inference.deploy.pointwise import merge_projection
+from lsabinet_core.inference.deploy.static_shapes import StaticShapes
+from lsabinet_core.models import create_model, list_models
 
 
 def randomise_norms(model: nn.Module) -> nn.Module:
@@ -31,6 +32,23 @@ def test_is_the_network_with_its_normalisation(network, plain, images, static):
     deployed = DeployedNetwork(network.model, network.metadata, static=static)
     expected = plain(images)
     assert (deployed(torch.from_numpy(images)) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+@torch.no_grad()
+def test_merged_projection_is_less_work(network):
+    deployed = DeployedNetwork(network.model, network.metadata).network
+    svfm = deployed.svfm
+    assert svfm.from_structure.weight.shape == (131, 259, 1, 1) and svfm.from_detail.weight.shape == (131, 518, 1, 1)
+    torch.manual_seed(3)
+    model = create_model("lsabinet", 5).eval()
+    # Biases and factors that are not those of a new network.
+    for parameter in (*model.svfm.parameters(), *model.decoder.project.parameters()):
+        parameter.normal_(0, 0.2)
+    x = torch.randn(2, 259, 11, 14)
+    expected = model.decoder.project(model.svfm(x))
+    merge_projection(model)
+    found = model.decoder.project(model.svfm(x))
+    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @torch.no_grad()
@@ -110,10 +128,18 @@ def test_half_precision_keeps_sums_wide(network, plain, images):
 def test_static_pooling_is_adaptive_pooling(size, output, pool):
     x = torch.randn(2, 3, *size)
     expected = pool(x, output)
-    with StaticPooling():
+    with StaticShapes():
         found = pool(x, output)
     assert found.shape == expected.shape
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "output_size"), [((12, 18), None), ((13, 19), (13, 19)), ((13, 19), (2, 3, 13, 19))])
+def test_unpooling_puts_values_back(size, output_size):
+    x, indices = F.max_pool2d(torch.randn(2, 3, *size), 2, return_indices=True)
+    expected = F.max_unpool2d(x, indices, 2, output_size=output_size)
+    with StaticShapes():
+        torch.testing.assert_close(F.max_unpool2d(x, indices, 2, output_size=output_size), expected)
 
 
 def test_static_pooling_leaves_no_adaptive_operator(network):
@@ -122,3 +148,19 @@ def test_static_pooling_leaves_no_adaptive_operator(network):
     kinds = {node.kind() for node in script.inlined_graph.nodes()}
     assert "aten::max_pool2d" in kinds
     assert not {kind for kind in kinds if "adaptive" in kind or "batch_norm" in kind}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", list_models())
+def test_every_network(name, network):
+    torch.manual_seed(4)
+    model = randomise_norms(create_model(name, 4))
+    images = torch.randint(0, 256, (2, 72, 104, 3), dtype=torch.uint8)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (network.metadata.mean, network.metadata.std))
+    expected = model.low_resolution_logits((images.flip(-1).permute(0, 3, 1, 2).float() / 255 - mean) / std)
+    deployed = DeployedNetwork(model, network.metadata, static=True)
+    # Traced with one image, and run with two.
+    for run in (deployed, torchscript.trace(deployed, 1, (72, 104))):
+        found = run(images)
+        assert found.shape == expected.shape and expected.std() > 0
+        assert (found - expected).abs().max() < 1e-3 * (expected.max() - expected.min())

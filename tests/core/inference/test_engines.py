@@ -134,8 +134,8 @@ def test_bad_options():
         ("openvino", "cuda", "auto", "no CUDA GPU here|runs on the CPU"),
         ("openvino", "tpu", "auto", "auto, cpu, cuda or cuda:N, got 'tpu'"),
         ("openvino", "cpu", "fp8", "auto, fp32, fp16, bf16, int8, got 'fp8'"),
-        ("onnxruntime", "cpu", "bf16", "'onnxruntime' on the CPU computes in fp32, fp16: got precision 'bf16'"),
-        ("torch-compile", "cpu", "bf16", "computes in fp32: got precision 'bf16'"),
+        ("onnxruntime", "cpu", "bf16", "auto, fp32, fp16 for backend 'onnxruntime' on the CPU, got 'bf16'"),
+        ("torch-compile", "cpu", "bf16", "auto, fp32 for backend 'torch-compile' on the CPU, got 'bf16'"),
     ):
         with pytest.raises(BackendError, match=message):
             create_backend(name, device=device, precision=precision)

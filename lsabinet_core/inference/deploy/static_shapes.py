@@ -1,8 +1,8 @@
-"""Adaptive pooling spelled out for one size.
+"""What depends on the input's size, spelled out for one size, for engines and formats that know no such operator.
 
-Its windows run from floor(i * n / out) to ceil((i + 1) * n / out) along each axis, of unequal lengths where ``out``
-does not divide ``n``. Neither ONNX nor all engines know it. Maximum and mean are separable, so one axis follows the
-other.
+Adaptive pooling has windows from floor(i * n / out) to ceil((i + 1) * n / out) along each axis, of unequal lengths
+where ``out`` does not divide ``n``. Maximum and mean are separable, so one axis follows the other. Unpooling scatters
+values to where the maxima were. Channels, heights and widths are numbers in a trace; only the number of images is open.
 """
 
 import torch
@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+_SHAPE = Tensor.shape.__get__
 
-class StaticPooling(TorchFunctionMode):
-    """While active, adaptive poolings of (N, C, H, W) are computed by operators with fixed windows."""
+
+class StaticShapes(TorchFunctionMode):
+    """While active, networks on images (N, C, H, W) are computed by operators that are fixed for C, H and W."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -20,7 +22,29 @@ class StaticPooling(TorchFunctionMode):
             return _adaptive_max(*args[:2])
         if func is F.adaptive_avg_pool2d:
             return _adaptive_mean(*args[:2])
+        if func is F.max_unpool2d:
+            return _unpool(*args, **kwargs)
+        if torch.jit.is_tracing() and (func == _SHAPE or func is Tensor.size):
+            return _shape(*args, **kwargs)
         return func(*args, **kwargs)
+
+
+def _shape(x: Tensor, dim: int | None = None):
+    """``x.shape`` or ``x.size(dim)``: a trace has tensors there, of which only the first is kept."""
+    shape = tuple(side if axis == 0 else int(side) for axis, side in enumerate(x.shape))
+    return shape if dim is None else shape[dim]
+
+
+def _unpool(x: Tensor, indices: Tensor, kernel_size, stride=None, padding=0, output_size=None) -> Tensor:
+    if output_size is None:
+        kernel, step, pad = (value if isinstance(value, tuple) else (value, value) for value in (
+            kernel_size, kernel_size if stride is None else stride, padding
+        ))  # fmt: skip
+        sides = x.shape[-2:]
+        output_size = [(int(sides[i]) - 1) * step[i] - 2 * pad[i] + kernel[i] for i in (0, 1)]
+    height, width = (int(side) for side in output_size[-2:])
+    flat = x.new_zeros(x.shape[0], int(x.shape[1]), height * width)
+    return flat.scatter(2, indices.flatten(2), x.flatten(2)).unflatten(2, (height, width))
 
 
 def _sizes(x: Tensor, output_size) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -62,7 +86,5 @@ def _adaptive_mean(x: Tensor, output_size) -> Tensor:
 
 def _mean_matrix(size: int, count: int) -> Tensor:
     """(count, size): row i has 1 / length over its window."""
-    matrix = torch.zeros(count, size)
-    for row, window in zip(matrix, _windows(size, count)):
-        row[window.start : window.stop] = 1 / len(window)
-    return matrix
+    windows = _windows(size, count)
+    return torch.tensor([[(place in window) / len(window) for place in range(size)] for window in windows])
