@@ -70,6 +70,7 @@ setup(
         # colcon builds ament_python packages with `setup.py install`, which setuptools 80 dropped.
         "dev": [
             "pytest>=8.0",
+            "pytest-xdist>=3.6",
             "torchmetrics>=1.4",
             "cityscapesScripts>=2.2",
             "ruff>=0.9",

@@ -52,6 +52,11 @@ def arguments():
             description="auto, cpu, cuda or cuda:N; empty: as in params_file.",
         ),
         DeclareLaunchArgument(
+            "backend",
+            default_value="",
+            description="Inference engine, or auto for the fastest on this machine; empty: as in params_file.",
+        ),
+        DeclareLaunchArgument(
             "params_file",
             default_value=str(SHARE / "config" / "segment.param.yaml"),
             description="Parameter file of the node.",
@@ -96,7 +101,7 @@ def start_node(context):
     if not Path(value("params_file")).is_file():
         raise RuntimeError(f"params_file: expected a parameter file, got {value('params_file')!r}, which is none")
     overrides = {"use_sim_time": value("use_sim_time").lower() == "true"}
-    for name in ("weights", "device"):
+    for name in ("weights", "device", "backend"):
         if value(name):
             # A string even if it reads like a number.
             overrides[name] = ParameterValue(value(name), value_type=str)

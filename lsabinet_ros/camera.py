@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from lsabinet_core.errors import FrameError
 from lsabinet_ros.conversions import compressed_to_array, image_to_array
+from lsabinet_ros.core_log import on_one_line
 from lsabinet_ros.latency import FrameLatency, frame_age_s
 from lsabinet_ros.mailbox import FrameCounts, Mailbox, Outcome
 from lsabinet_ros.messages import stamp_ns
@@ -57,6 +58,7 @@ class Camera:
         self._subscription = None
         self._serving: Future | None = None
         self._stopped = False
+        self._warm = False
         self._should_log = Throttle()
 
     @property
@@ -77,6 +79,7 @@ class Camera:
         """Publish the labels, subscribe, and serve frames in ``worker``; the node's publishers are active already."""
         self._mailbox = Mailbox()
         self._stopped = False
+        self._warm = False
         self.last_latency = None
         self.watchdog.start()
         header = Image().header
@@ -132,6 +135,11 @@ class Camera:
         header = frame.message.header
         pixels = self._decode(frame.message)
         decoded_s = time.perf_counter()
+        if not self._warm:
+            # Only its first frame tells the camera's size, for which the engine may have to be built.
+            self._segmenter.warm_up(pixels.shape[:2])
+            self._warm = True
+        ready_s = time.perf_counter()
         result = self._segmenter.segment(pixels, confidence=wanted.confidence)
         if self._stopped:
             return Outcome.DISCARDED
@@ -141,10 +149,10 @@ class Camera:
 
         age_s = frame_age_s(self._node.get_clock().now().nanoseconds, stamp_ns(header))
         timings = result.timings
-        before_ms = (decoded_s - frame.received_s) * 1e3
+        before_ms = (ready_s - frame.received_s) * 1e3
         segmenter_ms = timings.preprocess_ms + timings.inference_ms + timings.postprocess_ms
         latency = FrameLatency(
-            wait=(taken_s - frame.received_s) * 1e3,
+            wait=(taken_s - frame.received_s + ready_s - decoded_s) * 1e3,
             decode=(decoded_s - taken_s) * 1e3,
             preprocess=timings.preprocess_ms,
             inference=timings.inference_ms,
@@ -175,7 +183,7 @@ class Camera:
 
 def one_line(error: BaseException) -> str:
     """The error's message on one line of bounded length, or its type when it has none."""
-    return " ".join(str(error).split())[:500] or type(error).__name__
+    return on_one_line(str(error)) or type(error).__name__
 
 
 def milliseconds(value: float) -> str:

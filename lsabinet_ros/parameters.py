@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from lsabinet_core.errors import LsabinetError
+from lsabinet_core.inference.backends import DEFAULT_BACKEND
 from lsabinet_ros.watchdog import Limits
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "weights",
         "lsabinet_camvid",
-        "Name of shipped weights, or path of a .safetensors file.",
+        "Name of shipped weights, or path of a .safetensors file or of an exported network.",
         Settable.UNCONFIGURED,
     ),
     Setting(
@@ -95,11 +96,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "precision",
         "auto",
-        "Arithmetic: auto takes fp32 on a CPU and fp16 on a GPU.",
+        "Arithmetic: auto takes fp32 on a CPU and fp16 on a GPU; int8 has to be exported before.",
         Settable.UNCONFIGURED,
-        choices=("auto", "fp32", "bf16", "fp16"),
+        choices=("auto", "fp32", "bf16", "fp16", "int8"),
     ),
-    Setting("backend", "torch", "Inference engine.", Settable.UNCONFIGURED),
+    Setting(
+        "backend",
+        DEFAULT_BACKEND,
+        "Inference engine: torch, openvino, onnxruntime, tensorrt and others; auto takes the fastest on this machine.",
+        Settable.UNCONFIGURED,
+    ),
     Setting(
         "threads",
         0,

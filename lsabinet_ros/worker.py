@@ -24,6 +24,11 @@ class WorkerThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def ident(self) -> int:
+        """The thread's identifier."""
+        return self._thread.ident
+
     def submit(self, function: Callable[[], Item]) -> "Future[Item]":
         """Run ``function`` after those submitted before; the future has its result or exception."""
         future: Future = Future()

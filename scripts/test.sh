@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run the tests in the environment .venv, which is made if need be.
-# Arguments go to pytest: scripts/test.sh tests/core -x
+# Run the tests in the environment .venv, which is made if need be: all of them, in one process on each core, or with
+# arguments, which go to pytest, in this one: scripts/test.sh tests/core -x
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 cd "$root"
@@ -12,4 +12,12 @@ export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 export ROS_LOG_DIR=$logs
-"$venv/bin/python" -m pytest "$@"
+if [ $# -eq 0 ]; then
+    cores=$(env -u OMP_NUM_THREADS nproc)
+    # Each process takes 2 GB. The tests of a file stay together, for they share what they have made. A process that
+    # dies ends the run: with another in its place, pytest-xdist would wait for ever at the end.
+    set -- --numprocesses $((cores < 4 ? cores : 4)) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+fi
+# The tests' tensors are small: more threads would only wait for each other.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS-1}
+"$venv/bin/python" -m pytest -p xdist "$@"

@@ -2,38 +2,47 @@
 
 import os
 import platform
-from pathlib import Path
+from importlib import metadata
 
 import torch
 
 import lsabinet_core
+from lsabinet_core.inference.backends.common import device_name
 
-
-def device_name(device: torch.device) -> str:
-    """The GPU's or the CPU's product name; the CPU's architecture where the system does not tell its name."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name" and value.strip():
-                return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+ENGINES = ("openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt")
+"""Packages whose version is told where they are installed."""
 
 
 def describe_machine(device: torch.device) -> dict:
-    """Device, cores, threads and versions, as JSON values."""
+    """Device, processor, cores (those of the machine and those that this process may use), threads and versions, as
+    JSON values."""
     return {
         "device": str(device),
         "device_name": device_name(device),
+        "cpu": device_name(torch.device("cpu")),
         "cores": os.cpu_count(),
+        "usable_cores": _usable_cores(),
         "threads": torch.get_num_threads(),
         "versions": {
             "lsabinet": lsabinet_core.__version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
             "cuda": torch.version.cuda,
+            **_engine_versions(),
         },
     }
+
+
+def _usable_cores() -> int | None:
+    # Only Linux tells.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _engine_versions() -> dict[str, str]:
+    versions = {}
+    for package in ENGINES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 
@@ -23,6 +24,10 @@ class Timing:
     @property
     def median_ms(self) -> float:
         return statistics.median(self.times_ms)
+
+    def percentile_ms(self, percent: float) -> float:
+        """What so many percent of the calls stay under; between two calls, interpolated linearly."""
+        return float(np.percentile(self.times_ms, percent))
 
 
 def time_interleaved(

@@ -14,7 +14,20 @@ from importlib import metadata
 
 from lsabinet_core.errors import LsabinetError
 
-VERBS = ("models", "train", "runs", "plot", "ablate", "evaluate", "compare", "predict", "export", "benchmark")
+VERBS = (
+    "models",
+    "train",
+    "runs",
+    "plot",
+    "ablate",
+    "evaluate",
+    "compare",
+    "predict",
+    "export",
+    "benchmark",
+    "tables",
+    "zoo",
+)
 ENTRY_POINTS = "lsabinet.verbs"
 
 

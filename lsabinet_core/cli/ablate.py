@@ -5,17 +5,14 @@ import json
 import sys
 from pathlib import Path
 
-from lsabinet_core.cli.segmenter_options import count
+from lsabinet_core.cli.campaign_options import add_data_arguments, add_run_arguments, open_device, seeds
 
 HELP = "train a recipe with its parts switched on and off, and tabulate what each is worth"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="paper_camvid", metavar="R", help="shipped name or YAML file (%(default)s)")
-    parser.add_argument("--dataset", choices=("camvid", "cityscapes", "synthetic"), default="camvid")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (not for synthetic)")
-    parser.add_argument("--split", default="train", metavar="S", help="split to train on (%(default)s)")
-    parser.add_argument("--val-split", default="val", metavar="S", help="split to measure on (%(default)s)")
+    add_data_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the runs and the table")
     parser.add_argument(
         "--factors",
@@ -27,33 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--switch", action="append", default=[], metavar="KEY=VALUE", help="also train with this changed alone"
     )
     parser.add_argument(
-        "--seeds", type=_seeds, default=(1,), metavar="N,N", help="train every variant with each of them (1)"
+        "--seeds", type=seeds, default=(1,), metavar="N,N", help="train every variant with each of them (1)"
     )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change the recipe"
-    )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (%(default)s)")
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes that prepare batches (1)")
-    parser.add_argument("--threads", type=count, default=0, metavar="N", help="CPU threads; 0: all cores (0)")
+    add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
-
     from lsabinet_core.cli.training_progress import TrainingProgress
     from lsabinet_core.data import LABEL_SETS, open_dataset
     from lsabinet_core.errors import RecipeError
-    from lsabinet_core.inference.backends.torch_ import choose_device
     from lsabinet_core.training.ablation import Row, module_variants, switch_variants, variant_recipes
     from lsabinet_core.training.ablation_table import write_tables
-    from lsabinet_core.training.campaign import PlannedRun, carry_out, read_run
+    from lsabinet_core.training.campaign import PlannedRun, carry_out_all, read_run
 
     factors = args.factors or ("recipe" if args.switch else "modules")
     if (factors == "recipe") != bool(args.switch):
         raise RecipeError("--factors recipe needs a --switch KEY=VALUE at least, and --factors modules takes none")
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = choose_device(args.device)
+    device = open_device(args)
     variants = module_variants() if factors == "modules" else switch_variants(args.switch)
     recipes = variant_recipes(args.recipe, args.overrides, variants, args.seeds)
     splits = {name: open_dataset(args.dataset, args.root, name) for name in (args.split, args.val_split)}
@@ -77,15 +64,23 @@ def run(args: argparse.Namespace) -> int:
         "seeds": list(args.seeds),
         "latency": latency,
     }
-    for (name, seed), planned in plan.items():
-        rows[name].runs[seed] = read_run(args.out / planned.name)
-    for position, ((name, seed), planned) in enumerate(plan.items(), 1):
-        print(f"{planned.name}: run {position} of {len(plan)}", file=sys.stderr, flush=True)
-        with TrainingProgress(sys.stderr) as progress:
-            rows[name].runs[seed] = carry_out(
-                planned, args.out, splits.__getitem__, device=device, workers=args.workers, observer=progress
-            )
+
+    def tabulate() -> None:
+        for (name, seed), planned in plan.items():
+            rows[name].runs[seed] = read_run(args.out / planned.name)
         write_tables(args.out, list(rows.values()), facts)
+
+    with TrainingProgress(sys.stderr) as progress:
+        for _ in carry_out_all(
+            list(plan.values()),
+            args.out,
+            splits.__getitem__,
+            device=device,
+            workers=args.workers,
+            observer=progress,
+        ):
+            tabulate()
+    tabulate()
     _print_table(list(rows.values()), facts)
     print(f"\nThe table as Markdown, CSV and JSON: {args.out / 'table.md'}, .csv, .json")
     return 0
@@ -153,10 +148,3 @@ def _print_table(rows: list, facts: dict) -> None:
     console.print(table)
     for note in notes(rows, facts):
         console.print(note, highlight=False)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
-        raise argparse.ArgumentTypeError(f"expected different whole numbers such as 1,2,3, got {text!r}")
-    return tuple(map(int, parts))

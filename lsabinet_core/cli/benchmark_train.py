@@ -5,13 +5,16 @@ import json
 import sys
 from pathlib import Path
 
+from lsabinet_core.cli.benchmark_report import machine_line
 from lsabinet_core.cli.segmenter_options import count, positive
 
 HELP = "measure a training step of `lsabinet train` beside a plain eager fp32 NCHW loop, and the input pipeline"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", default="camvid", metavar="R", help="shipped name or YAML file (%(default)s)")
+    parser.add_argument(
+        "--recipe", metavar="R", help="shipped name or YAML file (camvid on a GPU, camvid_cpu on a CPU)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change the recipe"
     )
@@ -35,9 +38,10 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.training.recipe import load_recipe
 
     batch = [f"batch_size={args.batch}"] if args.batch else []
-    recipe = load_recipe(args.recipe, [*args.overrides, *batch])
-    limit_threads(args.threads)
     device = choose_device(args.device)
+    name = args.recipe or ("camvid" if device.type == "cuda" else "camvid_cpu")
+    recipe = load_recipe(name, [*args.overrides, *batch])
+    limit_threads(args.threads)
     if recipe.compile:
         print("compiling the step first: a few minutes", file=sys.stderr, flush=True)
     with Progress("measuring") as progress:
@@ -51,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
         )
     for warning in figures["warnings"]:
         print(f"lsabinet: warning: {warning}", file=sys.stderr)
-    print(_report(str(args.recipe), figures))
+    print(_report(name, figures))
     if args.json is not None:
-        write_text(args.json, json.dumps({"recipe": str(args.recipe), **figures}, indent=1) + "\n")
+        write_text(args.json, json.dumps({"recipe": name, **figures}, indent=1) + "\n")
     return 0
 
 
@@ -63,7 +67,6 @@ def _report(recipe: str, figures: dict) -> str:
     compiled = "compiled" if settings["compile"] and not figures["warnings"] else "eager"
     heads = ", auxiliary heads" if settings["auxiliary_weight"] else ""
     average = ", averaged weights" if settings["ema_decay"] else ""
-    versions = machine["versions"]
     kinds = {
         "lsabinet": f"lsabinet train: {settings['precision']}, channels last, {compiled}{average}",
         "plain": "plain loop: fp32, NCHW, eager",
@@ -72,8 +75,7 @@ def _report(recipe: str, figures: dict) -> str:
     lines = [
         f"{settings['model']}, {settings['classes']} classes, recipe {recipe}: batches of {settings['batch_size']} "
         f"crops of {crop}, {settings['optimizer']}{heads}",
-        f"{machine['device_name']} ({machine['device']}), {machine['threads']} threads on {machine['cores']} cores, "
-        f"torch {versions['torch']}, lsabinet {versions['lsabinet']}",
+        machine_line(machine),
         "",
         f"{'step':<{width}}  {'median ms':>10}  {'images/s':>9}  {'first step s':>12}",
     ]

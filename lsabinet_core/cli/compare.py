@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
     with Progress("segmenting", len(names) * len(samples)) as progress:
         for name, weights in zip(names, args.weights):
             masks = predictions[name] = []
-            with Segmenter.from_pretrained(weights, device=args.device, threads=args.threads) as segmenter:
+            # A few images per network: comparing engines first would take longer.
+            options = {"device": args.device, "threads": args.threads, "backend": "torch"}
+            with Segmenter.from_pretrained(weights, **options) as segmenter:
                 for sample in samples:
                     masks.append(segmenter.segment(sample.image, confidence=False).mask)
                     progress.update(sum(map(len, predictions.values())))

@@ -157,9 +157,9 @@ def _check_miou(network, artefact, samples) -> dict:
     from lsabinet_core.inference import Segmenter
 
     figures = {}
-    sources = {"fp32": (network.model, network.metadata), "int8": (artefact, None)}
-    for name, (model, metadata) in sources.items():
-        with Segmenter(model, metadata, device="cpu", input_size=network.size) as segmenter:
+    sources = {"fp32": (network.model, network.metadata, "torch"), "int8": (artefact, None, "auto")}
+    for name, (model, metadata, backend) in sources.items():
+        with Segmenter(model, metadata, device="cpu", backend=backend, input_size=network.size) as segmenter:
             with Progress(f"measuring {name}", len(samples)) as progress:
                 figures[name] = evaluate(segmenter, samples, progress=progress.update).miou
     loss = figures["fp32"] - figures["int8"]

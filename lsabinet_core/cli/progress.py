@@ -2,6 +2,7 @@
 
 import sys
 import time
+from datetime import timedelta
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -44,8 +45,12 @@ class Progress:
         if done == self._total or now - self._printed >= PLAIN_INTERVAL_S:
             self._printed = now
             of = "" if self._total is None else f"/{self._total}"
-            rate = done / max(now - self._started, 1e-9)
-            print(f"{self._what}: {done}{of}  {rate:.1f}/s", file=sys.stderr, flush=True)
+            elapsed = max(now - self._started, 1e-9)
+            pace = f"{elapsed / done:.0f} s each" if 0 < 10 * done < elapsed else f"{done / elapsed:.1f}/s"
+            left = ""
+            if self._total is not None and 0 < done < self._total:
+                left = f"  {timedelta(seconds=round(elapsed / done * (self._total - done)))} left"
+            print(f"{self._what}: {done}{of}  {pace}{left}", file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """Print a warning without tearing the bar."""

@@ -2,6 +2,8 @@
 
 import argparse
 
+from lsabinet_core.inference.backends import DEFAULT_BACKEND
+
 DEFAULT_WEIGHTS = "lsabinet_camvid"
 
 
@@ -20,9 +22,9 @@ def add_segmenter_arguments(parser: argparse.ArgumentParser, default_weights: st
     group.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, fp16, bf16 or int8 (auto)")
     group.add_argument(
         "--backend",
-        default="torch",
+        default=DEFAULT_BACKEND,
         metavar="B",
-        help="inference engine: torch, torch-compile, openvino, ... or auto, the fastest here (torch)",
+        help=f"inference engine: torch, openvino, ... or auto, the fastest on this machine ({DEFAULT_BACKEND})",
     )
     group.add_argument(
         "--input-size",
@@ -55,6 +57,19 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (separator and height.isdecimal() and width.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH in pixels, such as 360x480, got {text!r}")
     return int(height), int(width)
+
+
+def names(text: str) -> list[str]:
+    """``"a,b"`` to ["a", "b"], each once. An argparse type."""
+    found = list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+    if not found:
+        raise argparse.ArgumentTypeError(f"expected names separated by commas, got {text!r}")
+    return found
+
+
+def sizes(text: str) -> list[tuple[int, int]]:
+    """``"360x480,512x1024"`` to sizes. An argparse type."""
+    return [parse_size(part) for part in names(text)]
 
 
 def count(text: str) -> int:

@@ -6,22 +6,22 @@ has work left, 1 for an error.
 """
 
 import argparse
-import contextlib
-import signal
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lsabinet_core.cli.campaign_options import add_run_arguments, open_device
 from lsabinet_core.cli.segmenter_options import count, positive
+from lsabinet_core.cli.time_slice import UNFINISHED, time_slice
 from lsabinet_core.errors import LsabinetError
 
-UNFINISHED = 75
-"""EX_TEMPFAIL of sysexits.h: call again."""
+FINAL = "lsabinet_trainval"
+"""The run on train + val."""
 
-TABLE_SECONDS = 10
-"""Of a slice, kept for stopping and for the table."""
+SHIPPED = "lsabinet_camvid.safetensors"
+"""Its weights, once all runs are finished."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,19 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=positive, metavar="S", help="length of the slice (no end)")
     parser.add_argument("--recipe", default="camvid", metavar="R", help="shipped name or YAML file (%(default)s)")
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change the recipe of all runs",
-    )
-    parser.add_argument(
         "--seeds", type=count, nargs="+", default=[1, 2, 3], metavar="N", help="of each network (1 2 3)"
     )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (%(default)s)")
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes that prepare batches (1)")
-    parser.add_argument("--threads", type=count, default=0, metavar="N", help="CPU threads; 0: all cores (0)")
+    add_run_arguments(parser)
     args = parser.parse_args(argv)
     try:
         return run(args, started)
@@ -58,40 +48,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, started: float) -> int:
     """Carry on with the plan until ``args.seconds`` after ``started``, on ``time.monotonic()``'s clock."""
-    import torch
-
     from lsabinet_core.cli.training_progress import TrainingProgress
     from lsabinet_core.data import open_dataset
-    from lsabinet_core.inference.backends.torch_ import choose_device
-    from lsabinet_core.training.campaign import TimeUp, carry_out, read_run
+    from lsabinet_core.training.campaign import carry_out_all, read_run
+    from lsabinet_core.training.shipping import ship
 
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = choose_device(args.device)
+    device = open_device(args)
     runs = plan(args.recipe, args.overrides, args.seeds)
     # All of them, so that a wrong folder is known at once and not at the last run.
     splits = {name: open_dataset("camvid", args.root, name) for name in ("train", "val", "trainval")}
-    deadline = None if args.seconds is None else started + max(args.seconds - TABLE_SECONDS, 1)
-    try:
-        with _alarm(deadline):
-            for planned in runs:
-                if deadline is not None and time.monotonic() >= deadline:
-                    raise TimeUp
-                with TrainingProgress(sys.stderr) as progress:
-                    carry_out(
-                        planned,
-                        args.out,
-                        splits.__getitem__,
-                        device=device,
-                        workers=args.workers,
-                        observer=progress,
-                        deadline=deadline,
-                    )
-    except TimeUp:
-        pass
+    with time_slice(args.seconds, started) as deadline, TrainingProgress(sys.stderr) as progress:
+        for _ in carry_out_all(
+            runs,
+            args.out,
+            splits.__getitem__,
+            device=device,
+            workers=args.workers,
+            observer=progress,
+            deadline=deadline,
+        ):
+            pass
     records = {planned.name: read_run(args.out / planned.name) for planned in runs}
     print(report(runs, records))
-    return 0 if all(record.state == "finished" for record in records.values()) else UNFINISHED
+    if any(record.state != "finished" for record in records.values()):
+        return UNFINISHED
+    weights = {planned.name: args.out / planned.name / records[planned.name].weights for planned in runs}
+    validated = [weights[f"lsabinet_seed{seed}"] for seed in args.seeds]
+    ship(weights[FINAL], validated, args.out / SHIPPED)
+    print(f"weights to ship: {args.out / SHIPPED}")
+    return 0
 
 
 def plan(recipe: str, overrides: Sequence[str], seeds: Sequence[int]) -> list:
@@ -110,7 +95,7 @@ def plan(recipe: str, overrides: Sequence[str], seeds: Sequence[int]) -> list:
         for name, changes in networks.items()
     ]
     final = load_recipe(recipe, [*overrides, f"seed={seeds[0]}"])
-    return [*runs, PlannedRun("lsabinet_trainval", final, "camvid", "trainval")]
+    return [*runs, PlannedRun(FINAL, final, "camvid", "trainval")]
 
 
 def report(runs: Sequence, records: dict) -> str:
@@ -145,28 +130,6 @@ def report(runs: Sequence, records: dict) -> str:
         difference = statistics.fmean(mious["lsabinet"]) - statistics.fmean(mious["dabnet"])
         lines.append(f"lsabinet over dabnet: {100 * difference:+.2f} points")
     return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _alarm(deadline: float | None):
-    """Raise TimeUp at the deadline, for a run that has no checkpoint to stop at before it."""
-    from lsabinet_core.training.campaign import TimeUp
-
-    if deadline is None:
-        yield
-        return
-
-    def ring(_signal, _frame):
-        raise TimeUp
-
-    before = signal.signal(signal.SIGALRM, ring)
-    # Again and again: what compiles a step may take the exception for a failure to compile.
-    signal.setitimer(signal.ITIMER_REAL, max(deadline - time.monotonic(), 0.001), 2)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _percent(fraction: float | None) -> str:

@@ -63,9 +63,9 @@ class TrainingProgress:
     def _on_warning(self, event: dict) -> None:
         self._print(f"warning: {event['message']}")
 
-    def _on_drive(self, event: dict) -> None:
-        """A leave-one-drive-out training begins with the next drive, in a run of its own."""
-        self._print(f"drive {event['drive']} ({event['done'] + 1} of {event['total']})")
+    def _on_run(self, event: dict) -> None:
+        """Several runs are one job, of which the next begins."""
+        self._print(f"run {event['name']} ({event['done'] + 1} of {event['total']})")
         self._started, self._miou = None, "-"
         if self._bar:
             for task in self._tasks.values():

@@ -17,12 +17,13 @@ CHUNK_PIXELS = 1 << 16
 
 
 def mask_by_cells(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Class ids, uint8 (H, W), from logits float32 (C, h, w) with h and w of at least 2.
+    """Class ids, uint8 (H, W), from logits float32 (C, h, w).
 
     As enlarging bilinearly (half-pixel centres) to ``size`` and taking the argmax over C.
     """
     flat = logits.reshape(len(logits), -1)
-    ids = flat.argmax(0).astype(np.uint8).reshape(logits.shape[1:])
+    # The enlargement repeats the samples at the edges, so there are cells beyond them too.
+    ids = np.pad(flat.argmax(0).astype(np.uint8).reshape(logits.shape[1:]), 1, mode="edge")
     rows, columns = _axis(logits.shape[1], size[0]), _axis(logits.shape[2], size[1])
     corner = ids[:-1, :-1]
     border = (corner != ids[:-1, 1:]) | (corner != ids[1:, :-1]) | (corner != ids[1:, 1:])
@@ -31,29 +32,33 @@ def mask_by_cells(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     at_once = max(1, CHUNK_PIXELS // (rows.pixels.shape[1] * columns.pixels.shape[1]))
     for start in range(0, len(cell_y), at_once):
         y, x = cell_y[start : start + at_once], cell_x[start : start + at_once]
-        block = _best_in_cells(flat, logits.shape[2], y, x, rows.weights[y], columns.weights[x])
+        top, bottom = (sample[y] * logits.shape[2] for sample in (rows.before, rows.after))
+        left, right = columns.before[x], columns.after[x]
+        corners = [flat.take(index, axis=1) for index in (top + left, top + right, bottom + left, bottom + right)]
+        block = _best_in_cells(corners, rows.weights[y], columns.weights[x])
         mask[rows.pixels[y][:, :, None], columns.pixels[x][:, None, :]] = block
     return mask
 
 
 class _Axis:
-    """How ``count`` pixels lie among ``samples`` logits along one axis.
+    """How ``count`` pixels lie among ``samples`` logits along one axis, in samples + 1 cells.
 
     Attributes:
-        cell: (count,) index of the sample before each pixel, at most samples - 2.
-        pixels: (samples - 1, S) pixels of each cell; where it has fewer than S, the last is repeated.
-        weights: (samples - 1, S) float32 share of the sample after each of these pixels.
+        before, after: (samples + 1,) the samples on both sides of each cell; the same one at the edges.
+        cell: (count,) the cell of each pixel.
+        pixels: (samples + 1, S) pixels of each cell; where it has fewer than S, the last is repeated.
+        weights: (samples + 1, S) float32 share of the sample after each of these pixels.
     """
 
     def __init__(self, samples: int, count: int):
-        place = (np.arange(count) + 0.5) * samples / count - 0.5
-        self.cell = np.clip(np.floor(place).astype(np.intp), 0, samples - 2)
-        starts = np.searchsorted(self.cell, np.arange(samples))
+        cells = np.arange(samples + 1)
+        self.before, self.after = np.maximum(cells - 1, 0), np.minimum(cells, samples - 1)
+        place = (np.arange(count) + 0.5) * samples / count + 0.5
+        self.cell = np.floor(place).astype(np.intp)
+        starts = np.searchsorted(self.cell, np.arange(samples + 2))
         longest = int(np.diff(starts).max())
         self.pixels = np.minimum(starts[:-1, None] + np.arange(longest), starts[1:, None] - 1)
-        # Beyond the first and the last sample the enlargement repeats them.
-        shares = np.clip(place - self.cell, 0, 1).astype(np.float32)
-        self.weights = shares[self.pixels]
+        self.weights = (place - self.cell).astype(np.float32)[self.pixels]
 
 
 @lru_cache(maxsize=32)
@@ -61,13 +66,16 @@ def _axis(samples: int, count: int) -> _Axis:
     return _Axis(samples, count)
 
 
-def _best_in_cells(flat, width: int, y, x, weights_y, weights_x) -> np.ndarray:
-    """uint8 (M, Sy, Sx): the best class of every pixel of M cells."""
-    index = y * width + x
-    corners = [flat.take(index + step, axis=1) for step in (0, 1, width, width + 1)]
+def _best_in_cells(corners: list[np.ndarray], weights_y: np.ndarray, weights_x: np.ndarray) -> np.ndarray:
+    """uint8 (M, Sy, Sx): the best class of every pixel of M cells.
+
+    Args:
+        corners: top left, top right, bottom left and bottom right logits (C, M).
+        weights_y, weights_x: (M, Sy) share of the bottom, (M, Sx) of the right.
+    """
     lowest = np.minimum(np.minimum(corners[0], corners[1]), np.minimum(corners[2], corners[3])).max(0)
     highest = np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
-    shape = (len(y), weights_y.shape[1], weights_x.shape[1])
+    shape = (*weights_y.shape, weights_x.shape[1])
     best = np.full(shape, -np.inf, dtype=np.float32)
     ids = np.zeros(shape, dtype=np.uint8)
     can_win = highest >= lowest

@@ -2,6 +2,7 @@
 
 import dataclasses
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from lsabinet_core.models.blocks import SMALLEST_INPUT
 
 from .artefact import SUFFIXES, Artefact, ExportInfo, open_artefact, publishing
 from .backends import create_backend, engine_for
-from .backends.auto import forget_choices
+from .backends.choices import forget_choices
 from .convert import onnx_, openvino_, quantize, tensorrt_, torchscript
 from .deploy import FORM, DeployedNetwork
 from .network import Network
@@ -153,7 +154,7 @@ def check_parity(network: Network, artefact: Artefact, images: Iterable[np.ndarr
     return parity
 
 
-class _Maker:
+class _Maker(ABC):
     """Makes one format; ``write`` may be called again with more metadata, ``keep`` fills the engine cache."""
 
     versions: dict[str, str] = {}
@@ -165,14 +166,17 @@ class _Maker:
         self.half = settings.precision == "fp16"
         self.make(calibration)
 
+    @abstractmethod
     def make(self, calibration: Calibration | None) -> None:
-        raise NotImplementedError
+        """Convert the network."""
 
+    @abstractmethod
     def write(self, path: Path, info: ExportInfo) -> None:
-        raise NotImplementedError
+        """Write what was made, with its metadata."""
 
     def keep(self) -> None:
-        pass
+        """Fill the engine cache, for formats that an engine caches."""
+        return None
 
 
 class _OnnxMaker(_Maker):

@@ -1,5 +1,6 @@
 """How close one engine's answers are to another's."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -21,12 +22,14 @@ class Parity:
     Attributes:
         images: how many.
         max_error: largest difference of two logits.
-        logit_range: largest minus smallest logit of the reference, to see ``max_error`` by.
+        rms_error: root of the mean squared difference of two logits.
+        logit_range: largest minus smallest logit of the reference, to see the errors by.
         agreement: share of pixels, at the network's input size, of the same class; 0..1.
     """
 
     images: int
     max_error: float
+    rms_error: float
     logit_range: float
     agreement: float
 
@@ -34,13 +37,18 @@ class Parity:
     def relative_error(self) -> float:
         return self.max_error / max(self.logit_range, 1e-12)
 
+    @property
+    def relative_rms_error(self) -> float:
+        """What to judge an engine by: max unpooling moves a few values far where rounding decides between maxima."""
+        return self.rms_error / max(self.logit_range, 1e-12)
+
 
 def compare(reference: Infer, candidate: Infer, images: Iterable[np.ndarray]) -> Parity:
     """Run both on images uint8 (H, W, 3), BGR, one after the other.
 
     A candidate whose logits are not finite, or of another shape, has an infinite error and no agreement.
     """
-    count, error, low, high, same, pixels = 0, 0.0, float("inf"), float("-inf"), 0, 0
+    count, error, squares, low, high, same, pixels = 0, 0.0, 0.0, float("inf"), float("-inf"), 0, 0
     for image in images:
         size = image.shape[:2]
         expected = reference(image[None]).float().cpu().clone()
@@ -49,14 +57,16 @@ def compare(reference: Infer, candidate: Infer, images: Iterable[np.ndarray]) ->
         pixels += size[0] * size[1]
         low, high = min(low, float(expected.min())), max(high, float(expected.max()))
         if found.shape != expected.shape or not torch.isfinite(found).all():
-            error = float("inf")
+            error = squares = float("inf")
             continue
-        error = max(error, float((found - expected).abs().max()))
+        difference = (found - expected).abs()
+        error = max(error, float(difference.max()))
+        squares += float(difference.double().square().mean())
         masks = [masks_from_logits(logits, size, confidence=False)[0] for logits in (expected, found)]
         same += int((masks[0] == masks[1]).sum())
     if count == 0:
         raise ValueError("expected at least one image to compare, got none")
-    return Parity(count, error, high - low, same / pixels)
+    return Parity(count, error, math.sqrt(squares / count), high - low, same / pixels)
 
 
 def make_picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:

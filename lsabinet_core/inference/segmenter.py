@@ -11,7 +11,7 @@ from torch import nn
 
 from lsabinet_core.errors import FrameError, ModelError
 from lsabinet_core.inference.artefact import Artefact, is_artefact, open_artefact
-from lsabinet_core.inference.backends import create_backend, engine_for
+from lsabinet_core.inference.backends import DEFAULT_BACKEND, create_backend, engine_for
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.postprocess import masks_from_logits
 from lsabinet_core.inference.preprocess import ORDERS, check_frame, network_size, stack_frames
@@ -67,8 +67,9 @@ class Segmenter:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` (fp32 on the CPU, fp16 on a GPU), ``fp32``, ``bf16``, ``fp16`` or ``int8``, as far as the
             engine offers it. An exported network has its own.
-        backend: engine, one of ``lsabinet_core.inference.backends.list_backends()``; ``auto`` takes the fastest here.
-            An exported network is run by its format's engine, unless another that reads it is named.
+        backend: engine, one of ``lsabinet_core.inference.backends.list_backends()``; ``auto`` takes the fastest here:
+            it compares them once per machine and weights, which takes seconds, and remembers. An exported network is
+            run by its format's engine, unless another that reads it is named.
         input_size: (H, W) of the network's input; None takes the trained pixel count at each frame's aspect ratio. An
             exported network has its own.
         threads: most CPU threads to compute with (it holds for the whole process); 0 leaves the libraries' choice.
@@ -85,7 +86,7 @@ class Segmenter:
         *,
         device: str = "auto",
         precision: str = "auto",
-        backend: str = "torch",
+        backend: str = DEFAULT_BACKEND,
         input_size: tuple[int, int] | None = None,
         threads: int = 0,
     ):
@@ -95,6 +96,7 @@ class Segmenter:
             raise ModelError(f"expected threads to be 0 (no limit) or more, got {threads}")
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
         self._threads = threads
+        self._warm: set[tuple[tuple[int, int], int]] = set()
         self._weights = "in memory"
         if isinstance(model, Artefact):
             self.metadata = model.info.metadata
@@ -226,16 +228,25 @@ class Segmenter:
     def warm_up(self, frame_size: tuple[int, int] | None = None, *, frames: int = 1) -> None:
         """Build what the engine needs and run blank frames, so that the first real one is as fast as the others.
 
+        What is warm already is not done again.
+
         Args:
             frame_size: (H, W) of the frames to come; None takes the trained size.
             frames: how many will come in one call, for a list of cameras.
         """
         frame_size = frame_size or self.metadata.input_size
+        network_size = self.network_size(frame_size)
+        # A list that is too long for one batch leaves a smaller one.
+        batches = {min(frames, MAX_BATCH), frames % MAX_BATCH} - {0}
         limit_threads(self._threads)
-        self._backend.prepare(self.network_size(frame_size), min(frames, MAX_BATCH))
         blank = np.zeros((*frame_size, 3), dtype=np.uint8)
-        for _ in range(2):
-            self.segment([blank] * frames)
+        for batch in sorted(batches):
+            if (network_size, batch) in self._warm:
+                continue
+            self._backend.prepare(network_size, batch)
+            for _ in range(2):
+                self.segment([blank] * batch)
+            self._warm.add((network_size, batch))
 
     def close(self) -> None:
         """Free the network; the Segmenter cannot be used afterwards."""

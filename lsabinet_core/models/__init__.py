@@ -2,6 +2,10 @@
 
 >>> create_model("lsabinet", num_classes=11)
 >>> create_model("lsabinet", num_classes=11, lrfa=True, svfm=False, rcad=True)
+
+Every file opens with its paper, its counts and its layout. There ``64@1/4`` is 64 channels at a quarter of the image's
+height and width, ``s2`` a stride of 2, ``||`` stands between what is computed side by side of one input and
+concatenated, and ``; +`` before what is concatenated to that. GMACs are multiply-accumulates of one image, in 1e9.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Layers that several networks share.
 
-The DABNet family's conventions hold here: convolutions without bias, batch normalisation with eps 1e-3, PReLU with one
-slope per channel.
+Batch normalisation has an eps of 1e-3 here, and PReLU one slope per channel.
 """
 
 import contextlib
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,13 @@ def check_input(image: Tensor) -> None:
             f"expected images of shape (N, 3, H, W) with H and W of at least {SMALLEST_INPUT}, got "
             f"{tuple(image.shape)}: resize or pad them"
         )
+
+
+class BNReLU(nn.Sequential):
+    """Batch normalisation, then ReLU: (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int):
+        super().__init__(nn.BatchNorm2d(channels, eps=BN_EPS), nn.ReLU())
 
 
 class BNPReLU(nn.Sequential):
@@ -51,6 +58,34 @@ class ConvBNPReLU(nn.Sequential):
             bias=False,
         )
         super().__init__(conv, BNPReLU(out_channels))
+
+
+class DownsamplerBlock(nn.Module):
+    """Halves H and W (rounding up): strided convolution beside max pooling, then ``norm(out_channels)``.
+
+    Where the width does not grow there is no pooling half, the convolution makes all channels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm: Callable[[int], nn.Module] = BNReLU,
+        *,
+        bias: bool = True,
+    ):
+        super().__init__()
+        self.pooled = in_channels < out_channels
+        conv_channels = out_channels - in_channels if self.pooled else out_channels
+        self.conv = nn.Conv2d(in_channels, conv_channels, 3, stride=2, padding=1, bias=bias)
+        self.norm = norm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        if self.pooled:
+            # ceil_mode: an odd size gives the same rounded-up size as the padded strided convolution.
+            y = torch.cat([y, F.max_pool2d(x, 2, ceil_mode=True)], 1)
+        return self.norm(y)
 
 
 class DilatedDepthwiseConv2d(nn.Conv2d):

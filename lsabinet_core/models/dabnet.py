@@ -1,24 +1,30 @@
 """DABNet (Li et al., "DABNet: Depth-wise Asymmetric Bottleneck for Real-time Semantic Segmentation", BMVC 2019).
 
-Its features are the backbone of LSA-BiNet. Convolutions without bias. 754,571 parameters for 11 classes. ``C@1/k`` is
-C channels at 1/k of the input size:
+Its features are the backbone of LSA-BiNet. Convolutions without bias. 756,643 parameters for 19 classes, 10.22 GMACs
+at 512x1024:
 
-    stem    conv3x3 s2, conv3x3, conv3x3                          32@1/2
-    norm1   stem + image/2                                        35@1/2
-    down1   conv3x3 s2 || maxpool2                                64@1/4
-    block1  3 x DAB(64, dilation 2)                               64@1/4
-    shallow block1 + down1 + image/4                             131@1/4
-    down2   conv3x3 s2                                           128@1/8
-    block2  6 x DAB(128, dilations 4 4 8 8 16 16)                128@1/8
-    deep    block2 + down2 + image/8                             259@1/8
-    head    conv1x1                                          classes@1/8
+    stem      conv3x3 s2, conv3x3, conv3x3; + image/2                            35@1/2
+    down1     conv3x3 s2 || maxpool2                                             64@1/4
+    block1    3 x DAB, dilation 2                                                64@1/4
+    shallow   block1; + down1 + image/4                                         131@1/4
+    down2     conv3x3 s2                                                        128@1/8
+    block2    6 x DAB, dilations 4 4 8 8 16 16                                  128@1/8
+    deep      block2; + down2 + image/8                                         259@1/8
+    classify  conv1x1                                                       classes@1/8
 """
 
 import torch
 from torch import Tensor, nn
 
-from .blocks import BNPReLU, ConvBNPReLU, check_input, image_pyramid, initialise, resize_bilinear
-from .erfnet import DownsamplerBlock
+from .blocks import (
+    BNPReLU,
+    ConvBNPReLU,
+    DownsamplerBlock,
+    check_input,
+    image_pyramid,
+    initialise,
+    resize_bilinear,
+)
 
 SHALLOW_CHANNELS = 131
 DEEP_CHANNELS = 259

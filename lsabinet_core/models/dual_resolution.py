@@ -1,18 +1,23 @@
-"""What DDRNet and PIDNet have in common: the stem, the pooled scales of their context modules, the head."""
+"""What DDRNet and PIDNet have in common: the trunk, the pooled scales of their context modules, the head.
+
+Convolutions without bias but those of the stem and the classifier, batch normalisation with eps 1e-5, ReLU.
+"""
 
 from torch import Tensor, nn
 
 from .blocks import resize_bilinear
-from .residual import BNReLUConv
+from .residual import BNReLUConv, basic_stage
 
 
-class Stem(nn.Sequential):
-    """Two strided 3x3 convolutions, with bias before their batch normalisation: (N, 3, H, W) -> (N, C, H/4, W/4)."""
+class Trunk(nn.Sequential):
+    """What every branch reads: (N, 3, H, W) -> (N, 64, H/8, W/8), rounded up; the first two convolutions have bias."""
 
-    def __init__(self, channels: int):
+    def __init__(self):
         super().__init__(
-            *(nn.Conv2d(3, channels, 3, stride=2, padding=1), nn.BatchNorm2d(channels), nn.ReLU()),
-            *(nn.Conv2d(channels, channels, 3, stride=2, padding=1), nn.BatchNorm2d(channels), nn.ReLU()),
+            *(nn.Conv2d(3, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+            *(nn.Conv2d(32, 32, 3, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+            *(basic_stage(32, 32, 2), nn.ReLU()),
+            *(basic_stage(32, 64, 2, stride=2), nn.ReLU()),
         )
 
 

@@ -1,13 +1,13 @@
 """EDANet (Lo et al., "Efficient Dense Modules of Asymmetric Convolution for Real-Time Semantic Segmentation", ACM
 Multimedia Asia 2019).
 
-689,485 parameters for 19 classes, 8.83 GMACs at 512x1024. Convolutions with bias. ``C@1/k`` is C channels at 1/k of the
-input size:
+Dense modules of factorised convolutions. Convolutions with bias. 689,485 parameters for 19 classes, 8.833 GMACs at
+512x1024:
 
-    encoder  conv3x3 s2 || maxpool2                                              15@1/2
-             conv3x3 s2 || maxpool2, 5 x EDA(dilations 1 1 1 2 2)               260@1/4
-             conv3x3 s2, 8 x EDA(dilations 2 2 4 4 8 8 16 16)                   450@1/8
-    classify conv1x1, bilinear x8                                                 C@1
+    encoder   conv3x3 s2 || maxpool2                                             15@1/2
+              conv3x3 s2 || maxpool2, 5 x EDA, dilations 1 1 1 2 2              260@1/4
+              conv3x3 s2, 8 x EDA, dilations 2 2 4 4 8 8 16 16                  450@1/8
+    classify  conv1x1                                                       classes@1/8
 
 Known to collapse: for the first tens of steps evaluation mode gives nearly flat logits, one class everywhere, while the
 training loss falls. The cause is the initialisation. Between the two halves of a factorised convolution there is
@@ -22,8 +22,8 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise, resize_bilinear
-from .erfnet import BNReLU, DownsamplerBlock, factorised_conv
+from .blocks import BNReLU, DownsamplerBlock, check_input, initialise, resize_bilinear
+from .factorised import factorised_conv
 
 GROWTH = 40
 

@@ -1,17 +1,17 @@
 """ICNet (Zhao et al., "ICNet for Real-Time Semantic Segmentation on High-Resolution Images", ECCV 2018), with half of
 the kernels, as it was published.
 
-Much of the network sees the image at a quarter of its size, little of it the whole. Convolutions without bias, batch
-normalisation, ReLU; a bottleneck is 1x1, 3x3, 1x1. 6,698,955 parameters for 11 classes:
+Much of the network sees the image at a quarter of its size, little of it the whole. Convolutions without bias.
+6,699,987 parameters for 19 classes, 7.257 GMACs at 512x1024:
 
-    medium   image/2: conv3x3 s2 32, 32, 64, maxpool3 s2                                            64@1/8
-             3 bottlenecks; 1 bottleneck s2                                                        256@1/16
-    coarse   medium/2: 3 bottlenecks; 6 (dilation 2); 3 (dilation 4)                              1024@1/32
-             + averages over grids of 1, 2, 3, 6 cells; conv1x1                                    256@1/32
-    fine     conv3x3 s2 32, 32, 64                                                                  64@1/8
-    fuse1    conv3x3 (dilation 2) of coarse x2 + conv1x1 of medium                                 128@1/16
-    fuse2    conv3x3 (dilation 2) of fuse1 x2 + conv1x1 of fine                                    128@1/8
-    classify conv1x1 of fuse2 x2                                                               classes@1/4
+    medium    image/2, conv3x3 s2, conv3x3, conv3x3, maxpool3 s2                 64@1/8
+              3 x Bottleneck, Bottleneck s2                                     256@1/16
+    coarse    medium/2, 3 x Bottleneck, 6 x dilated 2, 3 x dilated 4           1024@1/32
+              plus averages over grids of 1, 2, 3, 6 cells; conv1x1             256@1/32
+    fine      conv3x3 s2, conv3x3 s2, conv3x3 s2                                 64@1/8
+    fuse1     conv3x3, dilated 2, of coarse x2, plus conv1x1 of medium          128@1/16
+    fuse2     conv3x3, dilated 2, of fuse1 x2, plus conv1x1 of fine             128@1/8
+    classify  bilinear x2, conv1x1                                          classes@1/4
 """
 
 import torch.nn.functional as F
@@ -74,6 +74,12 @@ class CascadeFusion(nn.Module):
         return F.relu(self.coarse(resize_bilinear(coarse, fine.shape[-2:])) + self.fine(fine))
 
 
+def halve(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, C, H/2, W/2), rounded up."""
+    height, width = x.shape[-2:]
+    return resize_bilinear(x, (-(-height // 2), -(-width // 2)))
+
+
 class ICNet(nn.Module):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
@@ -105,16 +111,11 @@ class ICNet(nn.Module):
     def low_resolution_logits(self, image: Tensor) -> Tensor:
         """Logits before the last upsampling: (N, num_classes, H/4, W/4), rounded up."""
         check_input(image)
-        medium = self.medium(_halve(image))
-        coarse = self.coarse(_halve(medium))
+        medium = self.medium(halve(image))
+        coarse = self.coarse(halve(medium))
         x = self.fuse2(self.fuse1(coarse, medium), self.fine(image))
         quarter = [-(-length // 4) for length in image.shape[-2:]]
         return self.classify(resize_bilinear(x, tuple(quarter)))
 
     def forward(self, image: Tensor) -> Tensor:
         return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
-
-
-def _halve(x: Tensor) -> Tensor:
-    height, width = x.shape[-2:]
-    return resize_bilinear(x, (-(-height // 2), -(-width // 2)))

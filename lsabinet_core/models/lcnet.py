@@ -1,21 +1,19 @@
 """LCNet 3_7 (Shi et al., "Lightweight Context-Aware Network Using Partial-Channel Transformation for Real-Time Semantic
 Segmentation", IEEE Transactions on Intelligent Transportation Systems 2024).
 
-509,446 parameters for 19 classes, 7.78 GMACs at 512x1024. Convolutions without bias, each followed by batch
-normalisation and SELU, the classifier too. ``C@1/k`` is C channels at 1/k of the input size:
+Half of the channels are transformed, the others pass by. Convolutions without bias, each followed by batch
+normalisation and SELU, the classifier too. 509,446 parameters for 19 classes, 7.777 GMACs at 512x1024:
 
-    stem    conv3x3 s2, conv3x3, conv3x3                                         32@1/2
-    shallow conv3x3 s2 || maxpool2, 3 x PCT(64, dilation 2)                      64@1/4
-    deep    conv3x3 s2 || maxpool2, 7 x PCT(128, dilations 4 4 8 8 16 16 32)    128@1/8
-    decoder dual-attention-guided decoder                                         C@1/4
-            bilinear x4                                                           C@1
+    stem      conv3x3 s2, conv3x3, conv3x3                                       32@1/2
+    shallow   conv3x3 s2 || maxpool2, 3 x PCT, dilation 2                        64@1/4
+    deep      conv3x3 s2 || maxpool2, 7 x PCT, dilations 4 4 8 8 16 16 32       128@1/8
+    decoder   dual attention: shallow under the guidance of deep            classes@1/4
 """
 
 import torch
 from torch import Tensor, nn
 
-from .blocks import BN_EPS, DilatedDepthwiseConv2d, check_input, initialise, resize_bilinear
-from .erfnet import DownsamplerBlock
+from .blocks import BN_EPS, DilatedDepthwiseConv2d, DownsamplerBlock, check_input, initialise, resize_bilinear
 
 
 class BNSELU(nn.Sequential):

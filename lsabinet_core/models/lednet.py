@@ -1,13 +1,13 @@
 """LEDNet (Wang et al., "LEDNet: A Lightweight Encoder-Decoder Network for Real-Time Semantic Segmentation", ICIP 2019).
 
-922,821 parameters for 19 classes, 11.2 GMACs at 512x1024. Convolutions with bias. ``C@1/k`` is C channels at 1/k of the
-input size:
+Factorised residuals on either half of the channels, which are shuffled afterwards, and an attention pyramid.
+Convolutions with bias. 922,821 parameters for 19 classes, 11.21 GMACs at 512x1024:
 
-    encoder  conv3x3 s2 || maxpool2, 3 x SSNonBottleneck                         32@1/2
-             conv3x3 s2 || maxpool2, 2 x SSNonBottleneck                         64@1/4
-             conv3x3 s2 || maxpool2, 8 x SSNonBottleneck(1 2 5 9 2 5 9 17)      128@1/8
-    decoder  attention pyramid: conv1x1 x one-channel attention + global branch   C@1/8
-             bilinear x8                                                          C@1
+    encoder   conv3x3 s2 || maxpool2, 3 x SSNonBottleneck                        32@1/2
+              conv3x3 s2 || maxpool2, 2 x SSNonBottleneck                        64@1/4
+              conv3x3 s2 || maxpool2, 8 x SSNonBottleneck,
+              dilations 1 2 5 9 2 5 9 17                                        128@1/8
+    decoder   conv1x1, times a one-channel attention, plus the image's mean     classes@1/8
 
 The global branch normalises one value per image, so training needs batches of at least two images.
 """
@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise, resize_bilinear
-from .erfnet import BNReLU, DownsamplerBlock, FactorisedResidual
+from .blocks import BNReLU, DownsamplerBlock, check_input, initialise, resize_bilinear
+from .factorised import FactorisedResidual
 
 
 class SSNonBottleneck(nn.Module):
@@ -48,6 +48,11 @@ class ConvBNReLU(nn.Sequential):
         )
 
 
+def resize_corners(x: Tensor, like: Tensor) -> Tensor:
+    """Bilinear resize to the H and W of ``like`` with the corner pixels aligned, as the attention pyramid has it."""
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
+
+
 class AttentionPyramid(nn.Module):
     """APN: (N, C, H, W) -> logits (N, num_classes, H, W).
 
@@ -71,11 +76,6 @@ class AttentionPyramid(nn.Module):
         attention = resize_corners(self.lateral2(level2) + attention, level1)
         attention = resize_corners(self.lateral1(level1) + attention, x)
         return self.pixel(x) * attention + self.image(x)
-
-
-def resize_corners(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resize to the H and W of ``like`` with the corner pixels aligned, as the attention pyramid has it."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
 
 
 class LEDNet(nn.Module):

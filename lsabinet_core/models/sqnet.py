@@ -1,18 +1,18 @@
 """SQNet (Treml et al., "Speeding up Semantic Segmentation for Autonomous Driving", NIPS workshop MLITS 2016).
 
 SqueezeNet 1.1 as encoder, parallel dilated convolutions for context, refinement by the encoder's features. Every
-convolution has a bias and an ELU, the one that gives the logits too; nothing is normalised. 16,248,939 parameters for
-11 classes.
+convolution has a bias and an ELU, the one that gives the logits too; nothing is normalised. 16,262,771 parameters for
+19 classes, 143.9 GMACs at 512x1024:
 
-    stem     conv3x3 s2                                                      96@1/2
-    stage1   maxpool2, 2 x Fire(16, 64 + 64)                                128@1/4
-    stage2   maxpool2, 2 x Fire(32, 128 + 128)                              256@1/8
-    stage3   maxpool2, 3 x Fire(64, 256 + 256)                              512@1/16
-    context  sum of four conv3x3, dilations 1 2 3 4                         512@1/16
-    up1      transposed conv3x3 s2; + conv3x3(stage2); conv3x3              512@1/8
-    up2      transposed conv3x3 s2; + conv3x3(stage1); conv3x3              256@1/4
-    up3      transposed conv3x3 s2; + conv3x3(stem); conv3x3                192@1/2
-    head     transposed conv3x3 s2                                      classes@1
+    stem      conv3x3 s2                                                         96@1/2
+    stage1    maxpool2, 2 x Fire                                                128@1/4
+    stage2    maxpool2, 2 x Fire                                                256@1/8
+    stage3    maxpool2, 3 x Fire                                                512@1/16
+    context   sum of four conv3x3, dilations 1 2 3 4                            512@1/16
+    up1       transposed conv3x3 s2; + conv3x3 of stage2; conv3x3               512@1/8
+    up2       transposed conv3x3 s2; + conv3x3 of stage1; conv3x3               256@1/4
+    up3       transposed conv3x3 s2; + conv3x3 of the stem; conv3x3             192@1/2
+    classify  transposed conv3x3 s2                                         classes@1
 """
 
 import torch

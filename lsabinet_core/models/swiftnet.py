@@ -1,17 +1,19 @@
 """SwiftNet, single scale with ResNet-18 (Oršić et al., "In Defense of Pre-trained ImageNet Architectures for Real-time
 Semantic Segmentation of Road-driving Images", CVPR 2019).
 
-11,797,071 parameters for 19 classes, 25.9 GMACs at 512x1024. Convolutions without bias but the classifier. ``C@1/k`` is
-C channels at 1/k of the input size:
+A ResNet, whose stages hand their skips on before their last ReLU, and a light decoder. Convolutions without bias but
+the classifier. 11,797,071 parameters for 19 classes, 25.89 GMACs at 512x1024:
 
-    stem    conv7x7 s2, maxpool3 s2                                              64@1/4
-    stages  2 x BasicBlock each           64@1/4, 128@1/8, 256@1/16, 512@1/32
-    context spatial pyramid pooling on grids of 8, 4 and 2 rows                 128@1/32
-    decoder up to the third, second and first stage: bilinear + conv1x1 of
-            the stage, conv3x3                                  128@1/16, 128@1/8, 128@1/4
-    classify conv1x1, bilinear x4                                                 C@1
-
-Stages hand their skips on before their last ReLU.
+    stem      conv7x7 s2, maxpool3 s2                                            64@1/4
+    stage1    2 x BasicBlock                                                     64@1/4
+    stage2    2 x BasicBlock                                                    128@1/8
+    stage3    2 x BasicBlock                                                    256@1/16
+    stage4    2 x BasicBlock                                                    512@1/32
+    context   spatial pyramid pooling on grids of 8, 4 and 2 rows               128@1/32
+    up3       bilinear x2 plus conv1x1 of stage3, conv3x3                       128@1/16
+    up2       bilinear x2 plus conv1x1 of stage2, conv3x3                       128@1/8
+    up1       bilinear x2 plus conv1x1 of stage1, conv3x3                       128@1/4
+    classify  conv1x1                                                       classes@1/4
 """
 
 import torch

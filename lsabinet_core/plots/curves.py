@@ -51,6 +51,7 @@ def draw_curves(
     y_label: str,
     smooth: int = 1,
     marker: str | None = None,
+    from_zero: bool = False,
 ) -> None:
     """Several curves in one figure.
 
@@ -62,6 +63,7 @@ def draw_curves(
         y_label: with its unit.
         smooth: draw the ``moving_mean`` of so many points, and the points themselves faintly behind it.
         marker: matplotlib's sign for single points, for curves of few.
+        from_zero: both axes begin at 0, for quantities that are in proportion.
     """
     figure = new_figure(8, 5)
     axes = new_axes(figure)
@@ -73,6 +75,8 @@ def draw_curves(
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label if smooth == 1 else f"{y_label}, mean of {smooth} records")
     axes.margins(x=0.01)
+    if from_zero:
+        axes.set(xlim=(0, None), ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
     add_legend(figure, lines, [curve.label for curve in curves])
     save_figure(figure, path)

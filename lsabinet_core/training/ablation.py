@@ -11,23 +11,12 @@ from pathlib import Path
 from lsabinet_core.errors import RecipeError
 from lsabinet_core.models import create_model
 from lsabinet_core.models.complexity import count_macs, count_parameters
+from lsabinet_core.models.paper import TABLES
 
 from .campaign import RunRecord
 from .recipe import Recipe, load_recipe
 
 MODULES = ("lrfa", "svfm", "rcad")
-
-# Table 4 of the paper as printed, 360x480, 11 classes: modules -> millions of parameters, and "FLOPs" in G, which
-# are multiply-accumulates that also count normalisation and activation (the baseline's is counted otherwise, and is not
-# comparable). The two combinations that are missing are not in the paper.
-PAPER: dict[frozenset[str], tuple[str, str]] = {
-    frozenset(): ("0.75", "20.9"),
-    frozenset({"lrfa"}): ("0.80", "3.50"),
-    frozenset({"svfm"}): ("1.44", "5.14"),
-    frozenset({"rcad"}): ("1.12", "7.15"),
-    frozenset({"lrfa", "svfm"}): ("1.48", "5.15"),
-    frozenset(MODULES): ("1.84", "8.81"),
-}
 
 
 @dataclass(frozen=True)
@@ -47,7 +36,8 @@ class Variant:
     @property
     def paper(self) -> tuple[str, str] | None:
         """Parameters (millions) and operations (G) as the paper prints them, where it prints this variant."""
-        return None if self.modules is None else PAPER.get(self.modules)
+        printed = None if self.modules is None else TABLES[4].rows.get(self.name)
+        return printed and (printed.parameters_m.text, printed.flops_g.text)
 
 
 @dataclass(frozen=True)

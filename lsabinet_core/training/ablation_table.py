@@ -1,14 +1,10 @@
 """An ablation's rows as a table: cells for people, Markdown, CSV and JSON."""
 
-import csv
-import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from lsabinet_core.files import write_text
-
 from .ablation import MODULES, Row
+from .table_files import markdown_table, write_table_files
 
 
 def columns(rows: Sequence[Row]) -> list[str]:
@@ -74,10 +70,9 @@ def notes(rows: Sequence[Row], facts: dict) -> list[str]:
 
 
 def markdown(rows: Sequence[Row], facts: dict) -> str:
-    headers = columns(rows)
-    lines = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
-    lines += ["| " + " | ".join(cells(row, rows[0])) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"{note}\n" for note in notes(rows, facts))])
+    words = {"variant", *(name.upper() for name in MODULES)}
+    table = markdown_table(columns(rows), [cells(row, rows[0]) for row in rows], words)
+    return "\n".join([table, "", *(f"{note}\n" for note in notes(rows, facts))])
 
 
 def document(rows: Sequence[Row], facts: dict) -> dict:
@@ -114,15 +109,7 @@ def write_tables(folder: Path, rows: Sequence[Row], facts: dict) -> None:
         facts: ``recipe``, ``dataset``, ``split``, ``val_split``, ``seeds``, and ``latency`` with ``size``, ``device``
             and ``threads``; written with the figures.
     """
-    table = document(rows, facts)
-    write_text(folder / "table.json", json.dumps(table, indent=1) + "\n")
-    text = io.StringIO()
-    flat = [{key: value for key, value in row.items() if key not in ("changes", "runs")} for row in table["rows"]]
-    writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat)
-    write_text(folder / "table.csv", text.getvalue())
-    write_text(folder / "table.md", markdown(rows, facts))
+    write_table_files(folder, document(rows, facts), markdown(rows, facts))
 
 
 def _percent(fraction: float | None, *, signed: bool = False) -> str:

@@ -4,7 +4,7 @@ Finished runs are passed over, a begun one goes on from its checkpoint, the othe
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,6 +57,7 @@ class RunRecord:
         val_miou: standard mIoU in 0..1 of the latest validation; None before the first.
         val_miou_paper_rule: likewise without the classes that were never hit, as the paper counts.
         seconds: spent so far; None before the first records.
+        weights: name of the file in the run's folder with the weights that ``val_miou`` is of; None before the end.
     """
 
     state: State
@@ -66,6 +67,7 @@ class RunRecord:
     val_miou: float | None = None
     val_miou_paper_rule: float | None = None
     seconds: float | None = None
+    weights: str | None = None
 
 
 class TimeUp(Exception):
@@ -121,7 +123,63 @@ def read_run(folder: Path) -> RunRecord:
         val_miou=report.get("miou"),
         val_miou_paper_rule=report.get("miou_paper_rule"),
         seconds=history.seconds,
+        weights=history.summary.get("weights") if history.finished else None,
     )
+
+
+def carry_out_all(
+    runs: Sequence[PlannedRun],
+    folder: Path,
+    open_split: Callable[[str], SegmentationDataset],
+    *,
+    device: torch.device,
+    workers: int = 1,
+    observer: Observer = lambda event: None,
+    deadline: float | None = None,
+    failed: Callable[[PlannedRun, TrainingError], None] | None = None,
+) -> Iterator[PlannedRun]:
+    """Carry out the runs that are not finished yet, one after the other, and yield each once it is.
+
+    Args:
+        runs: in their order.
+        folder: of the campaign.
+        open_split: gives the data set's split of that name.
+        device: ``cpu`` or ``cuda``.
+        workers: processes that prepare batches.
+        observer: of the Trainers; called with ``{"event": "run", "name", "done", "total"}`` before each run.
+        deadline: on ``time.monotonic()``'s clock, to stop at the last checkpoint before it; None: never.
+        failed: called with a run that cannot go on, such as one that diverged, and its error; the next one follows.
+            None: the error ends the campaign.
+
+    Raises:
+        TimeUp: the deadline is near; call again to go on.
+        TrainingError: one of the folders holds a run with another recipe or other data (known before any is trained),
+            or a run failed.
+    """
+    for planned in runs:
+        _check_same(planned, RunFolder(folder / planned.name))
+    for done, planned in enumerate(runs):
+        if read_run(folder / planned.name).state == "finished":
+            continue
+        if deadline is not None and time.monotonic() >= deadline:
+            raise TimeUp
+        observer({"event": "run", "name": planned.name, "done": done, "total": len(runs)})
+        try:
+            carry_out(
+                planned,
+                folder,
+                open_split,
+                device=device,
+                workers=workers,
+                observer=observer,
+                deadline=deadline,
+            )
+        except TrainingError as error:
+            if failed is None:
+                raise
+            failed(planned, error)
+        else:
+            yield planned
 
 
 def carry_out(
@@ -153,8 +211,7 @@ def carry_out(
     path = folder / planned.name
     run = RunFolder(path)
     begun = run.recipe.exists()
-    if begun:
-        _check_same(planned, run)
+    _check_same(planned, run)
     record = read_run(path)
     if record.state == "finished":
         return record
@@ -173,6 +230,8 @@ def carry_out(
 
 
 def _check_same(planned: PlannedRun, run: RunFolder) -> None:
+    if not run.recipe.exists():
+        return
     recipe, facts = run.open()
     wanted, had = planned.recipe.model_dump(mode="json"), recipe.model_dump(mode="json")
     for key, value in {**wanted, **planned.facts}.items():

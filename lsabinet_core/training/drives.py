@@ -18,7 +18,7 @@ from lsabinet_core.data.camvid import CamVid, camvid_drives, drive_fold
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
 from lsabinet_core.files import write_text
 
-from .campaign import PlannedRun, carry_out
+from .campaign import PlannedRun, carry_out_all
 from .recipe import Recipe
 from .run_history import read_history
 from .trainer import Observer
@@ -42,7 +42,8 @@ def train_drives(
         out: folder of the folds' runs and of ``drives.json``, which is written after each fold.
         device: ``cpu`` or ``cuda``.
         workers: processes that prepare batches.
-        observer: of the trainers; called with ``{"event": "drive", "drive", "done", "total"}`` before each fold.
+        observer: of the trainers; called with ``{"event": "run", "name", "done", "total"}`` before each fold, which is
+            named after its drive.
         deadline: on ``time.monotonic()``'s clock, to stop behind the next checkpoint; None: never.
 
     Returns:
@@ -55,21 +56,18 @@ def train_drives(
     """
     out = Path(out)
     drives = camvid_drives(root)
-    for done, drive in enumerate(drives):
-        observer({"event": "drive", "drive": drive, "done": done, "total": len(drives)})
-        planned = PlannedRun(drive, recipe, CamVid.name, *drive_fold(drive))
-        carry_out(
-            planned,
-            out,
-            lambda split: CamVid(root, split),
-            device=device,
-            workers=workers,
-            observer=observer,
-            deadline=deadline,
-        )
-        summary = summarise_drives(out, drives)
-        write_text(out / "drives.json", json.dumps(summary, indent=1))
-    return summary
+    runs = [PlannedRun(drive, recipe, CamVid.name, *drive_fold(drive)) for drive in drives]
+    for _ in carry_out_all(
+        runs,
+        out,
+        lambda split: CamVid(root, split),
+        device=device,
+        workers=workers,
+        observer=observer,
+        deadline=deadline,
+    ):
+        _write_summary(out, drives)
+    return _write_summary(out, drives)
 
 
 def summarise_drives(out: str | Path, drives: Sequence[str]) -> dict:
@@ -115,6 +113,12 @@ def summarise_drives(out: str | Path, drives: Sequence[str]) -> dict:
         "seconds": round(seconds),
         "drives": folds,
     }
+
+
+def _write_summary(out: Path, drives: Sequence[str]) -> dict:
+    summary = summarise_drives(out, drives)
+    write_text(out / "drives.json", json.dumps(summary, indent=1))
+    return summary
 
 
 def _or_none(value: float) -> float | None:

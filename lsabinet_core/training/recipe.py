@@ -46,6 +46,9 @@ class Recipe(Settings):
     description: str = ""
     model: str = Field("lsabinet", description="a name of `lsabinet models`")
     model_options: dict[str, bool] = Field(default_factory=dict)
+    initial_weights: str = Field(
+        "", description="weights file, or name of shipped weights, of the same network to start from; empty: none"
+    )
     loss: Literal["cross_entropy", "ohem"] = "cross_entropy"
     class_weights: bool = Field(True, description="1 / ln(1.10 + share) of each class in the training split")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes; 0: off")

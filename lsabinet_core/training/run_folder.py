@@ -77,6 +77,10 @@ class RunFolder:
         with self._metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({**values, "time": round(time.time(), 3)}) + "\n")
 
+    @property
+    def is_finished(self) -> bool:
+        return self._summary.is_file()
+
     def finish(self, summary: dict) -> None:
         write_text(self._summary, json.dumps(summary, indent=1))
 

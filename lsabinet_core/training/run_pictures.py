@@ -52,7 +52,7 @@ def write_pictures(
     write_text(run.path / "classes.md", class_table(confusion, names, title))
 
     samples = [val.sample(index) for index in spread(len(val), SAMPLES)]
-    with Segmenter(model, metadata, device=str(device), precision="fp32") as segmenter:
+    with Segmenter(model, metadata, device=str(device), precision="fp32", backend="torch") as segmenter:
         masks = [segmenter.segment(sample.image, confidence=False).mask for sample in samples]
     pictures = run.path / "pictures"
     draw_samples(pictures / "samples.png", samples, masks, metadata.label_set)

@@ -16,6 +16,7 @@ from .averaging import WeightAverage
 from .batches import EpochShuffle, SampleCache, open_batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .distillation import Teacher
+from .initial import start_from_weights
 from .losses import class_weights, create_loss
 from .optimizer import create_optimizer
 from .recipe import Recipe
@@ -54,6 +55,7 @@ class Trainer:
 
     Raises:
         RecipeError: a setting that does not fit the device, the number of processes or the data.
+        WeightsError: initial weights or a teacher's that cannot be read.
     """
 
     def __init__(
@@ -78,6 +80,8 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         classes = len(train.label_set)
         model = create_model(recipe.model, classes, **recipe.model_options)
+        if recipe.initial_weights:
+            self._start_from_weights(model)
         self.network = Supervised(model, classes, heads=recipe.auxiliary_weight > 0)
         self.network.to(device, memory_format=torch.channels_last)
         self.model = self.network.network
@@ -126,14 +130,19 @@ class Trainer:
 
     def _fit(self) -> dict | None:
         recipe, processes = self.recipe, distributed.world_size()
+        if self.validation.seen:
+            split = self.validation.val.split
+            self._notify("warning", message=f"{split} is learned from, too: its mIoU says nothing of other images")
         samples = SampleCache(self.train_set, lambda done, total: self._notify("loading", done=done, total=total))
         step = self._create_step(samples)
         fill = tuple(round(255 * value) for value in reversed(recipe.mean))
         shuffle = EpochShuffle(
             len(samples), recipe.batch_size, recipe.epochs, recipe.seed, self.iteration, distributed.rank(), processes
         )
-        if self.iteration >= shuffle.total:
+        if self.iteration >= shuffle.total and self.run.is_finished:
             raise TrainingError(f"{self.run.path} is complete after {self.iteration} iterations: nothing to resume")
+        # Cut after its last checkpoint and before its summary: there is nothing to train, but to validate.
+        resumed_at_end = self.iteration >= shuffle.total
         validate_iterations = recipe.validate_epochs * shuffle.epoch_iterations
         batches = open_batches(samples, recipe, fill, shuffle, workers=self.workers, device=self.device)
         summary = None
@@ -153,13 +162,16 @@ class Trainer:
                 rate = round(images_done / max(now - logged, 1e-9), 3)
                 self._log(shuffle.total, epoch=epoch, loss=float(loss), lr=lr, images_per_s=rate)
                 logged, images_done = now, 0
+            # Before a validation, too, which can take minutes: a run that is cut in it shall not train anew.
+            if now - saved > CHECKPOINT_SECONDS and distributed.is_main():
+                self._checkpoint(step)
+                saved = time.monotonic()
             if finished or self.iteration % validate_iterations == 0:
                 summary = distributed.on_main(partial(self._validate, step, epoch), self.device)
                 saved = logged = time.monotonic()
                 images_done = 0
-            elif now - saved > CHECKPOINT_SECONDS and distributed.is_main():
-                self._checkpoint(step)
-                saved = time.monotonic()
+        if resumed_at_end:
+            summary = distributed.on_main(partial(self._validate, step, recipe.epochs), self.device)
         distributed.on_main(partial(self._finish, summary), self.device)
         return summary
 
@@ -185,6 +197,14 @@ class Trainer:
         if self._scaler_state:
             step.scaler.load_state_dict(self._scaler_state)
         return step
+
+    def _start_from_weights(self, model: torch.nn.Module) -> None:
+        skipped = start_from_weights(model, self.recipe, self.train_set.label_set)
+        if skipped:
+            self._notify(
+                "warning",
+                message=f"{self.recipe.initial_weights} knows other classes: {', '.join(skipped)} start at random",
+            )
 
     def _set_learning_rate(self, total: int) -> float:
         schedule = self.recipe.schedule

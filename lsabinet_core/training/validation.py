@@ -19,7 +19,8 @@ class Validation:
 
     ``last.safetensors`` holds the network that is trained, ``ema.safetensors`` its average (with ``ema_decay`` only),
     ``best.safetensors`` whichever of these two is validated, at its highest mIoU so far. Their metadata says which
-    under ``training``: ``weights`` is "last", "ema" or "best", ``averaged`` whether it is the average.
+    under ``training``: ``weights`` is "last", "ema" or "best", ``averaged`` whether it is the average, ``val_miou`` the
+    figure; it is called ``seen_miou`` where the network has learned from the images that it was measured on.
 
     Args:
         recipe: of the run.
@@ -42,10 +43,13 @@ class Validation:
         self.train = train
         self.val = val
         self.device = device
+        self.seen = _share_images(train, val)
 
     def measure(self, network: nn.Module) -> Report:
         """Figures of ``network`` over the whole validation split, in fp32."""
-        with Segmenter(network, self.metadata(), device=str(self.device), precision="fp32") as segmenter:
+        with Segmenter(
+            network, self.metadata(), device=str(self.device), precision="fp32", backend="torch"
+        ) as segmenter:
             return evaluate(segmenter, self.val)
 
     def save(self, model: nn.Module, average: WeightAverage | None, miou: float, best: bool, facts: dict) -> None:
@@ -59,7 +63,7 @@ class Validation:
             facts: about the run, for the metadata.
         """
         validated = model if average is None else average.module
-        figures = {**facts, "averaged": average is not None, "val_miou": miou}
+        figures = {**facts, "averaged": average is not None, "seen_miou" if self.seen else "val_miou": miou}
         if average is None:
             save_weights(self.run.last, model, self.metadata(weights="last", **figures))
         else:
@@ -88,3 +92,11 @@ class Validation:
                 **facts,
             },
         )
+
+
+def _share_images(train: SegmentationDataset, val: SegmentationDataset) -> bool:
+    """Whether images of ``val`` are in ``train``, too, as in CamVid's ``trainval``."""
+    if (train.name, train.split) == (val.name, val.split):
+        return True
+    first, second = (getattr(dataset, "pairs", ()) for dataset in (train, val))
+    return not set(first).isdisjoint(second)

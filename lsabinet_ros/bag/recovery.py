@@ -5,6 +5,7 @@ formats can be read from the front; a scan at opening finds how far.
 """
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def recover(path: Path, reason: str) -> Storage:
     return (RecoveredMcap if path.suffix == ".mcap" else RecoveredSqlite)(path, reason)
 
 
-class _Recovered:
+class _Recovered(ABC):
     """A storage that is scanned from the front; subclasses give ``_records``."""
 
     format: str
@@ -61,7 +62,8 @@ class _Recovered:
         return self._types.deserialize_cdr(message.data, message.type)
 
     def close(self) -> None:
-        pass
+        """Nothing is held open."""
+        return None
 
     def _records(self) -> Iterator[Message]:
         """Every readable message in the file's order; the first error ends it and goes to ``_stopped_by``."""
@@ -78,8 +80,9 @@ class _Recovered:
                 return
             yield message
 
+    @abstractmethod
     def _read(self) -> Iterator[Message]:
-        raise NotImplementedError
+        """The messages, in order; raises anything where the damage begins."""
 
     def _explain(self, error: Exception) -> str:
         return one_line(error)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from lsabinet_core.errors import BagError
+from lsabinet_core.inference.backends import DEFAULT_BACKEND
 
 HELP = "replay a drive through the segmentation node over ROS 2: video, latency plot, summary"
 
@@ -25,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weights file or shipped name (lsabinet_synthetic for the synthetic drive, lsabinet_camvid otherwise)",
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument(
+        "--backend",
+        default=DEFAULT_BACKEND,
+        metavar="B",
+        help=f"inference engine, or auto for the fastest on this machine ({DEFAULT_BACKEND})",
+    )
     parser.add_argument("--rate", type=float, default=1.0, metavar="X", help="replay speed: 0.5 is half speed (1)")
     parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="time to watch a camera topic (20)")
     parser.add_argument("--no-video", action="store_true", help="write no annotated video, which takes time of the CPU")
@@ -49,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         source,
         weights=_absolute(weights),
         device=args.device,
+        backend=args.backend,
         out=args.out,
         video=not args.no_video,
     )

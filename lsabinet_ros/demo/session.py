@@ -43,14 +43,14 @@ def free_domain() -> int:
     return 1 + os.getpid() % 100
 
 
-def run(source: Replay | LiveTopic, *, weights: str, device: str, out: Path, video: bool) -> Record:
+def run(source: Replay | LiveTopic, *, weights: str, device: str, backend: str, out: Path, video: bool) -> Record:
     """Start the node, feed it, record what it publishes, stop it.
 
     Raises:
         LsabinetError: the node cannot start or configure, or a process ended early; says which and what it said.
     """
     image_topic, label_topic, compressed, frames, period_s = _topics(source)
-    node = _Process("node", _node_command(image_topic, compressed, weights, device), out / "node.log")
+    node = _Process("node", _node_command(image_topic, compressed, weights, device, backend), out / "node.log")
     player = None
     try:
         video_path = out / "overlay.mp4" if video else None
@@ -105,11 +105,12 @@ def _topics(source: Replay | LiveTopic) -> tuple[str, str | None, bool, int, flo
         return image, find_label_topic(bag), topic.type.endswith("CompressedImage"), topic.count, period_s
 
 
-def _node_command(image_topic: str, compressed: bool, weights: str, device: str) -> list[str]:
+def _node_command(image_topic: str, compressed: bool, weights: str, device: str, backend: str) -> list[str]:
     return [
         *(sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args"),
         *("-r", f"~/input/image{'/compressed' if compressed else ''}:={image_topic}"),
         *("-p", f"weights:={json.dumps(weights)}", "-p", f"device:={json.dumps(device)}"),
+        *("-p", f"backend:={json.dumps(backend)}"),
         *("-p", f"compressed:={str(compressed).lower()}", "-p", "diagnostics_period_s:=0.2"),
     ]
 

@@ -23,7 +23,7 @@ def test_what_ships():
 
 
 def test_synthetic_streets_of_other_seeds():
-    with Segmenter.from_pretrained("lsabinet_synthetic", device="cpu") as segmenter:
+    with Segmenter.from_pretrained("lsabinet_synthetic", device="cpu", backend="torch") as segmenter:
         report = evaluate(segmenter, open_dataset("synthetic", None, "val"), limit=8)
     # 84 % on the whole split; eight scenes vary by a few points.
     assert report.miou > 0.78
@@ -31,6 +31,6 @@ def test_synthetic_streets_of_other_seeds():
 
 def test_weights_from_photographs_know_a_rendered_road():
     dataset = open_dataset("synthetic", None, "val")
-    with Segmenter.from_pretrained("lsabinet_camvid", device="cpu") as segmenter:
+    with Segmenter.from_pretrained("lsabinet_camvid", device="cpu", backend="torch") as segmenter:
         report = evaluate(segmenter, dataset, limit=4)
     assert report.confusion.iou_per_class[CAMVID.names.index("Road")] > 0.5

@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from ros_domains import reserved_domain
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+GRAPH = ("ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_DOMAIN_ID", "ROS_LOG_DIR")
 GENERATED = ("build", "install", "log", "dist", "runs", "demo_output", "__pycache__", "*.egg-info")
 
 
@@ -44,17 +46,9 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def start_and_interrupt(tmp_path, monkeypatch):
+def start_and_interrupt(tmp_path):
     """Start the node's executable, wait until it is on the graph, interrupt it: (command, environment) -> its command
     line, as the operating system has it. Fails unless it ends with status 0."""
-    domain = 100 + os.getpid() % 100
-    settings = {
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": str(domain),
-        "ROS_LOG_DIR": str(tmp_path / "log"),
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
 
     def run(command: list[str], variables: dict[str, str]) -> list[str]:
         output = tmp_path / "output.txt"
@@ -72,7 +66,9 @@ def start_and_interrupt(tmp_path, monkeypatch):
             process.wait()
         return arguments
 
-    return run
+    with reserved_domain(tmp_path / "log"):
+        settings = {name: os.environ[name] for name in GRAPH}
+        yield run
 
 
 def _wait_for_node(name: str, process: subprocess.Popen, output: Path, deadline_s: float = 90) -> None:

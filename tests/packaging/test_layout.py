@@ -107,3 +107,9 @@ def test_the_rules_are_read_from_something():
 def test_one_version():
     assert ElementTree.parse(ROOT / "package.xml").findtext("version") == __version__
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_names_of_test_files_are_unique():
+    # pytest imports them by their bare names.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names))

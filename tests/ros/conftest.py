@@ -1,36 +1,18 @@
 """ROS tests: each on a domain of its own, local to this machine, with the transport profile that ships."""
 
 import contextlib
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ros_domains import reserved_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager
-def reserved_domain(log_directory: Path) -> Iterator[int]:
-    """An id that no other test run of this machine uses, set in the environment for as long as the block lasts."""
-    # Ids above 101 would put DDS' ports among those that the system gives to outgoing connections.
-    ids = range(1, 101)
-    first = os.getpid() % len(ids)
-    for domain in [*ids[first:], *ids[:first]]:
-        lock = socket.socket()
-        try:
-            lock.bind(("127.0.0.1", 21000 + domain))
-        except OSError:
-            lock.close()
-            continue
-        break
-    else:
-        raise RuntimeError("all ROS domain ids are in use")
-    with lock, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", str(domain))
-        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-        patch.setenv("ROS_LOG_DIR", str(log_directory))
+def _domain(log_directory: Path) -> Iterator[int]:
+    with reserved_domain(log_directory) as domain, pytest.MonkeyPatch.context() as patch:
         patch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds.xml"))
         for variable in ("ROS_LOCALHOST_ONLY", "ROS_STATIC_PEERS", "RMW_IMPLEMENTATION", "ROS_NAMESPACE"):
             patch.delenv(variable, raising=False)
@@ -40,14 +22,14 @@ def reserved_domain(log_directory: Path) -> Iterator[int]:
 @pytest.fixture
 def ros_domain(tmp_path) -> Iterator[int]:
     """A ROS domain id for one test; child processes inherit it through the environment."""
-    with reserved_domain(tmp_path) as domain:
+    with _domain(tmp_path) as domain:
         yield domain
 
 
 @pytest.fixture(scope="module")
 def module_ros_domain(tmp_path_factory) -> Iterator[int]:
     """As ``ros_domain``, for the tests of one file that share a process."""
-    with reserved_domain(tmp_path_factory.mktemp("ros_log")) as domain:
+    with _domain(tmp_path_factory.mktemp("ros_log")) as domain:
         yield domain
 
 

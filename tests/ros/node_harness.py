@@ -24,6 +24,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64, String
 
+from lsabinet_ros.messages import stamp_ns
+
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 60.0
 
@@ -211,13 +213,15 @@ class Client:
     def _all_outputs_arrive(self) -> bool:
         if isinstance(self.camera.msg_type(), CompressedImage):
             return True
-        before = [len(messages) for messages in (self.masks, self.latencies, self.processing, self.pipeline)]
+        outputs = (self.masks, self.latencies, self.processing, self.pipeline)
+        before = [len(messages) for messages in outputs]
         message = self.image(np.zeros((64, 96, 3), np.uint8))
         message.header.stamp = self.node.get_clock().now().to_msg()
         self.camera.publish(message)
-        self.spin(0.3)
-        after = [len(messages) for messages in (self.masks, self.latencies, self.processing, self.pipeline)]
-        return all(new > old for new, old in zip(after, before))
+        end = time.monotonic() + 3
+        while not (arrived := all(len(new) > old for new, old in zip(outputs, before))) and time.monotonic() < end:
+            self.step()
+        return arrived
 
     def image(self, pixels: np.ndarray, encoding: str = "bgr8", frame_id: str = "front") -> Image:
         """A message with a stamp of its own, written without the product's conversion."""
@@ -243,11 +247,16 @@ class Client:
         return self.until(find, "mask")[0]
 
     def status(self) -> dict[str, str]:
-        """Level, message and values of a report that was sent after this call."""
+        """Level, message and values of a report that was made after this call."""
+        # Older ones may still wait to be read, those of an earlier state among them.
+        now_ns = self.node.get_clock().now().nanoseconds
+
+        def fresh():
+            new = [message for message in self.diagnostics if stamp_ns(message.header) > now_ns]
+            return new[-1] if new else None
+
         self.diagnostics.clear()
-        # The first may have been under way already.
-        self.until(lambda: len(self.diagnostics) >= 2, "diagnostics")
-        return self.read_status(self.diagnostics[-1])
+        return self.read_status(self.until(fresh, "diagnostics"))
 
     @staticmethod
     def read_status(message: DiagnosticArray) -> dict[str, str]:

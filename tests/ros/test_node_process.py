@@ -15,8 +15,9 @@ def run_node(ros_domain, weights_file):
     started = []
 
     def run(**parameters):
-        defaults = {"weights": weights_file, "threads": 1, "diagnostics_period_s": 0.1, "input_timeout_s": 0.0}
-        started.append(NodeProcess(**{**defaults, **parameters}))
+        defaults = {"weights": weights_file, "backend": "torch", "threads": 1}
+        periods = {"diagnostics_period_s": 0.1, "input_timeout_s": 0.0}
+        started.append(NodeProcess(**{**defaults, **periods, **parameters}))
         return started[-1]
 
     yield run

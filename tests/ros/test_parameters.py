@@ -96,7 +96,7 @@ def test_start_values_are_taken_or_refused_by_name(make_node):
     node = make_node(threads=2, max_image_age_ms=500, overlay_alpha=7.0, precision="fp7", compressed="yes")
     problems = parameters.declare(node)
     assert set(problems) == {"overlay_alpha", "precision", "compressed"}
-    assert problems["precision"] == "precision: expected string (auto, fp32, bf16, fp16), got 'fp7'"
+    assert problems["precision"] == "precision: expected string (auto, fp32, bf16, fp16, int8), got 'fp7'"
     values = parameters.values(node)
     assert (values["threads"], values["max_image_age_ms"]) == (2, 500.0)
     assert isinstance(values["max_image_age_ms"], float)
@@ -115,8 +115,9 @@ def test_ranges_and_choices():
     assert BY_NAME["overlay_alpha"].problem(1.0) is None
     for value in (-0.1, 1.1, float("nan"), float("inf"), 1):
         assert BY_NAME["overlay_alpha"].problem(value)
-    assert BY_NAME["precision"].problem("bf16") is None
-    assert BY_NAME["precision"].problem("int8")
+    for value in ("bf16", "int8"):
+        assert BY_NAME["precision"].problem(value) is None
+    assert BY_NAME["precision"].problem("int4")
     assert BY_NAME["weights"].problem("/my/file.safetensors") is None
     assert BY_NAME["weights"].problem("  ")
 

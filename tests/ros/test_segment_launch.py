@@ -15,6 +15,7 @@ NAMES = (
     "image_topic",
     "weights",
     "device",
+    "backend",
     "params_file",
     "namespace",
     "autostart",
@@ -84,6 +85,7 @@ def test_arguments_reach_the_node(run, tmp_path):
         image_topic="/front/image",
         weights="123",
         device="cuda:1",
+        backend="torch",
         params_file=str(params_file),
         namespace="front",
         compressed="true",
@@ -93,7 +95,13 @@ def test_arguments_reach_the_node(run, tmp_path):
     node = the_node(entities)
     assert node.namespace == "front"
     assert node.parameters[0] == str(params_file)
-    assert overrides(node) == {"use_sim_time": True, "weights": "123", "device": "cuda:1", "compressed": True}
+    assert overrides(node) == {
+        "use_sim_time": True,
+        "weights": "123",
+        "device": "cuda:1",
+        "backend": "torch",
+        "compressed": True,
+    }
     # launch_ros would read 123 as a number otherwise.
     assert node.parameters[-1]["weights"].value_type is str
     assert set(overrides(node)) - {"use_sim_time"} <= set(BY_NAME)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from node_frames import bad_frames, pixels_of, random_frame
 from node_harness import ACTIVATE, ACTIVE, CLEANUP, CONFIGURE, DEACTIVATE, INACTIVE, UNCONFIGURED, Client, NodeProcess
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
@@ -16,7 +17,9 @@ STAGES = ("wait", "decode", "preprocess", "inference", "postprocess", "publish")
 
 @pytest.fixture(scope="module")
 def node(module_ros_domain, weights_file):
-    process = NodeProcess(weights=weights_file, threads=1, diagnostics_period_s=0.1, input_timeout_s=0.0)
+    # Without limits of time, which a busy machine exceeds; the test of the limits sets its own.
+    limits = {"input_timeout_s": 0.0, "max_processing_time_ms": 0.0, "max_image_age_ms": 0.0}
+    process = NodeProcess(weights=weights_file, backend="torch", threads=1, diagnostics_period_s=0.1, **limits)
     yield process
     status = process.end() if process.process.poll() is None else process.process.returncode
     assert status == 0, process.output
@@ -47,17 +50,8 @@ def active(client):
 def segmenter(weights_file):
     from lsabinet_core.inference import Segmenter
 
-    with Segmenter.from_pretrained(weights_file, device="cpu", threads=1) as segmenter:
+    with Segmenter.from_pretrained(weights_file, device="cpu", backend="torch", threads=1) as segmenter:
         yield segmenter
-
-
-def random_frame(seed: int, size=(72, 100)) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-
-
-def pixels_of(message: Image, channels: int = 1) -> np.ndarray:
-    shape = (message.height, message.width, channels) if channels > 1 else (message.height, message.width)
-    return np.array(message.data, dtype=np.uint8).reshape(shape)
 
 
 def latency_values(message) -> dict[str, float]:
@@ -105,11 +99,13 @@ def test_bad_weights_fail_configure_with_one_line_and_the_node_recovers(client, 
     [
         ({"device": "abacus"}, "abacus"),
         ({"backend": "abacus"}, "abacus"),
+        ({"precision": "int8"}, "expected precision to be auto, fp32, bf16 for backend 'torch'"),
+        ({"precision": "int8", "backend": "auto"}, "lsabinet export"),
         ({"input_height": 64}, "input_height and input_width"),
     ],
 )
 def test_bad_settings_fail_configure(client, values, expected):
-    good = {"device": "auto", "backend": "torch", "input_height": 0}
+    good = {"device": "auto", "precision": "auto", "backend": "torch", "input_height": 0}
     assert client.set(**values) == []
     assert client.change(CONFIGURE) is False
     assert client.state() == UNCONFIGURED
@@ -278,25 +274,6 @@ def test_label_map_is_latched(active):
 # Bad frames
 
 
-def bad_frames(client) -> dict[str, Image]:
-    frame = random_frame(6)
-    cases = {}
-    cases["zero width"] = client.image(frame)
-    cases["zero width"].width = 0
-    cases["no pixels at all"] = client.image(np.zeros((0, 0, 3), np.uint8))
-    cases["step below the row"] = client.image(frame)
-    cases["step below the row"].step = 100
-    cases["step above the row"] = client.image(frame)
-    cases["step above the row"].step = 400
-    cases["short data"] = client.image(frame)
-    cases["short data"].data = cases["short data"].data[:-500]
-    cases["no data"] = client.image(frame)
-    cases["no data"].data = cases["no data"].data[:0]
-    cases["unknown encoding"] = client.image(frame, encoding="mystery12")
-    cases["no encoding"] = client.image(frame, encoding="")
-    return cases
-
-
 def test_bad_frames_are_counted_logged_once_and_do_not_stop_the_next(active, node):
     for name, message in bad_frames(active).items():
         before = active.frames()
@@ -342,13 +319,17 @@ def test_watchdog_reports_silence_and_slowness(active):
 
     assert active.set(max_processing_time_ms=0.001, max_consecutive_slow=2) == []
     try:
-        for level in (1, 2, 2):
+        before = active.frames()["published"]
+        for _ in range(3):
             active.mask_of(active.image(random_frame(8)))
+            # More than one frame where one had to be sent again.
+            slow = active.frames()["published"] - before
             status = active.status()
-            assert status["level"] == level
+            assert status["level"] == (1 if slow < 2 else 2)
             assert "slow" in status["message"]
+        assert slow >= 3
     finally:
-        assert active.set(max_processing_time_ms=200.0, max_consecutive_slow=10) == []
+        assert active.set(max_processing_time_ms=0.0, max_consecutive_slow=10) == []
 
 
 def test_diagnostics_say_what_runs(active, weights_file):
@@ -376,7 +357,7 @@ def test_inactive_node_does_not_listen(active):
     assert active.mask_of(active.image(random_frame(9)))
 
 
-def test_twenty_cycles_leak_nothing(active, node):
+def test_cycles_leak_nothing(active, node):
     def resources() -> tuple[int, float, int]:
         status = Path(f"/proc/{node.process.pid}/status").read_text()
         threads = int(re.search(r"Threads:\s+(\d+)", status)[1])
@@ -384,7 +365,7 @@ def test_twenty_cycles_leak_nothing(active, node):
         return threads, resident_mib, len(os.listdir(f"/proc/{node.process.pid}/fd"))
 
     measured = []
-    for _ in range(20):
+    for _ in range(12):
         assert active.change(DEACTIVATE)
         assert active.change(CLEANUP)
         assert active.state() == UNCONFIGURED
@@ -399,4 +380,4 @@ def test_twenty_cycles_leak_nothing(active, node):
     (threads, memory, files), (last_threads, last_memory, last_files) = measured[4], measured[-1]
     assert last_threads <= threads + 1
     assert last_files <= files + 2
-    assert last_memory <= memory + 30, measured
+    assert last_memory <= memory + 15, measured

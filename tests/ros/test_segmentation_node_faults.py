@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 
 from lsabinet_core.inference.segmenter import Segmentation, Timings
 from lsabinet_core.labels import CAMVID
-from lsabinet_ros import segmentation_node
+from lsabinet_ros import node as segmentation_node
 
 
 class FaultySegmenter:
@@ -28,7 +28,12 @@ class FaultySegmenter:
         self.go_on.set()
         self.error: Exception | None = None
         self.asked: list[bool] = []
+        self.warmed: list[tuple[int, int]] = []
         self.closed = False
+
+    def warm_up(self, size):
+        assert not self.asked or self.warmed
+        self.warmed.append(size)
 
     def segment(self, frame, *, confidence):
         self.asked.append(confidence)
@@ -55,11 +60,12 @@ def segmenter(monkeypatch):
 def client(ros_domain, segmenter):
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=ros_domain)
-    overrides = {"diagnostics_period_s": 0.1, "input_timeout_s": 0.0, "max_processing_time_ms": 100.0}
+    # Without limits of time, which a busy machine exceeds.
+    limits = {"input_timeout_s": 0.0, "max_processing_time_ms": 0.0, "max_image_age_ms": 0.0}
     node = segmentation_node.SegmentationNode(
         context=context,
         parameter_overrides=[
-            Parameter(name, value=value) for name, value in {**overrides, "max_consecutive_slow": 5}.items()
+            Parameter(name, value=value) for name, value in {**limits, "diagnostics_period_s": 0.1}.items()
         ],
     )
     executor = SingleThreadedExecutor(context=context)
@@ -90,6 +96,7 @@ def frame() -> np.ndarray:
 
 def test_watchdog_reports_a_hang_and_the_node_comes_back(client, segmenter):
     client.bring_up()
+    assert client.set(max_processing_time_ms=100.0, max_consecutive_slow=5) == []
     segmenter.go_on.clear()
     client.until(lambda: not client.camera.publish(client.image(frame())) and _in_flight(client), "frame in work")
     levels = []
@@ -152,6 +159,17 @@ def test_nothing_is_computed_for_outputs_without_subscribers(client, segmenter):
     client.until(lambda: unwanted() and client.frames()["unwanted"] >= before + 3, "more unwanted frames")
     assert len(segmenter.asked) == asked
     assert "subscriber" in client.status()["message"]
+
+
+def test_the_engine_is_built_for_the_size_of_the_first_frame(client, segmenter):
+    client.bring_up()
+    assert client.mask_of(client.image(frame()))
+    assert segmenter.warmed == [(64, 96)]
+    assert client.change(DEACTIVATE)
+    assert client.change(ACTIVATE)
+    # Another camera may have taken its place.
+    assert client.mask_of(client.image(np.zeros((48, 80, 3), np.uint8)))
+    assert segmenter.warmed == [(64, 96), (48, 80)]
 
 
 def test_network_is_closed_at_cleanup_and_the_thread_ends(client, segmenter):

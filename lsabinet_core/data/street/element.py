@@ -1,5 +1,6 @@
 """What stands or moves in a street: the common protocol, and motion as a pure function of time."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cmp_to_key
 
@@ -66,7 +67,7 @@ class Motion:
         return self.d_speed != 0.0 and time_s >= self.start_s and abs(self.at(time_s)[1] - self.d_end) > 1e-6
 
 
-class Element:
+class Element(ABC):
     """Something that is drawn in one piece.
 
     A subclass has `extent`, its half length along the street in metres, and `motion`.
@@ -75,8 +76,9 @@ class Element:
     extent: float
     motion: Motion
 
+    @abstractmethod
     def draw(self, canvas: Canvas, course: Course, time_s: float) -> None:
-        raise NotImplementedError
+        """Paint the element as it is at that time."""
 
     def shadows(self, course: Course, light: Light, time_s: float) -> list[np.ndarray]:
         """Convex polygons (N, 2) of world x, z on the ground that the sun does not reach."""

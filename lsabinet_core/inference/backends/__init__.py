@@ -6,14 +6,20 @@ of the network that it runs (``lsabinet_core.inference.deploy``).
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Protocol
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Protocol
 
 from lsabinet_core.errors import BackendError
-from lsabinet_core.inference.artefact import Artefact
-from lsabinet_core.inference.network import Network
+
+if TYPE_CHECKING:
+    # The names below are also for those who do not want to wait for PyTorch: parsers, the node before it is configured.
+    import numpy as np
+    import torch
+
+    from lsabinet_core.inference.artefact import Artefact
+    from lsabinet_core.inference.network import Network
+
+DEFAULT_BACKEND = "auto"
+"""Wherever the user names no engine. What has to be the plain reference names ``torch``."""
 
 
 class Backend(Protocol):
@@ -26,10 +32,10 @@ class Backend(Protocol):
     """
 
     name: str
-    device: torch.device
+    device: "torch.device"
     precision: str
 
-    def load(self, source: Network | Artefact) -> None:
+    def load(self, source: "Network | Artefact") -> None:
         """Take a network in; the caller's is left as it is.
 
         Raises:
@@ -39,7 +45,7 @@ class Backend(Protocol):
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
         """Build what ``batch`` images of ``size`` (H, W) at a time need, so that the first ones do not wait for it."""
 
-    def infer(self, images: np.ndarray) -> torch.Tensor:
+    def infer(self, images: "np.ndarray") -> "torch.Tensor":
         """Logits (N, C, h, w) before the final upsampling, from uint8 (N, H, W, 3), BGR, C-contiguous and writeable.
 
         The images are left as they are. The result may be overwritten by the next call.
@@ -101,8 +107,8 @@ def create_backend(name: str, *, device: str = "auto", precision: str = "auto", 
     return factory(device=device, precision=precision, threads=threads)
 
 
-def engine_for(artefact: Artefact, name: str) -> str:
-    """The engine that runs an exported network: the one that ``name`` asks for, or its format's own for torch and auto.
+def engine_for(artefact: "Artefact", name: str) -> str:
+    """The engine that runs an exported network: the one that ``name`` asks for, or its format's own for ``auto``.
 
     Raises:
         BackendError: an engine that does not read the format.
@@ -110,7 +116,7 @@ def engine_for(artefact: Artefact, name: str) -> str:
     engines = ENGINES_OF_FORMAT[artefact.format]
     if name in engines:
         return name
-    if name in ("auto", "torch"):
+    if name == "auto":
         return engines[0]
     raise BackendError(
         f"{artefact.path.name} is a {artefact.format} export: expected backend {' or '.join(engines)}, got {name!r}"

@@ -1,53 +1,46 @@
 """The fastest engine that is installed here and says what PyTorch says."""
 
-import hashlib
-import importlib.metadata
 import importlib.util
-import json
 import logging
-import shutil
 import statistics
 import time
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
 from lsabinet_core.errors import BackendError
-from lsabinet_core.files import write_text
 from lsabinet_core.inference.artefact import Artefact
-from lsabinet_core.inference.cache import cache_directory
-from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.parity import compare, make_picture
 from lsabinet_core.inference.threads import limit_threads
 
-from .common import CLOSED, PRECISIONS, ShapedBackend, choose_device, choose_precision, device_name
+from .choices import Choice, ChoiceFile
+from .common import CLOSED, PRECISIONS, ShapedBackend, choose_device, choose_precision
 
 log = logging.getLogger(__name__)
 
+PLAIN = "torch"
+"""Needs no package of its own, no building and no size in advance."""
+
 # Engines by kind of device, the one that is fastest on most machines first; PyTorch last, as it always works.
 CANDIDATES = {
-    "cpu": ("openvino", "onnxruntime", "torch"),
-    "cuda": ("tensorrt", "cuda-graph", "onnxruntime", "torch"),
+    "cpu": ("openvino", "onnxruntime", PLAIN),
+    "cuda": ("tensorrt", "cuda-graph", "onnxruntime", PLAIN),
 }
 # The package without which an engine is not there at all.
 PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
 
-# Largest error of a logit, as a share of the logits' range, that rounding explains. Shares of pixels would not do here:
-# on a picture that is no street, many pixels lie between two classes.
+# Root mean square error of the logits, as a share of their range, that rounding explains. Shares of pixels would not do
+# here: on a picture that is no street, many pixels lie between two classes.
 TOLERANCE = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1}
-WARM_UP_RUNS = 2
+
+WARM_UP_RUNS = 1
 ROUNDS = 5
+MOST_SECONDS = 10.0
+"""No further round is begun after so much measuring."""
 
-
-@dataclass(frozen=True)
-class Choice:
-    """An engine and why it was taken; ``milliseconds`` per image of every engine that was tried."""
-
-    backend: str
-    reason: str
-    milliseconds: dict[str, float]
+PATIENCE = 30
+"""So many times images of a shape go through PyTorch before the engine is built for it, which costs as much time."""
 
 
 class AutoBackend:
@@ -55,8 +48,11 @@ class AutoBackend:
 
     The engines are compared at the network's own size: each must agree with PyTorch in fp32, and the fastest is taken.
     An engine whose build would take long is considered only if it was built before (``lsabinet export``). The choice is
-    kept on disk for the same weights, size, precision, threads, machine and versions. An engine that fails, then or
-    later, is left for the next one, with a warning.
+    kept on disk for the same weights, size, precision, threads, machine and versions; where nothing but PyTorch is
+    installed there is nothing to choose. An engine that fails, then or later, is left for the next one, with a warning.
+
+    Images of a shape that was not prepared go through PyTorch, if the engine would have to be converted for it, until
+    they have come ``PATIENCE`` times.
 
     Args:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -72,7 +68,11 @@ class AutoBackend:
         self.precision = choose_precision(precision, self.device, "auto", PRECISIONS)
         self._threads = threads
         self._source: Network | None = None
+        self._file: ChoiceFile | None = None
         self._backend = None
+        self._plain = None
+        self._ready: set[tuple[int, int, int]] = set()
+        self._seen: dict[tuple[int, int, int], int] = {}
         self._failed: set[str] = set()
         self.choice: Choice | None = None
 
@@ -85,44 +85,77 @@ class AutoBackend:
             raise BackendError(f"backend 'auto' chooses for weights files, not for exports such as {source.path}")
         self.close()
         self._source = source
-        if (choice := self._remembered()) is not None:
+        known = CANDIDATES[self.device.type]
+        notes = {name: "not installed" for name in known if not _is_installed(name)}
+        present = [name for name in known if name not in notes]
+        if present == [PLAIN]:
+            self._take_plain(notes)
+            return
+        self._file = ChoiceFile(source, self.device, self.precision, self._threads, known)
+        if (choice := self._file.read()) is not None:
             try:
-                self._backend = self._start(choice.backend)
-                self.choice = choice
+                # What it was compared at need not be what it will run at: it is built when that is known.
+                self._take(self._start(choice.backend, build=False), choice)
                 log.info("backend auto: %s, as remembered: %s", choice.backend, choice.reason)
                 return
             except Exception as error:
                 self._give_up(choice.backend, error)
-        self._decide()
+        self._decide(present, notes)
 
-    def _start(self, name: str):
+    def _take_plain(self, notes: dict[str, str]) -> None:
+        try:
+            backend = self._start(PLAIN)
+        except BackendError as error:
+            raise self._no_engine({**notes, PLAIN: str(error)}) from None
+        self._take(backend, Choice(PLAIN, "the only engine that is installed", {}))
+        log.debug("backend auto: %s, %s", PLAIN, self.choice.reason)
+
+    def _take(self, backend, choice: Choice) -> None:
+        if self._backend is not None:
+            self._backend.close()
+        self._backend, self.choice = backend, choice
+        self._ready.clear()
+        self._seen.clear()
+
+    def _create(self, name: str, precision: str | None = None):
         from . import create_backend
 
-        backend = create_backend(name, device=str(self.device), precision=self.precision, threads=self._threads)
+        return create_backend(
+            name, device=str(self.device), precision=precision or self.precision, threads=self._threads
+        )
+
+    def _start(self, name: str, *, build: bool = True):
+        backend = self._create(name)
         try:
             backend.load(self._source)
-            backend.prepare(self._source.size)
+            if build:
+                backend.prepare(self._source.size)
         except BaseException:
             backend.close()
             raise
         return backend
 
     def _give_up(self, name: str, error: Exception) -> None:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        log.warning("backend auto: %s does not work here (%s): the next engine is tried", name, reason[0])
+        if name not in self._failed:
+            log.warning("backend auto: %s does not work here (%s): the next engine is tried", name, _first_line(error))
         self._failed.add(name)
-        self._choice_file().unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.forget()
 
-    def _decide(self) -> None:
-        """Compare all engines that are here, take the fastest and remember it."""
-        started, notes = self._start_candidates()
+    def _no_engine(self, notes: dict[str, str]) -> BackendError:
+        said = "; ".join(f"{name}: {note}" for name, note in notes.items())
+        return BackendError(f"backend 'auto' finds no engine for {self.precision} on {self.device} ({said})")
+
+    # Comparing.
+
+    def _decide(self, present: list[str], notes: dict[str, str]) -> None:
+        """Compare the engines that are here, take the fastest and remember it."""
+        limit_threads(self._threads)
+        started = self._start_all(present, notes)
         if not started:
-            said = "; ".join(f"{name}: {note}" for name, note in notes.items())
-            raise BackendError(f"backend 'auto' finds no engine for {self.precision} on {self.device} ({said})")
-        milliseconds = {}
-        if len(started) > 1:
-            milliseconds = self._measure(started)
-            milliseconds = {name: milliseconds[name] for name in sorted(milliseconds, key=milliseconds.get)}
+            raise self._no_engine(notes)
+        milliseconds = self._measure(started) if len(started) > 1 else {}
+        milliseconds = {name: milliseconds[name] for name in sorted(milliseconds, key=milliseconds.get)}
         best = next(iter(milliseconds or started))
         for name, backend in started.items():
             if name != best:
@@ -131,28 +164,25 @@ class AutoBackend:
         figures = [f"{name} {figure:.1f} ms" for name, figure in milliseconds.items()]
         figures += [f"{name}: {note}" for name, note in notes.items()]
         reason = f"at {height}x{width} in {self.precision}: {', '.join(figures) or 'the only engine'}"
-        self._backend = started[best]
-        self.choice = Choice(best, reason, {name: round(figure, 2) for name, figure in milliseconds.items()})
-        self._remember()
+        rounded = {name: round(figure, 2) for name, figure in milliseconds.items()}
+        self._take(started[best], Choice(best, reason, rounded))
+        self._file.write(self.choice)
         log.info("backend auto: %s, %s", best, reason)
 
-    def _start_candidates(self) -> tuple[dict, dict[str, str]]:
-        """The engines that work here, started; and of the others why not."""
-        from . import create_backend
-
-        limit_threads(self._threads)
-        started, notes = {}, {}
-        reference = create_backend("torch", device=str(self.device), precision="fp32")
+    def _start_all(self, present: list[str], notes: dict[str, str]) -> dict:
+        """The engines that work here, started; why the others do not goes into ``notes``."""
+        reference = self._create(PLAIN, "fp32")
         reference.load(self._source)
-        for name in CANDIDATES[self.device.type]:
+        started = {}
+        for name in present:
             if name in self._failed:
                 notes[name] = "failed"
                 continue
-            if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None:
-                notes[name] = "not installed"
+            if name == PLAIN and self.precision == "fp32":
+                started[name] = reference
                 continue
             try:
-                backend = create_backend(name, device=str(self.device), precision=self.precision, threads=self._threads)
+                backend = self._create(name)
             except BackendError as error:
                 # Installed, but not for this device or precision.
                 notes[name] = str(error)
@@ -163,13 +193,14 @@ class AutoBackend:
                 else:
                     notes[name] = "not built yet, see `lsabinet export`"
             except Exception as error:
-                notes[name] = "failed"
+                notes[name] = f"failed, {_first_line(error)}"
                 self._give_up(name, error)
             finally:
                 if name not in started:
                     backend.close()
-        reference.close()
-        return started, notes
+        if started.get(PLAIN) is not reference:
+            reference.close()
+        return started
 
     def _is_usable(self, backend, reference) -> bool:
         """Build the engine, unless that takes long, and raise BackendError where its answers are wrong."""
@@ -179,7 +210,7 @@ class AutoBackend:
         backend.prepare(self._source.size)
         if self.precision in TOLERANCE:
             parity = compare(reference.infer, backend.infer, [make_picture(self._source.size)])
-            if not parity.relative_error <= TOLERANCE[self.precision]:
+            if not parity.relative_rms_error <= TOLERANCE[self.precision]:
                 raise BackendError(
                     f"its logits differ from PyTorch's by up to {parity.max_error:.3g}, in a range of "
                     f"{parity.logit_range:.3g}"
@@ -190,7 +221,10 @@ class AutoBackend:
         """Median milliseconds per image, in turns, so that a busy moment hits all alike."""
         images = make_picture(self._source.size)[None]
         spent: dict[str, list[float]] = {name: [] for name in backends}
+        begun = time.perf_counter()
         for turn in range(WARM_UP_RUNS + ROUNDS):
+            if turn > WARM_UP_RUNS and time.perf_counter() - begun > MOST_SECONDS:
+                break
             for name, backend in backends.items():
                 backend.synchronize()
                 start = time.perf_counter()
@@ -200,11 +234,34 @@ class AutoBackend:
                     spent[name].append(1e3 * (time.perf_counter() - start))
         return {name: statistics.median(figures) for name, figures in spent.items()}
 
+    # Running.
+
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
         self._with_next_on_failure(lambda backend: backend.prepare(size, batch))
+        self._ready.add((batch, *size))
 
     def infer(self, images: np.ndarray) -> torch.Tensor:
-        return self._with_next_on_failure(lambda backend: backend.infer(images))
+        return self._with_next_on_failure(lambda backend: self._for_shape(backend, images.shape[:3]).infer(images))
+
+    def _for_shape(self, backend, shape: tuple[int, int, int]):
+        """The engine, or PyTorch while the engine would first have to be converted for images of that shape."""
+        if shape in self._ready or not isinstance(backend, ShapedBackend):
+            return backend
+        if not backend.is_built(shape):
+            self._seen[shape] = self._seen.get(shape, 0) + 1
+            if self._seen[shape] <= PATIENCE and (plain := self._load_plain()) is not None:
+                return plain
+        self._ready.add(shape)
+        return backend
+
+    def _load_plain(self):
+        """PyTorch, or None where it does not offer the precision."""
+        if self._plain is None:
+            try:
+                self._plain = self._start(PLAIN)
+            except BackendError:
+                return None
+        return self._plain
 
     def _with_next_on_failure(self, use):
         if self._backend is None:
@@ -213,70 +270,25 @@ class AutoBackend:
             try:
                 return use(self._backend)
             except Exception as error:
-                failed = self._backend.name
-                remaining = [name for name in CANDIDATES[self.device.type] if name not in self._failed | {failed}]
-                if not remaining:
+                if not self._go_on(error):
                     raise
-                self._give_up(failed, error)
-                self._backend.close()
-                self._take_next(remaining, error)
 
-    def _take_next(self, names: list[str], cause: Exception) -> None:
-        """The first engine that starts, without comparing: frames are waiting."""
-        measured = self.choice.milliseconds if self.choice else {}
+    def _go_on(self, cause: Exception) -> bool:
+        """Take the next engine that starts, without comparing: frames are waiting. False where there is none."""
+        self._give_up(self._backend.name, cause)
+        measured = self.choice.milliseconds
+        names = [name for name in CANDIDATES[self.device.type] if name not in self._failed and _is_installed(name)]
         for name in sorted(names, key=lambda name: measured.get(name, float("inf"))):
             if name in PACKAGES and name not in measured:
                 continue
             try:
-                self._backend = self._start(name)
-                self.choice = Choice(name, "the engine before it failed", measured)
-                log.warning("backend auto: %s runs from now on", name)
-                return
+                self._take(self._start(name), Choice(name, "the engine before it failed", measured))
             except Exception as error:
                 self._give_up(name, error)
-        raise BackendError(f"backend 'auto': no engine is left ({cause})") from cause
-
-    # What was decided is kept in a small file per question.
-
-    def _question(self) -> dict:
-        versions = {"form": FORM, "torch": torch.__version__}
-        for package in ("openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt"):
-            try:
-                versions[package] = importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
                 continue
-        return {
-            "weights": self._source.fingerprint,
-            "size": list(self._source.size),
-            "precision": self.precision,
-            "threads": self._threads,
-            "device": f"{self.device} {device_name(self.device)}",
-            "versions": versions,
-        }
-
-    def _choice_file(self):
-        digest = hashlib.sha256(json.dumps(self._question(), sort_keys=True).encode()).hexdigest()
-        return _choices_directory() / f"{digest[:24]}.json"
-
-    def _remember(self) -> None:
-        document = {"question": self._question(), "choice": asdict(self.choice)}
-        try:
-            write_text(self._choice_file(), json.dumps(document, indent=1) + "\n")
-        except OSError as error:
-            log.warning("the choice of an engine cannot be remembered (%s): the next start compares again", error)
-
-    def _remembered(self) -> Choice | None:
-        path = self._choice_file()
-        try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            choice = Choice(**document["choice"])
-            known = choice.backend in CANDIDATES[self.device.type] and document["question"] == self._question()
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the remembered choice of an engine %s is damaged (%s): they are compared again", path, error)
-            return None
-        return choice if known else None
+            log.warning("backend auto: %s runs from now on", name)
+            return True
+        return False
 
     def synchronize(self) -> None:
         if self._backend is not None:
@@ -285,19 +297,21 @@ class AutoBackend:
     def describe(self) -> dict[str, str]:
         if self._backend is None:
             raise BackendError(CLOSED)
-        return {**self._backend.describe(), "chosen": f"auto: {self.choice.reason}"}
+        reason = f"auto: {self.choice.reason}"
+        if self._plain is not None:
+            reason += "; PyTorch for sizes that came without being prepared"
+        return {**self._backend.describe(), "chosen": reason}
 
     def close(self) -> None:
-        if self._backend is not None:
-            self._backend.close()
-        self._backend = None
-        self._source = None
+        for backend in (self._backend, self._plain):
+            if backend is not None:
+                backend.close()
+        self._backend = self._plain = self._source = None
 
 
-def _choices_directory():
-    return cache_directory() / "choices"
+def _is_installed(name: str) -> bool:
+    return name not in PACKAGES or importlib.util.find_spec(PACKAGES[name]) is not None
 
 
-def forget_choices() -> None:
-    """Let every choice be made anew, because an engine was built that was not there before."""
-    shutil.rmtree(_choices_directory(), ignore_errors=True)
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,7 @@ import torch
 
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.artefact import Artefact
+from lsabinet_core.inference.deploy import DeployedNetwork
 from lsabinet_core.inference.network import Network
 
 log = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine() or "CPU"
 
 
-class ShapedBackend:
+class ShapedBackend(ABC):
     """Base of engines that are built for one shape of input, (N, H, W), at a time.
 
     A subclass sets ``name`` and gives ``_build``; where that takes long it sets ``slow``, and shapes that come without
@@ -116,6 +118,10 @@ class ShapedBackend:
     def builds_quickly(self, size: tuple[int, int]) -> bool:
         """Whether ``prepare`` takes seconds at most, because the engine is like that or was built before."""
         return not self.slow
+
+    def is_built(self, shape: tuple[int, int, int]) -> bool:
+        """Whether images of that shape, (N, H, W), need not wait for more than what a frame may wait for."""
+        return shape in self._runs or self.builds_quickly(shape[1:])
 
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
         self._run_for((self._built_batch(batch), *size))
@@ -158,8 +164,9 @@ class ShapedBackend:
         while len(self._runs) > MOST_SHAPES:
             self._runs.popitem(last=False)
 
+    @abstractmethod
     def _build(self, shape: tuple[int, int, int]) -> Run:
-        raise NotImplementedError
+        """Make what runs images of that shape."""
 
     def _fallback(self, shape: tuple[int, int, int]) -> Run:
         return self._build(shape)
@@ -208,3 +215,23 @@ class ShapedBackend:
     def close(self) -> None:
         self.source = None
         self._runs.clear()
+
+
+class DeployedBackend(ShapedBackend):
+    """Base of engines that are made from the deployed network as a PyTorch module, ``network`` while loaded."""
+
+    network: DeployedNetwork | None = None
+
+    def load(self, source: Network | Artefact) -> None:
+        super().load(source)
+        self.network = deploy(source, self.device, DTYPES[self.precision])
+
+    def close(self) -> None:
+        super().close()
+        self.network = None
+
+
+def deploy(source: Network, device: torch.device, dtype: torch.dtype) -> DeployedNetwork:
+    """The deployed network on a device, in evaluation mode and channels-last layout."""
+    network = DeployedNetwork(source.model, source.metadata, dtype=dtype).eval()
+    return network.to(device=device, memory_format=torch.channels_last)

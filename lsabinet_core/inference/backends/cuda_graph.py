@@ -5,16 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lsabinet_core.inference.deploy import DeployedNetwork
-
-from .common import DTYPES, Run, ShapedBackend, choose_cuda
+from .common import DeployedBackend, Run, choose_cuda
 from .upload import PinnedUpload
 
 WARM_UP_RUNS = 3
 """Before capture, so that cuDNN has chosen its kernels and the allocator has its blocks."""
 
 
-class CudaGraphBackend(ShapedBackend):
+class CudaGraphBackend(DeployedBackend):
     """Replays a captured graph of the deployed network.
 
     Args:
@@ -30,22 +28,12 @@ class CudaGraphBackend(ShapedBackend):
 
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
         super().__init__(choose_cuda(device, self.name), precision, threads, ("fp32", "fp16", "bf16"))
-        self._network: DeployedNetwork | None = None
-
-    def load(self, source) -> None:
-        super().load(source)
-        network = DeployedNetwork(source.model, source.metadata, dtype=DTYPES[self.precision]).eval()
-        self._network = network.to(device=self.device, memory_format=torch.channels_last)
 
     def _build(self, shape: tuple[int, int, int]) -> Run:
-        return capture(self._network, shape, self.device)
+        return capture(self.network, shape, self.device)
 
     def _engine(self) -> str:
         return f"PyTorch {torch.__version__}, CUDA graph"
-
-    def close(self) -> None:
-        super().close()
-        self._network = None
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 
 from .common import Run, ShapedBackend, choose_cpu
+from .openvino_kernels import prefer_fast_kernels
+from .openvino_winograd import use_winograd
 
 FILE = "network.xml"
+COMPILED = "network.blob"
 
 
 class OpenVINOBackend(ShapedBackend):
-    """Compiles the network for the processor within a second; the conversion before it (seconds) is kept on disk.
+    """Compiles the network for the processor within two seconds; that and the conversion before it are kept on disk.
 
     Args:
         device: ``auto`` or ``cpu``.
@@ -39,18 +43,14 @@ class OpenVINOBackend(ShapedBackend):
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("precision 'bf16': this processor has no bf16 instructions; use fp32")
 
+    def is_built(self, shape: tuple[int, int, int]) -> bool:
+        if shape in self._runs or isinstance(self.source, Artefact):
+            return True
+        precision = "fp32" if self.precision == "bf16" else self.precision
+        return EngineCache().find(engine_key(self.source, shape[1:], precision)) is not None
+
     def _build(self, shape: tuple[int, int, int]) -> Run:
-        model = self._read(shape[1:])
-        model.reshape([*shape, 3])
-        settings = {
-            # The default takes bf16 where the processor has it.
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-        }
-        if self.threads:
-            settings["INFERENCE_NUM_THREADS"] = self.threads
-        compiled = self._core.compile_model(model, "CPU", settings)
+        compiled = self._compiled(shape)
         request = compiled.create_infer_request()
         logits = torch.from_numpy(request.get_output_tensor(0).data)
         tensor_type = self._openvino.Tensor
@@ -61,6 +61,41 @@ class OpenVINOBackend(ShapedBackend):
             return logits
 
         return run
+
+    def _compiled(self, shape: tuple[int, int, int]):
+        if isinstance(self.source, Artefact) or self.precision == "int8":
+            # Of the same weights there may be another one tomorrow.
+            return self._compile(shape)
+        return EngineCache().load_or_build(
+            compiled_key(self.source, shape, self.precision, self._core),
+            load=lambda folder: self._core.import_model((folder / COMPILED).read_bytes(), "CPU", self._settings()),
+            build=lambda: self._compile(shape),
+            store=lambda compiled, folder: (folder / COMPILED).write_bytes(compiled.export_model().getvalue()),
+        )
+
+    def _compile(self, shape: tuple[int, int, int]):
+        model = self._read(shape[1:])
+        model.reshape([*shape, 3])
+        prefer_fast_kernels(model)
+        use_winograd(model)
+        try:
+            return self._core.compile_model(model, "CPU", self._settings())
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise BackendError(
+                f"{self._engine()} cannot compile the network for {shape[1]}x{shape[2]} ({reason}); use backend torch"
+            ) from error
+
+    def _settings(self) -> dict:
+        settings = {
+            # The default takes bf16 where the processor has it.
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+        }
+        if self.threads:
+            settings["INFERENCE_NUM_THREADS"] = self.threads
+        return settings
 
     def _read(self, size: tuple[int, int]):
         if isinstance(self.source, Artefact):
@@ -97,6 +132,15 @@ def engine_key(network: Network, size: tuple[int, int], precision: str) -> Engin
     version = openvino_.import_openvino().get_version()
     return EngineKey(
         "openvino", network.fingerprint, tuple(size), None, precision, "cpu", f"OpenVINO {version}, form {FORM}"
+    )
+
+
+def compiled_key(network: Network, shape: tuple[int, int, int], precision: str, core) -> EngineKey:
+    """Where a network that was compiled for this processor and for (N, H, W) is kept."""
+    capabilities = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    processor = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} ({capabilities})"
+    return dataclasses.replace(
+        engine_key(network, shape[1:], precision), engine="openvino-compiled", batch=shape[0], device=processor
     )
 
 

@@ -63,6 +63,8 @@ class TensorRTBackend(ShapedBackend):
         stream = torch.cuda.Stream(self.device)
 
         def run(frames: np.ndarray) -> torch.Tensor:
+            # What still reads the logits of the images before comes first.
+            stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(stream):
                 upload(frames, out=images)
                 if not context.execute_async_v3(stream.cuda_stream):

@@ -8,7 +8,7 @@ from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.deploy import DeployedNetwork
 from lsabinet_core.inference.network import Network
 
-from .common import CLOSED, DTYPES, choose_device, choose_precision, device_name
+from .common import CLOSED, DTYPES, choose_device, choose_precision, deploy, device_name
 from .upload import PinnedUpload
 
 
@@ -42,8 +42,7 @@ class TorchBackend:
         if isinstance(source, Artefact):
             raise BackendError(f"backend 'torch' runs weights files, not exports such as {source.path}")
         dtype = torch.float32 if self._autocast else DTYPES[self.precision]
-        network = DeployedNetwork(source.model, source.metadata, dtype=dtype).eval()
-        self._network = network.to(device=self.device, memory_format=torch.channels_last)
+        self._network = deploy(source, self.device, dtype)
 
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
         if self._network is None:

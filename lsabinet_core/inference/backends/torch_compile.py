@@ -5,16 +5,15 @@ import logging
 import torch
 
 from lsabinet_core.errors import BackendError
-from lsabinet_core.inference.deploy import DeployedNetwork
 
-from .common import DTYPES, Run, ShapedBackend, choose_device
+from .common import DeployedBackend, Run, choose_device
 from .cuda_graph import capture
 from .upload import PinnedUpload
 
 log = logging.getLogger(__name__)
 
 
-class TorchCompileBackend(ShapedBackend):
+class TorchCompileBackend(DeployedBackend):
     """Arguments and errors as ``TorchBackend``; a GPU replays a captured graph of the compiled kernels."""
 
     name = "torch-compile"
@@ -24,21 +23,15 @@ class TorchCompileBackend(ShapedBackend):
         chosen = choose_device(device)
         offered = ("fp32",) if chosen.type == "cpu" else ("fp32", "fp16", "bf16")
         super().__init__(chosen, precision, threads, offered)
-        self._network: DeployedNetwork | None = None
-
-    def load(self, source) -> None:
-        super().load(source)
-        network = DeployedNetwork(source.model, source.metadata, dtype=DTYPES[self.precision]).eval()
-        self._network = network.to(device=self.device, memory_format=torch.channels_last)
 
     def _build(self, shape: tuple[int, int, int]) -> Run:
         height, width = shape[1:]
         log.info("backend %s: compiling for %d x %dx%d, which may take minutes", self.name, shape[0], height, width)
         try:
             if self.device.type == "cuda":
-                compiled = torch.compile(self._network, dynamic=False, mode="max-autotune-no-cudagraphs")
+                compiled = torch.compile(self.network, dynamic=False, mode="max-autotune-no-cudagraphs")
                 return capture(compiled, shape, self.device)
-            compiled = torch.compile(self._network, dynamic=False)
+            compiled = torch.compile(self.network, dynamic=False)
             return self._checked(compiled, shape)
         except Exception as error:
             # Inductor calls a C++ compiler or Triton, and what they say goes on for pages.
@@ -64,13 +57,9 @@ class TorchCompileBackend(ShapedBackend):
 
         @torch.inference_mode()
         def run(images):
-            return self._network(upload(images))
+            return self.network(upload(images))
 
         return run
 
     def _engine(self) -> str:
         return f"PyTorch {torch.__version__}, Inductor"
-
-    def close(self) -> None:
-        super().close()
-        self._network = None

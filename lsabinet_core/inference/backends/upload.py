@@ -16,8 +16,13 @@ class PinnedUpload:
         self._pinned: torch.Tensor | None = None
         self._copied: torch.cuda.Event | None = None
 
+    # PyTorch refuses to write into tensors that were made in inference mode from outside of it.
+    @torch.inference_mode()
     def __call__(self, images: np.ndarray, out: torch.Tensor | None = None) -> torch.Tensor:
-        """The images on the device, in ``out`` if that is given."""
+        """The images on the device, in ``out`` if that is given.
+
+        On a GPU the copy may still be under way, before what the current stream does next; the array has been read.
+        """
         tensor = torch.from_numpy(images)
         if self._device.type == "cpu":
             return tensor if out is None else out.copy_(tensor)

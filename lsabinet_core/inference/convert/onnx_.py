@@ -14,6 +14,8 @@ from lsabinet_core.inference.deploy import DeployedNetwork
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.optional import require
 
+from .refusal import refusing
+
 OPSET = 18
 
 
@@ -25,6 +27,9 @@ def convert(network: Network, size: tuple[int, int], *, batch: int | None = None
         size: (H, W) of the input.
         batch: images at a time; None for any number.
         half: compute in fp16; input and output stay as they are.
+
+    Raises:
+        BackendError: the network has an operator that ONNX has not.
     """
     require("onnx", "ONNX export")
     require("onnxscript", "ONNX export")
@@ -33,7 +38,7 @@ def convert(network: Network, size: tuple[int, int], *, batch: int | None = None
     # A free dimension must not be exported from 1, which would be taken for a constant.
     images = torch.zeros(batch or 2, *size, 3, dtype=torch.uint8)
     dynamic = None if batch else ({0: torch.export.Dim("batch", min=1, max=64)},)
-    with warnings.catch_warnings(), _quiet(), torch.no_grad():
+    with warnings.catch_warnings(), _quiet(), torch.no_grad(), refusing(network, "ONNX"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             deployed,

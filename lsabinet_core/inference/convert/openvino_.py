@@ -1,18 +1,24 @@
 """OpenVINO's intermediate representation: F.xml with the graph and F.bin with the numbers."""
 
+import contextlib
+import ctypes
 import hashlib
 import json
+import logging
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lsabinet_core.errors import WeightsError
 from lsabinet_core.inference.artefact import METADATA_KEY
-from lsabinet_core.inference.deploy import DeployedNetwork
+from lsabinet_core.inference.deploy import DeployedNetwork, split_depthwise
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.optional import require
 
 from . import torchscript
+from .refusal import refusing
 
 
 def import_openvino():
@@ -20,15 +26,41 @@ def import_openvino():
 
 
 def convert(network: Network, size: tuple[int, int]) -> Any:
-    """An ``openvino.Model`` in fp32 for one input size and any number of images."""
+    """An ``openvino.Model`` in fp32 for one input size and any number of images.
+
+    Raises:
+        BackendError: the network has an operator that OpenVINO has not.
+    """
     openvino = import_openvino()
     deployed = DeployedNetwork(network.model, network.metadata, static=True).cpu()
+    split_depthwise(deployed)
     script = torchscript.trace(deployed, 1, size)
     shape = openvino.PartialShape([-1, *size, 3])
-    model = openvino.convert_model(script, input=[shape])
+    with refusing(network, "an OpenVINO model"), _root_logger_kept():
+        model = openvino.convert_model(script, input=[shape])
     model.inputs[0].get_tensor().set_names({"images"})
     model.outputs[0].get_tensor().set_names({"logits"})
+    del script, deployed
+    _free_memory()
     return model
+
+
+def _free_memory() -> None:
+    """Hand back what the trace took, several hundred MB at 512x1024, which glibc would keep."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+
+
+@contextlib.contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """OpenVINO silences the root logger while it converts, and for good where it fails."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:], root.handlers[:] = filters, handlers
 
 
 def save(model: Any, path: Path, *, half: bool = False, info: str | None = None) -> None:

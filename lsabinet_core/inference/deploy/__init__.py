@@ -4,6 +4,7 @@ Batch normalisations are folded into the convolutions before them or become one 
 is part of the network, and what depends on the input's size is spelled out for one size.
 """
 
+from .depthwise import split_depthwise
 from .network import FORM, DeployedNetwork
 
-__all__ = ["FORM", "DeployedNetwork"]
+__all__ = ["FORM", "DeployedNetwork", "split_depthwise"]

@@ -9,7 +9,7 @@ from .fold import fold_batch_norms
 from .pointwise import merge_projection
 from .static_shapes import StaticShapes
 
-FORM = 1
+FORM = 2
 """Counts up when the deployed form changes, so that engines built from an older one are not taken for current."""
 
 

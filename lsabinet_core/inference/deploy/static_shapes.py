@@ -1,14 +1,16 @@
 """What depends on the input's size, spelled out for one size, for engines and formats that know no such operator.
 
 Adaptive pooling has windows from floor(i * n / out) to ceil((i + 1) * n / out) along each axis, of unequal lengths
-where ``out`` does not divide ``n``. Maximum and mean are separable, so one axis follows the other. Unpooling scatters
-values to where the maxima were. Channels, heights and widths are numbers in a trace; only the number of images is open.
+where ``out`` does not divide ``n``. Maximum and mean are separable, so one axis follows the other. Channels, heights
+and widths are numbers in a trace; only the number of images is open.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+
+from .unpool import max_pool_with_indices, max_unpool
 
 _SHAPE = Tensor.shape.__get__
 
@@ -22,8 +24,10 @@ class StaticShapes(TorchFunctionMode):
             return _adaptive_max(*args[:2])
         if func is F.adaptive_avg_pool2d:
             return _adaptive_mean(*args[:2])
+        if func is F.max_pool2d_with_indices:
+            return max_pool_with_indices(*args, **kwargs)
         if func is F.max_unpool2d:
-            return _unpool(*args, **kwargs)
+            return max_unpool(*args, **kwargs)
         if torch.jit.is_tracing() and (func == _SHAPE or func is Tensor.size):
             return _shape(*args, **kwargs)
         return func(*args, **kwargs)
@@ -33,18 +37,6 @@ def _shape(x: Tensor, dim: int | None = None):
     """``x.shape`` or ``x.size(dim)``: a trace has tensors there, of which only the first is kept."""
     shape = tuple(side if axis == 0 else int(side) for axis, side in enumerate(x.shape))
     return shape if dim is None else shape[dim]
-
-
-def _unpool(x: Tensor, indices: Tensor, kernel_size, stride=None, padding=0, output_size=None) -> Tensor:
-    if output_size is None:
-        kernel, step, pad = (value if isinstance(value, tuple) else (value, value) for value in (
-            kernel_size, kernel_size if stride is None else stride, padding
-        ))  # fmt: skip
-        sides = x.shape[-2:]
-        output_size = [(int(sides[i]) - 1) * step[i] - 2 * pad[i] + kernel[i] for i in (0, 1)]
-    height, width = (int(side) for side in output_size[-2:])
-    flat = x.new_zeros(x.shape[0], int(x.shape[1]), height * width)
-    return flat.scatter(2, indices.flatten(2), x.flatten(2)).unflatten(2, (height, width))
 
 
 def _sizes(x: Tensor, output_size) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -81,7 +73,9 @@ def _adaptive_mean(x: Tensor, output_size) -> Tensor:
     if all(size % count == 0 for size, count in zip(sizes, counts)):
         return F.avg_pool2d(x, tuple(size // count for size, count in zip(sizes, counts)))
     rows, columns = (_mean_matrix(size, count).to(x) for size, count in zip(sizes, counts))
-    return rows @ (x @ columns.T)
+    # Of planes rather than channels: OpenVINO 2026.4 would merge a scale per channel into the product, and fails at it.
+    planes = x.flatten(0, 1)
+    return (rows @ (planes @ columns.T)).unflatten(0, (-1, int(x.shape[1])))
 
 
 def _mean_matrix(size: int, count: int) -> Tensor:

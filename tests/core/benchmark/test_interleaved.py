@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from lsabinet_core.benchmark.interleaved import time_interleaved
+from lsabinet_core.benchmark.interleaved import Timing, time_interleaved
 from lsabinet_core.benchmark.networks import forward_latency
 from lsabinet_core.models import create_model
 
@@ -45,3 +45,11 @@ def test_forward_latency_measures_networks_in_evaluation():
     latencies = forward_latency(networks, (64, 96), CPU, rounds=2)
     assert list(latencies) == ["small", "large"] and min(latencies.values()) > 0
     assert set(sizes) == {(1, 3, 64, 96)} and set(modes) == {(False, False)} and len(modes) == 5
+
+
+def test_percentiles_by_hand():
+    timing = Timing(times_ms=[40.0, 10.0, 30.0, 20.0])
+    # Places 0..3 of 10 20 30 40: 95 % is at 2.85, 99 % at 2.97.
+    assert timing.median_ms == 25 and timing.percentile_ms(50) == 25
+    assert timing.percentile_ms(95) == pytest.approx(38.5) and timing.percentile_ms(99) == pytest.approx(39.7)
+    assert Timing(times_ms=[7.0]).percentile_ms(99) == 7

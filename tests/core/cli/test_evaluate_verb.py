@@ -39,7 +39,7 @@ def camvid_root(tmp_path, noise_image):
 
 def evaluate(root, weights, *options, dataset="camvid", split="val"):
     arguments = ["evaluate", "--weights", str(weights), "--dataset", dataset, "--root", str(root), "--split", split]
-    return main([*arguments, "--device", "cpu", *options])
+    return main([*arguments, "--device", "cpu", "--backend", "torch", *options])
 
 
 def test_figures_and_table(camvid_root, random_weights, tmp_path, capsys):
@@ -47,7 +47,7 @@ def test_figures_and_table(camvid_root, random_weights, tmp_path, capsys):
     assert evaluate(camvid_root, random_weights, "--json", str(figures_path)) == 0
     figures = json.loads(figures_path.read_text())
 
-    segmenter = Segmenter.from_pretrained(random_weights, device="cpu")
+    segmenter = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch")
     predictions, labels = [], []
     for index in range(3):
         predictions.append(segmenter.segment(cv2.imread(str(camvid_root / "val" / f"street{index}.png"))).mask)
@@ -202,7 +202,7 @@ def test_submission_of_the_unlabelled_test_split(cityscapes_root, cityscapes_wei
     assert "results.zip: masks of 2 of 2 images" in captured.err
     assert "cityscapes test has no labels, so there are no figures" in captured.err
     assert "images of 64x128: the server takes 1024x2048" in captured.err
-    segmenter = Segmenter.from_pretrained(cityscapes_weights, device="cpu")
+    segmenter = Segmenter.from_pretrained(cityscapes_weights, device="cpu", backend="torch")
     images = read_zip(path)
     assert len(images) == 2
     for name, image in images.items():

@@ -14,6 +14,7 @@ import pytest
 import lsabinet_core
 from lsabinet_core.cli import main
 from lsabinet_core.inference import Segmenter
+from lsabinet_core.inference.backends import DEFAULT_BACKEND, create_backend
 from lsabinet_core.inference.overlay import blend
 from lsabinet_core.labels import CAMVID
 
@@ -21,7 +22,8 @@ CHECKOUT = Path(lsabinet_core.__file__).parents[1]
 
 
 def predict(source, weights, out, *options):
-    return main(["predict", str(source), "--weights", str(weights), "--out", str(out), "--device", "cpu", *options])
+    arguments = ["predict", str(source), "--weights", str(weights), "--out", str(out), "--device", "cpu"]
+    return main([*arguments, "--backend", "torch", *options])
 
 
 def summary(out):
@@ -57,7 +59,7 @@ def test_image(tmp_path, random_weights, image_folder, capsys):
     assert predict(image_folder / "street2.png", random_weights, out) == 0
     frame = cv2.imread(str(image_folder / "street2.png"))
     mask = cv2.imread(str(out / "masks" / "street2.png"), cv2.IMREAD_UNCHANGED)
-    expected = Segmenter.from_pretrained(random_weights, device="cpu").segment(frame).mask
+    expected = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch").segment(frame).mask
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, expected)
     overlay = cv2.imread(str(out / "overlays" / "street2.jpg"))
@@ -65,6 +67,20 @@ def test_image(tmp_path, random_weights, image_folder, capsys):
     np.testing.assert_array_equal(overlay, cv2.imdecode(jpeg, cv2.IMREAD_COLOR))
     assert names(out) == ["legend.png", "masks", "overlays", "summary.json"]
     assert "frames: 1" in capsys.readouterr().out
+
+
+def test_the_engine_is_chosen_unless_one_is_named(tmp_path, random_weights, image_folder, monkeypatch):
+    asked = []
+
+    def create(name, **options):
+        asked.append(name)
+        return create_backend("torch", **options)
+
+    monkeypatch.setattr("lsabinet_core.inference.segmenter.create_backend", create)
+    arguments = ["predict", str(image_folder), "--weights", str(random_weights), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert main([*arguments, "--backend", "openvino"]) == 0
+    assert asked == [DEFAULT_BACKEND, "openvino"] == ["auto", "openvino"]
 
 
 def test_folder(tmp_path, random_weights, image_folder):
@@ -159,11 +175,13 @@ def test_camera_until_ctrl_c(tmp_path, random_weights, monkeypatch):
 def test_ctrl_c_in_a_video_leaves_what_was_written(tmp_path, random_weights, noise_image):
     path = tmp_path / "long.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (128, 96))
+    frame = noise_image(1, (96, 128))
     for _ in range(3000):
-        writer.write(noise_image(1, (96, 128)))
+        writer.write(frame)
     writer.release()
     out = tmp_path / "out"
     command = [sys.executable, "-m", "lsabinet_core.cli", "predict", path, "--weights", random_weights, "--out", out]
+    command += ["--backend", "torch"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
     try:
         deadline = time.monotonic() + 120

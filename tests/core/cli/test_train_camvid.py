@@ -87,6 +87,13 @@ def test_the_whole_campaign_in_slices_with_a_kill_between(camvid, tmp_path):
         assert weights.architecture == name.split("_")[0] and weights.training["images"] == images
     assert table["lsabinet_trainval"][4] == "seen"
     assert "lsabinet over dabnet: " in output and "mean of 1 finished runs" in output
+    # What ships has learned from val: its figure is the other run's.
+    facts = [read_metadata(out / name / "ema.safetensors").training for name in ("lsabinet_seed1", "lsabinet_trainval")]
+    assert "val_miou" not in facts[1] and facts[1]["seen_miou"] >= 0
+    shipped = read_metadata(out / "lsabinet_camvid.safetensors")
+    assert shipped.dataset == "camvid trainval"
+    assert shipped.training["val_miou"] == facts[0]["val_miou"]
+    assert shipped.training["val_miou_of"] == "one run by the same recipe on camvid train alone"
 
 
 def test_what_the_script_says_of_wrong_arguments(camvid, tmp_path):

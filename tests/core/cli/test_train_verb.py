@@ -28,7 +28,7 @@ def test_split_drives(root, monkeypatch, capsys):
 
     def train_drives(recipe, folder, out, *, device, workers, observer):
         calls.append((recipe.seed, folder, out, device.type, workers))
-        observer({"event": "drive", "drive": "0001TP", "done": 0, "total": 2})
+        observer({"event": "run", "name": "0001TP", "done": 0, "total": 2})
         return {"val_miou": 0.4321, "drives": {"0001TP": {}, "0016E5": {}}}
 
     monkeypatch.setattr(drives, "train_drives", train_drives)
@@ -38,7 +38,7 @@ def test_split_drives(root, monkeypatch, capsys):
     assert calls == [(5, root, out, "cpu", 0)]
     shown = capsys.readouterr()
     assert "val mIoU 43.21 % on the drive left out, the mean of 2" in shown.out and "drives.json" in shown.out
-    assert "drive 0001TP (1 of 2)" in shown.err
+    assert "run 0001TP (1 of 2)" in shown.err
 
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     assert main(arguments) == 1
@@ -55,8 +55,8 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
         monkeypatch.setenv("TERM", "xterm")
     step = {"event": "step", "total": 20, "epoch": 1, "loss": 1.25, "lr": 1e-3, "images_per_s": 33.3}
     with TrainingProgress(sys.stderr) as progress:
-        for drive in (0, 1):
-            progress({"event": "drive", "drive": f"000{drive}", "done": drive, "total": 2})
+        for run in (0, 1):
+            progress({"event": "run", "name": f"000{run}", "done": run, "total": 2})
             progress({"event": "loading", "done": 4, "total": 4})
             progress({**step, "iteration": 10})
             progress({"event": "validation", "iteration": 10, "epoch": 1, "miou": 0.5, "per_class_iou": {}})
@@ -64,7 +64,7 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
             progress({"event": "warning", "message": "no compiler"})
             progress({**step, "iteration": 20})
     shown = capsys.readouterr().err
-    for part in ("drive 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", "warning: no compiler"):
+    for part in ("run 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", "warning: no compiler"):
         assert part in shown
     assert "loss 1.2500" in shown and "33.3 images/s" in shown
     assert ("ETA" in shown) != terminal

@@ -14,7 +14,7 @@ from lsabinet_core.models.weights import load_weights
 
 @pytest.fixture(scope="module")
 def segmenter(random_weights):
-    with Segmenter.from_pretrained(random_weights, device="cpu") as segmenter:
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as segmenter:
         yield segmenter
 
 

@@ -45,7 +45,7 @@ def samples(noise_image):
 
 @pytest.fixture
 def segmenter(random_weights):
-    with Segmenter.from_pretrained(random_weights, device="cpu") as segmenter:
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as segmenter:
         yield segmenter
 
 

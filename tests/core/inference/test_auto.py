@@ -2,14 +2,19 @@
 
 import json
 import logging
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 import torch
 
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference import Segmenter, backends
 from lsabinet_core.inference.artefact import Artefact
-from lsabinet_core.inference.backends.auto import AutoBackend, forget_choices
+from lsabinet_core.inference.backends.auto import PATIENCE, AutoBackend
+from lsabinet_core.inference.backends.choices import forget_choices
+from lsabinet_core.inference.backends.common import ShapedBackend
 from lsabinet_core.inference.backends.torch_ import TorchBackend
 
 
@@ -50,8 +55,8 @@ class Engine(TorchBackend):
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("lsabinet_core.inference.backends.auto.WARM_UP_RUNS", 1)
-    monkeypatch.setattr("lsabinet_core.inference.backends.auto.ROUNDS", 3)
+    monkeypatch.setattr("lsabinet_core.inference.backends.auto.WARM_UP_RUNS", 0)
+    monkeypatch.setattr("lsabinet_core.inference.backends.auto.ROUNDS", 1)
 
 
 @pytest.fixture
@@ -60,10 +65,7 @@ def engines(monkeypatch):
     settings = {"openvino": {}, "onnxruntime": {"seconds": 0.02}, "torch": {"seconds": 0.1}}
     started = []
 
-    def create(name, *, device, precision, threads=None):
-        if threads is None:
-            # What the engines are compared with.
-            return TorchBackend(device, precision)
+    def create(name, *, device, precision, threads):
         started.append(name)
         if isinstance(settings[name], Exception):
             raise settings[name]
@@ -112,7 +114,7 @@ def test_other_questions_are_asked_anew(engines, network, monkeypatch):
     backend.load(network)
     assert set(started) == {"openvino", "onnxruntime", "torch"}
     started.clear()
-    monkeypatch.setattr("lsabinet_core.inference.backends.auto.FORM", -1)
+    monkeypatch.setattr("lsabinet_core.inference.backends.choices.FORM", -1)
     load(network)
     assert set(started) == {"openvino", "onnxruntime", "torch"}
 
@@ -139,14 +141,26 @@ def test_a_broken_engine_is_left_out(engines, network, trouble):
 
 
 def test_a_remembered_engine_that_broke(engines, network, images, caplog):
-    settings, _ = engines
+    settings, started = engines
     load(network)
-    settings["openvino"] = {"fails_in": ("prepare",)}
+    # Its package is broken now.
+    settings["openvino"] = BackendError("openvino does not load")
     with caplog.at_level(logging.WARNING):
         backend = load(network)
     assert backend.name == "onnxruntime"
-    assert "openvino does not work here (openvino broke in prepare): the next engine is tried" in caplog.text
+    assert "openvino does not work here (openvino does not load): the next engine is tried" in caplog.text
     assert backend.infer(images).shape[0] == 3
+    # Or it loads, and cannot build: frames are waiting, so the next one is taken without comparing.
+    forget_choices()
+    settings["openvino"] = {}
+    load(network)
+    settings["openvino"] = {"fails_in": ("prepare",)}
+    started.clear()
+    backend = load(network)
+    backend.prepare((96, 128))
+    assert backend.name == "onnxruntime" and started == ["openvino", "onnxruntime"]
+    started.clear()
+    assert load(network).name == "onnxruntime" and set(started) == {"openvino", "onnxruntime", "torch"}
 
 
 def test_an_engine_that_breaks_while_frames_arrive(engines, network, images, plain, caplog):
@@ -174,32 +188,132 @@ def test_a_damaged_note_is_no_obstacle(engines, network, tmp_path, caplog, conte
     assert "is damaged" in caplog.text
 
 
-def test_no_engine_at_all(engines, network):
-    settings, _ = engines
-    for name in settings:
-        settings[name] = BackendError(f"{name} lacks something")
-    with pytest.raises(BackendError, match="no engine for fp32 on cpu .*openvino lacks something.*torch lacks"):
-        load(network)
+def test_no_engine_at_all(network):
+    """With the real engines: nobody made an int8 form, and how that is done is said."""
+    backend = AutoBackend("cpu", "int8")
+    with pytest.raises(
+        BackendError, match=r"no engine for int8 on cpu \(openvino: .*lsabinet export .*torch: expected precision"
+    ):
+        backend.load(network)
 
 
-def test_what_is_not_installed_is_not_missed(engines, network, monkeypatch, caplog):
+def test_nothing_but_pytorch(engines, network, images, plain, monkeypatch, tmp_path, caplog):
     _, started = engines
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         backend = load(network)
-    assert backend.name == "torch" and not caplog.text
-    assert "openvino" not in started and "openvino: not installed" in backend.choice.reason
+    # At once: nothing compared, nothing said, nothing remembered.
+    assert backend.name == "torch" and started == ["torch"] and not caplog.text
+    assert not (tmp_path / "choices").exists() and backend.choice.milliseconds == {}
+    torch.testing.assert_close(backend.infer(images), plain(images), rtol=1e-3, atol=1e-3)
+    backend = AutoBackend("cpu", "int8")
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(BackendError, match="int8 on cpu .*openvino: not installed.*torch: expected precision"):
+        backend.load(network)
 
 
-def test_long_builds_are_not_begun(network, monkeypatch):
-    """With the real engines: ONNX Runtime's form does not exist in this cache, and takes long to make."""
-    from lsabinet_core.inference.convert import onnx_
+def test_comparing_ends_in_time(engines, network, monkeypatch):
+    settings, _ = engines
+    monkeypatch.setattr("lsabinet_core.inference.backends.auto.ROUNDS", 100)
+    settings["torch"]["seconds"] = 60.0
+    before = CLOCK.now
+    assert load(network).name == "openvino"
+    # Its answers to openvino's and onnxruntime's, and one round.
+    assert CLOCK.now - before < 3 * 60 + 1
+
+
+class Converted(Engine, ShapedBackend):
+    """An engine that has to be converted for each size first."""
+
+    def __init__(self, *args, **options):
+        Engine.__init__(self, *args, **options)
+        self.ran = []
+
+    def _build(self, shape):
+        raise AssertionError("the engine is not used")
+
+    def load(self, source):
+        TorchBackend.load(self, source)
+        self.built = set()
+
+    def builds_quickly(self, size):
+        return True
+
+    def is_built(self, shape):
+        return shape in self.built
+
+    def prepare(self, size, batch=1):
+        Engine.prepare(self, size, batch)
+        self.built.add((batch, *size))
+
+    def infer(self, images):
+        self.ran.append(images.shape[:3])
+        return Engine.infer(self, images)
+
+
+def test_frames_of_other_sizes_do_not_wait_for_a_conversion(engines, network, monkeypatch, noise_image, plain):
+    _, started = engines
+    create = backends.create_backend
+
+    def convert_openvino(name, **options):
+        backend = create(name, **options)
+        if name != "openvino":
+            return backend
+        return Converted(name, device=options["device"], precision=options["precision"])
+
+    monkeypatch.setattr(backends, "create_backend", convert_openvino)
+    backend = load(network)
+    engine = backend._backend
+    assert backend.name == "openvino"
+    sizes = [(96, 128), (72, 168), (128, 96)]
+    pictures = {size: noise_image(1, size)[None] for size in sizes}
+    engine.ran.clear()
+    for size in sizes:
+        torch.testing.assert_close(backend.infer(pictures[size]), plain(pictures[size]), rtol=1e-3, atol=1e-3)
+    # What it was compared at is built; PyTorch ran the others.
+    assert engine.ran == [(1, 96, 128)]
+    assert "PyTorch for sizes" in backend.describe()["chosen"]
+    backend.prepare((72, 168))
+    backend.infer(pictures[72, 168])
+    assert engine.ran[1:] == [(1, 72, 168)]
+    # A size that keeps coming is worth it.
+    for _ in range(PATIENCE):
+        backend.infer(pictures[128, 96])
+    assert engine.ran[2:] == [(1, 128, 96)]
+    backend.infer(pictures[128, 96])
+    assert len(engine.ran) == 4
+    assert started.count("torch") == 2
+
+
+def test_with_the_real_engines(network, monkeypatch, noise_image):
+    """As a user has them: the same masks as PyTorch, and ONNX Runtime's form, which takes long to make, is not made."""
+    from lsabinet_core.inference.convert import onnx_, openvino_
 
     monkeypatch.setattr(onnx_, "convert", lambda *args, **options: pytest.fail("converted while a user waits"))
-    with Segmenter(network.model, network.metadata, device="cpu", backend="auto") as segmenter:
+    frames = [noise_image(seed, (192, 256)) for seed in range(4)]
+    with Segmenter(network.model, network.metadata, device="cpu", backend="torch") as segmenter:
+        expected = segmenter.segment(frames)
+    with Segmenter(network.model, network.metadata, device="cpu") as segmenter:
+        found = segmenter.segment(frames)
         description = segmenter.describe()
         assert segmenter.backend == description["backend"] in ("openvino", "torch")
         assert "onnxruntime: not built yet" in description["chosen"]
+        # Nor is OpenVINO's converted for a size that comes in between.
+        monkeypatch.setattr(openvino_, "convert", lambda *args, **options: pytest.fail("converted between frames"))
+        assert segmenter.segment(noise_image(9, (128, 96))).mask.shape == (128, 96)
+    masks = [np.stack([result.mask for result in results]) for results in (found, expected)]
+    assert (masks[0] == masks[1]).mean() > 0.999
+    for result, right in zip(found, expected, strict=True):
+        assert np.abs(result.confidence.astype(int) - right.confidence).mean() < 0.5
+
+
+def test_the_default_is_known_without_pytorch():
+    program = (
+        "import sys; from lsabinet_core.inference.backends import DEFAULT_BACKEND, list_backends; "
+        "assert DEFAULT_BACKEND in list_backends(); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_closed_and_exports(engines, network, images, tmp_path):

@@ -35,7 +35,7 @@ def test_equals_enlarging(size, classes):
 
 def test_pure_noise_and_least_size():
     rng = np.random.default_rng(0)
-    for shape in ((7, 2, 2), (7, 2, 9), (7, 33, 2)):
+    for shape in ((7, 2, 2), (7, 2, 9), (7, 33, 2), (7, 1, 9), (7, 1, 1)):
         logits = rng.normal(0, 1, shape).astype(np.float32)
         np.testing.assert_array_equal(mask_by_cells(logits, (180, 210)), exact(logits, (180, 210)))
 

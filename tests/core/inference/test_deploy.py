@@ -6,11 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from lsabinet_core.inference.convert import torchscript
-from lsabinet_core.inference.deploy import DeployedNetwork
+from lsabinet_core.inference.deploy import DeployedNetwork, split_depthwise
+from lsabinet_core.inference.deploy.depthwise import SplitDepthwise
 from lsabinet_core.inference.deploy.fold import Affine, fold_batch_norms
 from lsabinet_core.inference.deploy.pointwise import merge_projection
 from lsabinet_core.inference.deploy.static_shapes import StaticShapes
-from lsabinet_core.models import create_model, list_models
+from lsabinet_core.models import create_model
 
 
 def randomise_norms(model: nn.Module) -> nn.Module:
@@ -151,16 +152,16 @@ def test_static_pooling_leaves_no_adaptive_operator(network):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", list_models())
-def test_every_network(name, network):
-    torch.manual_seed(4)
-    model = randomise_norms(create_model(name, 4))
-    images = torch.randint(0, 256, (2, 72, 104, 3), dtype=torch.uint8)
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (network.metadata.mean, network.metadata.std))
-    expected = model.low_resolution_logits((images.flip(-1).permute(0, 3, 1, 2).float() / 255 - mean) / std)
-    deployed = DeployedNetwork(model, network.metadata, static=True)
-    # Traced with one image, and run with two.
-    for run in (deployed, torchscript.trace(deployed, 1, (72, 104))):
-        found = run(images)
-        assert found.shape == expected.shape and expected.std() > 0
-        assert (found - expected).abs().max() < 1e-3 * (expected.max() - expected.min())
+def test_depthwise_convolutions_that_widen_are_split():
+    torch.manual_seed(5)
+    widening = nn.Conv2d(6, 18, 3, padding=1, groups=6), nn.Conv2d(18, 7, 1)
+    others = nn.Conv2d(7, 7, 3, groups=7), nn.Conv2d(7, 5, 1), nn.Conv2d(5, 10, 3, groups=5), nn.GELU()
+    model = nn.Module()
+    model.network = nn.Sequential(*widening, nn.GELU(), *others)
+    x = torch.randn(2, 6, 9, 11)
+    expected = model.network(x)
+    split_depthwise(model)
+    torch.testing.assert_close(model.network(x), expected, rtol=1e-4, atol=1e-5)
+    assert [type(module) for module in model.network[:3]] == [SplitDepthwise, nn.Identity, nn.GELU]
+    assert [conv.weight.shape for conv in model.network[0].depthwise] == [(6, 1, 3, 3)] * 3
+    assert tuple(model.network[3:]) == others

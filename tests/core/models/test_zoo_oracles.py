@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from oracles import copy_in_order, randomise
 from pytorchcv.models.cgnet import cgnet_cityscapes
 from pytorchcv.models.segnet import segnet_cityscapes
 from pytorchcv.models.sqnet import sqnet_cityscapes
@@ -16,28 +17,6 @@ CLASSES = 11
 def images() -> Tensor:
     torch.manual_seed(0)
     return torch.randn(2, 3, 64, 96)
-
-
-def randomise(oracle: nn.Module, images: Tensor) -> None:
-    """Random numbers where constructors put zeros and ones, and the statistics of these images."""
-    for module in oracle.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-        elif isinstance(module, nn.PReLU):
-            nn.init.uniform_(module.weight, 0.1, 0.4)
-        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.bias is not None:
-            nn.init.normal_(module.bias, std=0.2)
-    oracle.train()(images)
-    oracle.eval()
-
-
-def copy_in_order(source: nn.Module, target: nn.Module) -> None:
-    """Copies parameters and statistics, paired by the order in which the two networks declare them."""
-    for theirs, ours in zip(source.state_dict().values(), target.state_dict().values(), strict=True):
-        assert theirs.shape == ours.shape
-        ours.copy_(theirs)
 
 
 def declared(oracle: nn.Module) -> nn.Module:

@@ -6,6 +6,7 @@ normalisation of pytorchcv's networks is given lsabinet's eps first.
 
 import pytest
 import torch
+from oracles import copy_in_order, randomise
 from pytorchcv.models.dabnet import dabnet_cityscapes
 from pytorchcv.models.edanet import edanet_cityscapes
 from pytorchcv.models.erfnet import erfnet_cityscapes
@@ -16,23 +17,6 @@ from lsabinet_core.models import create_model
 from lsabinet_core.models.blocks import BN_EPS
 
 CLASSES = 11
-
-
-def randomise(oracle: nn.Module, images: Tensor) -> None:
-    """Random numbers where constructors put zeros and ones, and the statistics of these images, so that none goes
-    unnoticed and the activations stay of order one."""
-    for module in oracle.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eps = BN_EPS
-            module.momentum = 1.0
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.2)
-        elif isinstance(module, nn.PReLU):
-            nn.init.uniform_(module.weight, 0.1, 0.4)
-        elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.bias is not None:
-            nn.init.normal_(module.bias, std=0.2)
-    oracle.train()(images)
-    oracle.eval()
 
 
 def mirror_right_branches(oracle: nn.Module) -> None:
@@ -50,14 +34,6 @@ def drop_inner_relu(oracle: nn.Module) -> None:
     for name, module in oracle.named_modules():
         if name.endswith("conv2.conv2.lw_conv"):
             module.activate = False
-
-
-def copy_in_order(source: nn.Module, target: nn.Module) -> None:
-    """Copies all parameters and statistics, paired by the order in which the two networks declare them."""
-    pairs = list(zip(source.state_dict().values(), target.state_dict().values(), strict=True))
-    for theirs, ours in pairs:
-        assert theirs.shape == ours.shape
-        ours.copy_(theirs)
 
 
 def logits_before(upsampling: nn.Module, oracle: nn.Module, image: Tensor) -> Tensor:
@@ -84,7 +60,7 @@ def test_same_weights_give_the_same_logits(name, build, correct):
     oracle = build(num_classes=CLASSES)
     if correct is not None:
         correct(oracle)
-    randomise(oracle, images)
+    randomise(oracle, images, BN_EPS)
     model = create_model(name, CLASSES).eval()
     copy_in_order(oracle, model)
 

@@ -11,20 +11,6 @@ from lsabinet_core.plots.curves import Curve, draw_curves, draw_run, moving_mean
 from lsabinet_core.plots.reliability import draw_reliability
 
 
-@pytest.fixture
-def figures(monkeypatch):
-    """The figures that were saved, in order."""
-    saved = []
-    save = Figure.savefig
-
-    def remember(figure, *arguments, **options):
-        saved.append(figure)
-        return save(figure, *arguments, **options)
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return saved
-
-
 def texts(axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 

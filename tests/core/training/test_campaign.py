@@ -11,12 +11,20 @@ import torch
 from lsabinet_core.data import open_dataset
 from lsabinet_core.errors import TrainingError
 from lsabinet_core.training import campaign
-from lsabinet_core.training.campaign import PlannedRun, RunRecord, StopAtCheckpoint, TimeUp, carry_out, read_run
+from lsabinet_core.training.campaign import (
+    PlannedRun,
+    RunRecord,
+    StopAtCheckpoint,
+    TimeUp,
+    carry_out,
+    carry_out_all,
+    read_run,
+)
 from lsabinet_core.training.recipe import load_recipe
 from lsabinet_core.training.run_folder import RunFolder
 
 SMALL = [
-    *("model=dabnet", "augmentation.crop_size=[64, 64]", "augmentation.scales=[1.0]", "batch_size=4", "epochs=4"),
+    *("model=espnet", "augmentation.crop_size=[64, 64]", "augmentation.scales=[1.0]", "batch_size=4", "epochs=4"),
     *("validate_epochs=2", "input_size=[72, 96]", "precision=fp32", "compile=false"),
 ]
 
@@ -117,3 +125,38 @@ def test_it_stops_where_the_next_checkpoint_would_come_too_late(tmp_path, monkey
 
 def test_a_folder_without_a_run(tmp_path):
     assert read_run(tmp_path / "none") == RunRecord("waiting")
+
+
+def test_runs_one_after_the_other(tmp_path, monkeypatch):
+    """Finished ones are passed over, one that fails can be left behind; what cannot be is known before any begins."""
+    recipe = load_recipe("synthetic", SMALL)
+    runs = [PlannedRun(name, recipe, "camvid") for name in "abc"]
+    done = RunFolder(tmp_path / "a")
+    done.create(recipe, runs[0].facts)
+    done.finish({"iterations": 8})
+    begun, events, failures = [], [], []
+
+    def carry_out(planned, *_arguments, **_options):
+        begun.append(planned.name)
+        if planned.name == "b":
+            raise TrainingError("lost")
+
+    def all_of(runs, **options):
+        begun.clear()
+        work = carry_out_all(runs, tmp_path, lambda split: None, device=torch.device("cpu"), **options)
+        return [planned.name for planned in work]
+
+    monkeypatch.setattr(campaign, "carry_out", carry_out)
+    assert all_of(runs, failed=lambda *what: failures.append(what), observer=events.append) == ["c"]
+    assert begun == ["b", "c"] and [(planned.name, str(error)) for planned, error in failures] == [("b", "lost")]
+    assert events == [{"event": "run", "name": name, "done": at, "total": 3} for at, name in ((1, "b"), (2, "c"))]
+    with pytest.raises(TrainingError, match="lost"):
+        all_of(runs)
+    assert begun == ["b"]
+    with pytest.raises(TimeUp):
+        all_of(runs, deadline=time.monotonic())
+    assert begun == []
+    other = PlannedRun("a", recipe.model_copy(update={"seed": 5}), "camvid")
+    with pytest.raises(TrainingError, match="was trained with seed 1, not 5"):
+        all_of([*runs[1:], other])
+    assert begun == []

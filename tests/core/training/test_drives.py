@@ -17,6 +17,7 @@ from lsabinet_core.training.drives import summarise_drives, train_drives
 from lsabinet_core.training.recipe import Recipe, Schedule
 
 RECIPE = Recipe(
+    model="espnet",
     augmentation=Augmentation(crop_size=(64, 64)),
     schedule=Schedule(warmup_iterations=2),
     batch_size=3,
@@ -55,7 +56,7 @@ def train(root, out, recipe=RECIPE, stop_in=None):
 
     def observe(event):
         events.append(event)
-        current = [e["drive"] for e in events if e["event"] == "drive"][-1]
+        current = [e["name"] for e in events if e["event"] == "run"][-1]
         if event["event"] == "step" and current == stop_in:
             raise Stop
 
@@ -75,7 +76,7 @@ def whole(root, tmp_path_factory):
 
 def test_each_drive_is_left_out_once(root, whole):
     out, summary, events = whole
-    assert [event["drive"] for event in events if event["event"] == "drive"] == ["0001TP", "0016E5"]
+    assert [event["name"] for event in events if event["event"] == "run"] == ["0001TP", "0016E5"]
     assert summary["complete"] and summary == json.loads((out / "drives.json").read_text())
     assert summary["drives"]["0001TP"]["images"] == 3 and summary["drives"]["0016E5"]["images"] == 5
     assert summary["iterations"] == 2 * (5 // 3) + 2 * (3 // 3)
@@ -92,7 +93,7 @@ def test_figures_are_those_of_the_weights(root, whole):
     total = 0
     for drive, fold in summary["drives"].items():
         model, metadata = load_weights(out / drive / "last.safetensors")
-        segmenter = Segmenter(model, metadata, device="cpu", precision="fp32")
+        segmenter = Segmenter(model, metadata, device="cpu", precision="fp32", backend="torch")
         report = evaluate(segmenter, open_dataset("camvid", root, f"drives:{drive}:val"))
         # Weights are stored in half precision.
         assert report.miou == pytest.approx(fold["val_miou"], abs=0.01)

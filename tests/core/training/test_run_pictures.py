@@ -42,7 +42,7 @@ class Scenes(SyntheticDataset):
 def trained(random_weights, tmp_path_factory):
     """Network, metadata and the records of a run that was validated twice."""
     model, metadata = load_weights(random_weights)
-    report = evaluate(Segmenter(model, metadata, device="cpu"), Scenes(), limit=2).to_dict()
+    report = evaluate(Segmenter(model, metadata, device="cpu", backend="torch"), Scenes(), limit=2).to_dict()
     run = RunFolder(tmp_path_factory.mktemp("run"))
     run.create(load_recipe("synthetic", ["epochs=2"]), {"dataset": "synthetic"})
     other = {**report, "miou": 0.01, "confusion_matrix": np.eye(11, dtype=int).tolist()}

@@ -1,5 +1,7 @@
 """Real training runs through the command: they learn, and survive kill -9."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -23,18 +25,21 @@ SMALL = [
     *("--recipe", "synthetic", "--threads", "1", "--workers", "1"),
 ]
 WHOLE = [
-    *(*SMALL, "--set", "epochs=30", "--set", "validate_epochs=5"),
+    *(*SMALL, "--set", "epochs=15", "--set", "validate_epochs=5", "--set", "optimizer.lr=0.006"),
     *("--set", "auxiliary_weight=0.4", "--set", "ema_decay=0.9", "--set", "accumulation=2", "--set", "clip_norm=5"),
 ]
 
 
-def command(root: Path, out: Path, *options: str) -> list[str]:
-    data = ("--dataset", "camvid", "--root", str(root), "--out", str(out))
-    return [sys.executable, "-m", "lsabinet_core.cli", "train", *data, *options]
+def arguments(root: Path, out: Path, *options: str) -> list[str]:
+    return ["train", "--dataset", "camvid", "--root", str(root), "--out", str(out), *options]
 
 
-def train(root: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
-    return subprocess.run(command(root, out, *options), capture_output=True, text=True, timeout=300)
+def train(root: Path, out: Path, *options: str) -> tuple[int, str, str]:
+    """The command in this process: its exit status, standard output and standard error."""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        status = main(arguments(root, out, *options))
+    return status, output.getvalue(), errors.getvalue()
 
 
 def records(out: Path) -> list[dict]:
@@ -46,33 +51,33 @@ def records(out: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def finished(small_camvid, tmp_path_factory):
-    """A run of 60 iterations on eight small scenes."""
+    """A run of 30 iterations on eight small scenes, and what it printed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    result = train(small_camvid, out, *WHOLE)
-    assert result.returncode == 0, result.stderr
-    return out, result
+    status, output, errors = train(small_camvid, out, *WHOLE)
+    assert status == 0, errors
+    return out, output, errors
 
 
 def test_it_learns(finished):
-    out, result = finished
+    out, output, errors = finished
     losses = [record["loss"] for record in records(out) if "loss" in record]
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.75 * losses[0]
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["iterations"] == 60 and summary["skipped"] == 0
+    assert summary["iterations"] == 30 and summary["skipped"] == 0
     # Always saying Road scores 3 %, chance 9 %.
-    assert summary["val_miou"] > 0.12
-    assert "val mIoU" in result.stdout and "ema.safetensors" in result.stdout
-    assert "ETA" in result.stderr
+    assert summary["val_miou"] > 0.15
+    assert "val mIoU" in output and "ema.safetensors" in output
+    assert "ETA" in errors
 
 
 def test_what_a_run_leaves(finished):
-    out, _ = finished
+    out, _, _ = finished
     _, metadata = load_weights(out / "last.safetensors")
     assert metadata.architecture == "lsabinet"
     assert metadata.input_size == (72, 96)
     assert metadata.dataset == "camvid train"
     assert "research" in metadata.licence
-    assert metadata.training["iterations"] == 60
+    assert metadata.training["iterations"] == 30
     assert metadata.training["recipe"]["augmentation"]["crop_size"] == [64, 64]
     facts = json.loads((out / "run.json").read_text())
     assert facts["versions"]["torch"] == torch.__version__
@@ -81,16 +86,16 @@ def test_what_a_run_leaves(finished):
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     assert facts["git_commit"] == (commit.stdout.strip() if commit.returncode == 0 else None)
     recipe = load_recipe(out / "recipe.yaml")
-    assert recipe.accumulation == 2 and recipe.optimizer.lr == 0.002
+    assert recipe.accumulation == 2 and recipe.optimizer.lr == 0.006
     assert list((out / "tensorboard").glob("events.out.tfevents.*"))
     validations = [
         json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines() if "val" in json.loads(line)
     ]
-    assert [entry["iteration"] for entry in validations] == [10, 20, 30, 40, 50, 60]
+    assert [entry["iteration"] for entry in validations] == [10, 20, 30]
 
 
 def test_weights_files_say_what_they_are(finished):
-    out, _ = finished
+    out, _, _ = finished
     summary = json.loads((out / "summary.json").read_text())
     said = {name: load_weights(out / f"{name}.safetensors")[1].training for name in ("last", "ema", "best")}
     assert {name: (facts["weights"], facts["averaged"]) for name, facts in said.items()} == {
@@ -114,11 +119,14 @@ def test_weights_files_say_what_they_are(finished):
 
 
 def test_killed_and_resumed_is_the_same_run(small_camvid, finished, tmp_path):
-    whole, _ = finished
+    whole, _, _ = finished
     out = tmp_path / "cut"
-    process = subprocess.Popen(command(small_camvid, out, *WHOLE), stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lsabinet_core.cli", *arguments(small_camvid, out, *WHOLE)], stderr=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 200
-    while not (out / "checkpoint.pt").exists() or len((out / "metrics.jsonl").read_text().splitlines()) < 5:
+    # Iteration 10, its validation and checkpoint, and iteration 20, which that checkpoint lacks.
+    while not (out / "checkpoint.pt").exists() or len((out / "metrics.jsonl").read_text().splitlines()) < 3:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
@@ -126,9 +134,9 @@ def test_killed_and_resumed_is_the_same_run(small_camvid, finished, tmp_path):
     assert not (out / "summary.json").exists()
     # What a kill in the middle of a write leaves behind.
     with (out / "metrics.jsonl").open("a") as stream:
-        stream.write('{"iteration": 31, "lo')
-    resumed = train(small_camvid, out, "--resume", "--threads", "1")
-    assert resumed.returncode == 0, resumed.stderr
+        stream.write('{"iteration": 21, "lo')
+    status, _, errors = train(small_camvid, out, "--resume", "--threads", "1")
+    assert status == 0, errors
     assert records(out) == records(whole)
     for name in ("last.safetensors", "ema.safetensors", "best.safetensors"):
         expected, got = safetensors.torch.load_file(whole / name), safetensors.torch.load_file(out / name)
@@ -136,27 +144,22 @@ def test_killed_and_resumed_is_the_same_run(small_camvid, finished, tmp_path):
     assert list(out.glob(".*.tmp*")) == []
 
 
-def failure(result: subprocess.CompletedProcess) -> str:
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    return result.stderr.strip().splitlines()[-1]
-
-
 @pytest.fixture
-def fail(small_camvid, capsys):
-    """Runs the command in this process; returns its error, which is one line."""
+def fail(small_camvid):
+    """Runs a command that must fail; returns its error, which is one line."""
 
     def run(out: Path, *options: str, root: Path = small_camvid) -> str:
-        assert main(command(root, out, *options)[3:]) == 1
-        return capsys.readouterr().err.strip().splitlines()[-1]
+        status, _, errors = train(root, out, *options)
+        assert status == 1
+        return errors.strip().splitlines()[-1]
 
     return run
 
 
 def test_errors_of_one_line(finished, tmp_path, fail):
-    whole, _ = finished
+    whole, _, _ = finished
     assert "holds a run already" in fail(whole, *SMALL)
-    assert "is complete after 60 iterations" in fail(whole, "--resume")
+    assert "is complete after 30 iterations" in fail(whole, "--resume")
     assert "no run to resume" in fail(tmp_path / "none", "--resume")
     assert "train.txt" in fail(tmp_path / "a", *SMALL, root=tmp_path)
     assert "unknown key 'optimizer.rate'" in fail(tmp_path / "b", "--set", "optimizer.rate=1")
@@ -181,6 +184,7 @@ LONG = ("--set", "epochs=40", "--set", "validate_epochs=40")
 
 
 def test_a_diverging_run_stops_with_a_reason(small_camvid, tmp_path):
-    result = train(small_camvid, tmp_path / "wild", *SMALL, "--set", "optimizer.lr=1e30", *LONG)
-    assert "not finite 10 times in a row, at iteration 11: lower optimizer.lr, set clip_norm" in failure(result)
-    assert "step skipped" in result.stderr
+    status, _, errors = train(small_camvid, tmp_path / "wild", *SMALL, "--set", "optimizer.lr=1e30", *LONG)
+    assert status == 1 and "step skipped" in errors
+    last = errors.strip().splitlines()[-1]
+    assert "not finite 10 times in a row, at iteration 11: lower optimizer.lr, set clip_norm" in last

@@ -20,8 +20,9 @@ from lsabinet_core.training.step import GradientStep
 from lsabinet_core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-# Three epochs of two iterations, validated after each.
+# Three epochs of two iterations, validated after each, of a network with few layers: it is not what is tested.
 CHANGES = [
+    "model=espnet",
     *("augmentation.crop_size=[64, 64]", "augmentation.scales=[0.75, 1.0]", "batch_size=4", "epochs=3"),
     *("validate_epochs=1", "schedule.warmup_iterations=2", "input_size=[72, 96]", "ema_decay=0.8"),
 ]
@@ -193,7 +194,7 @@ def test_skipped_steps_are_counted_in_a_row(small_camvid, tmp_path, monkeypatch)
 
 def test_pictures_that_fail_cost_nothing(small_camvid, tmp_path, monkeypatch):
     def fail(run, model, metadata, val, device):
-        assert metadata.architecture == "lsabinet" and val.split == "val"
+        assert metadata.architecture == "espnet" and val.split == "val"
         raise RuntimeError("out of ink")
 
     monkeypatch.setattr(run_pictures, "write_pictures", fail)
@@ -226,3 +227,47 @@ def test_distillation_from_a_runs_weights(small_camvid, tmp_path, whole):
 def test_settings_that_cannot_run_here(small_camvid, tmp_path):
     with pytest.raises(RecipeError, match="precision: fp16 needs a CUDA GPU, the device is cpu"):
         Stage(small_camvid, tmp_path, changes=["precision=fp16"]).trainer()
+
+
+def test_cut_between_the_last_checkpoint_and_the_summary(small_camvid, tmp_path, whole):
+    stage = Stage(small_camvid, tmp_path / "run")
+    expected = stage.start()
+    (stage.run.path / "summary.json").unlink()
+    stage.run.ema.unlink()
+    got = stage.resume()
+    assert {**got, "seconds": 0} == {**expected, "seconds": 0}
+    assert json.loads((stage.run.path / "summary.json").read_text()) == got
+    check_same(whole, stage.run.ema)
+    with pytest.raises(TrainingError, match="is complete after 6 iterations: nothing to resume"):
+        stage.resume()
+
+
+def test_cut_in_the_last_validation(small_camvid, tmp_path, monkeypatch, whole):
+    def cut(event):
+        if event["iteration"] == 6:
+            raise KeyboardInterrupt
+
+    # As if each iteration took longer than is to be lost.
+    monkeypatch.setattr("lsabinet_core.training.trainer.CHECKPOINT_SECONDS", -1)
+    stage = Stage(small_camvid, tmp_path / "run", at_validation=cut)
+    with pytest.raises(KeyboardInterrupt):
+        stage.start()
+    check_checkpoint(stage.run, 6)
+    stage.events.clear()
+    stage.at_validation = lambda event: None
+    assert stage.resume()["iterations"] == 6
+    assert stage.of("step") == [] and [event["iteration"] for event in stage.of("validation")] == [6]
+    check_same(whole, stage.run.ema)
+
+
+def test_start_from_a_runs_weights(small_camvid, tmp_path, whole):
+    changes = ["epochs=1", "optimizer.lr=1e-9", "ema_decay=0"]
+    continued = Stage(small_camvid, tmp_path / "on", changes=[*changes, f"initial_weights={whole}"])
+    before = safetensors.torch.load_file(whole)
+    continued.start()
+    after = safetensors.torch.load_file(continued.run.last)
+    assert all(torch.allclose(before[key], after[key], atol=1e-4) for key in before if not is_statistic(key))
+
+
+def is_statistic(key):
+    return "running" in key or "num_batches" in key

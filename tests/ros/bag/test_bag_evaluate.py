@@ -37,7 +37,7 @@ class Listed:
 
 @pytest.fixture(scope="module")
 def segmenter(weights):
-    with Segmenter.from_pretrained(weights, device="cpu") as found:
+    with Segmenter.from_pretrained(weights, device="cpu", backend="torch") as found:
         yield found
 
 
@@ -127,7 +127,8 @@ def test_command_writes_the_report(tmp_path, weights, segmenter, capsys):
     frames = samples(3)
     path = write(tmp_path / "drive.mcap", frames)
     out = tmp_path / "out"
-    assert run_cli("evaluate", path, "--weights", weights, "--device", "cpu", "--out", out, "--overlays") == 0
+    options = ("--weights", weights, "--device", "cpu", "--backend", "torch", "--out", out, "--overlays")
+    assert run_cli("evaluate", path, *options) == 0
     report = json.loads((out / "report.json").read_text())
     assert report["confusion_matrix"] == expected_matrix(segmenter, frames).tolist()
     assert report["miou"] == pytest.approx(evaluate(segmenter, Listed(frames)).miou)
@@ -145,7 +146,7 @@ def test_command_writes_the_report(tmp_path, weights, segmenter, capsys):
 
 def test_without_labels_miou_is_null(tmp_path, weights, capsys):
     path = write(tmp_path / "drive.mcap", samples(2, labelled=lambda index: False))
-    assert run_cli("evaluate", path, "--weights", weights, "--out", tmp_path) == 0
+    assert run_cli("evaluate", path, "--weights", weights, "--backend", "torch", "--out", tmp_path) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["miou"] is None and report["labelled_frames"] == 0 and report["frames"] == 2
     assert report["latency_ms"]["total"]["p50"] > 0
@@ -165,7 +166,7 @@ def test_the_readable_part_of_a_cut_bag_is_evaluated(tmp_path, weights, segmente
     whole = write(tmp_path / f"whole{suffix}", frames)
     path = shutil.copy(whole, tmp_path / f"cut{suffix}")
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    assert run_cli("evaluate", path, "--weights", weights, "--out", tmp_path) == 0
+    assert run_cli("evaluate", path, "--weights", weights, "--backend", "torch", "--out", tmp_path) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["truncated"] is True and "cut off" in report["lost"] and "cut off" in caplog.text
     assert 10 <= report["frames"] <= 31

@@ -1,0 +1,91 @@
+"""ERFNet's blocks (Romera et al., "ERFNet: Efficient Residual Factorized ConvNet for Real-Time Semantic Segmentation",
+IEEE Transactions on Intelligent Transportation Systems 2018), as ERFNet, ESNet, LEDNet and EDANet use them.
+
+A convolution is factorised into a vertical and a horizontal one. With bias, batch normalisation with eps 1e-3, ReLU.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import BN_EPS, BNReLU, check_input, initialise
+
+
+def factorised_conv(
+    channels: int, kernel_size: int = 3, *, dilation: int = 1, horizontal_first: bool = False
+) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """A vertical (k x 1) and a horizontal (1 x k) convolution with bias that keep H and W, in the order they run."""
+    reach = dilation * (kernel_size // 2)
+    vertical = nn.Conv2d(channels, channels, (kernel_size, 1), padding=(reach, 0), dilation=(dilation, 1))
+    horizontal = nn.Conv2d(channels, channels, (1, kernel_size), padding=(0, reach), dilation=(1, dilation))
+    return (horizontal, vertical) if horizontal_first else (vertical, horizontal)
+
+
+class FactorisedResidual(nn.Sequential):
+    """The residual of a non-bottleneck-1d: two factorised convolutions, the second dilated, (N, C, H, W) -> the same.
+
+    ReLU after every convolution but the last, batch normalisation after every pair.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, dilation: int, dropout: float, horizontal_first: bool = False):
+        near = factorised_conv(channels, kernel_size, horizontal_first=horizontal_first)
+        far = factorised_conv(channels, kernel_size, dilation=dilation, horizontal_first=horizontal_first)
+        super().__init__(
+            *(near[0], nn.ReLU(), near[1], BNReLU(channels)),
+            *(far[0], nn.ReLU(), far[1], nn.BatchNorm2d(channels, eps=BN_EPS)),
+            nn.Dropout2d(dropout),
+        )
+
+
+class NonBottleneck1d(nn.Module):
+    """Factorised residual block: (N, C, H, W) -> the same shape."""
+
+    def __init__(self, channels: int, kernel_size: int = 3, *, dilation: int = 1, dropout: float = 0.0):
+        super().__init__()
+        self.residual = FactorisedResidual(channels, kernel_size, dilation, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.residual(x))
+
+
+class UpsamplerBlock(nn.Sequential):
+    """Doubles H and W: transposed convolution, then BNReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__(
+            nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1),
+            BNReLU(out_channels),
+        )
+
+
+class SymmetricNetwork(nn.Module):
+    """Encoder to 128@1/8, decoder to 16@1/2 with a few residual blocks, transposed convolution to the image's size.
+
+    Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W).
+
+    Args:
+        encoder: (N, 3, H, W) -> (N, 128, H/8, W/8), rounded up.
+        kernel_size: of the decoder's blocks at 1/4.
+        num_classes: C.
+    """
+
+    def __init__(self, encoder: nn.Module, kernel_size: int, num_classes: int):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = nn.Sequential(
+            UpsamplerBlock(128, 64),
+            *(NonBottleneck1d(64, kernel_size) for _ in range(2)),
+            UpsamplerBlock(64, 16),
+            *(NonBottleneck1d(16) for _ in range(2)),
+        )
+        self.classify = nn.ConvTranspose2d(16, num_classes, 2, stride=2)
+        initialise(self)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """The same as ``forward``: the decoder ends at the image's own size."""
+        check_input(image)
+        height, width = image.shape[-2:]
+        # Each halving rounded up, so the decoder ends with up to 7 rows and columns more than the image has.
+        return self.classify(self.decoder(self.encoder(image)))[..., :height, :width]
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.low_resolution_logits(image)

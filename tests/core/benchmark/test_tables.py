@@ -1,0 +1,218 @@
+"""The tables: exact counts of every row, measuring tiny networks, and the figures in each format."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from lsabinet_core.benchmark import table_formats, tables
+from lsabinet_core.benchmark.tables import MeasuredTable, TableRow, measure_table, place_of_ours, table_rows
+from lsabinet_core.benchmark.trained import Accuracy
+from lsabinet_core.errors import BackendError, ModelError
+from lsabinet_core.models import list_models
+from lsabinet_core.models.paper import NOTES, TABLES, Figure, Printed
+
+SIZE = (64, 96)
+
+# Parameters for 19 and 11 classes, and GMACs of the former at 512x1024, as counted elsewhere.
+COUNTS = {
+    "lsabinet": (1_841_915, 1_840_859, 26.30),
+    "segnet": (29_453_971, 29_449_355, 325.5),
+    "enet": (360_422, 358_246, 4.121),
+    "espnetv2": (1_252_538, 1_248_682, 5.654),
+    "dabnet": (756_643, 754_571, 10.22),
+    "esnet": (1_659_071, 1_658_551, 24.05),
+    "swiftnet": (11_797_071, 11_796_039, 25.89),
+}
+
+
+def test_rows():
+    for number in (1, 2, 3):
+        rows = table_rows(number)
+        assert rows[0].is_ours and {row.name for row in rows} == set(list_models()) and len(rows) == 17
+        later = {row.name for row in rows if row.printed.note == "not in the paper"}
+        assert later == {"pidnet_s", "ddrnet23_slim"}
+    rows = table_rows(4)
+    assert [row.title for row in rows[:2]] == ["baseline", "LRFA"] and rows[7].title == "LRFA + SVFM + RCAD"
+    assert len(rows) == 8 and [row.is_ours for row in rows] == 7 * [False] + [True]
+    assert {row.name for row in rows if row.printed.note == "not printed"} == {"lrfa+rcad", "svfm+rcad"}
+    assert [row.name for row in table_rows(3, ["enet", "lsabinet"])] == ["lsabinet", "enet"]
+    with pytest.raises(ModelError, match="table 4 has no row 'enet': choose of baseline, lrfa"):
+        table_rows(4, ["enet"])
+
+
+def measured(monkeypatch, number: int, **options) -> MeasuredTable:
+    """Counted, but not timed."""
+
+    def no_engine(candidates, **_):
+        failures = [{**candidate.document(), "reason": "switched off"} for candidate in candidates]
+        return {"rows": [], "failures": failures, "machine": {}}
+
+    monkeypatch.setattr(tables, "benchmark_inference", no_engine)
+    return measure_table(number, **options)
+
+
+def test_exact_counts(monkeypatch):
+    """Cityscapes' 19 classes at 512x1024, CamVid's 11."""
+    cityscapes = {row.name: row for row in measured(monkeypatch, 1, names=list(COUNTS)).rows}
+    camvid = {row.name: row for row in measured(monkeypatch, 3, names=list(COUNTS)).rows}
+    for name, (of_19, of_11, gmacs) in COUNTS.items():
+        assert (cityscapes[name].parameters, camvid[name].parameters) == (of_19, of_11)
+        assert cityscapes[name].gmacs == pytest.approx(gmacs, rel=0.01)
+
+
+def test_exact_counts_of_the_modules(monkeypatch):
+    rows = {row.name: row for row in measured(monkeypatch, 4).rows}
+    expected = {
+        "baseline": 754_571,
+        "lrfa": 798_606,
+        "svfm": 1_435_482,
+        "rcad": 1_115_913,
+        "lrfa+svfm": 1_479_517,
+        "lrfa+rcad": 754_571 + 44_035 + 361_342,
+        "svfm+rcad": 754_571 + 680_911 + 361_342,
+        "lrfa+svfm+rcad": 1_840_859,
+    }
+    assert {name: row.parameters for name, row in rows.items()} == expected
+    assert rows["lrfa+svfm+rcad"].gmacs == pytest.approx(8.655, abs=5e-4)
+    assert {row.failures["torch"] for row in rows.values()} == {"switched off"}
+
+
+def test_measuring(tmp_path):
+    steps = []
+    accuracy = Accuracy(0.5, "run", "made up", {"road": 0.25})
+    table = measure_table(
+        1,
+        names=["enet", "lsabinet"],
+        size=SIZE,
+        backends=["torch", "eager", "torch"],
+        rounds=2,
+        threads=1,
+        device="cpu",
+        accuracies={"enet": accuracy, "cgnet": accuracy},
+        progress=lambda *step: steps.append(step),
+    )
+    assert table.backends == ["torch", "eager"] and table.classes == 19 and table.machine["threads"] == 1
+    ours, enet = table.rows
+    for row in table.rows:
+        assert not row.failures and set(row.latency) == {"torch", "eager"}
+        for latency in row.latency.values():
+            assert latency["fps"] == pytest.approx(1000 / latency["median_ms"], rel=1e-3)
+            assert latency["params"] == row.parameters and latency["gmacs"] == pytest.approx(row.gmacs, abs=1e-3)
+            assert latency["size"] == list(SIZE)
+    assert (enet.accuracy, ours.accuracy) == (accuracy, None)
+    assert {what for what, *_ in steps} == {"counting", "building", "measuring"}
+    assert all(done <= total for _, done, total in steps)
+    assert "1 of 2 by parameters" not in place_of_ours(table) and "2 of 2 by parameters" in place_of_ours(table)
+
+
+def test_modules_are_measured_with_their_options():
+    table = measure_table(4, names=["baseline", "lrfa+svfm"], size=SIZE, rounds=1, threads=1, device="cpu")
+    counted = [row.latency["torch"]["params"] for row in table.rows]
+    assert counted == [row.parameters for row in table.rows] == [754_571, 1_479_517]
+
+
+def test_what_cannot_run_is_a_row_with_its_reason(monkeypatch):
+    table = measure_table(3, names=["enet", "lsabinet"], size=(32, 32), rounds=1, device="cpu")
+    reason = table.rows[0].failures["network"]
+    assert "64" in reason and [row.latency for row in table.rows] == [{}, {}]
+    assert f"{reason}." in table_formats.markdown(table)
+    with pytest.raises(BackendError, match="expected backend to be one of"):
+        measure_table(3, names=["enet"], size=SIZE, backends=["steam"], rounds=1, device="cpu")
+
+
+@pytest.fixture
+def made_up() -> MeasuredTable:
+    """Three rows of table 2: ours, one that is trained, one that broke down."""
+
+    def latency(median: float) -> dict:
+        figures = {"median_ms": median, "p95_ms": median + 1, "p99_ms": median + 2, "fps": 1000 / median}
+        return {"torch": {"precision": "fp32", **figures}}
+
+    rows = [
+        TableRow("lsabinet", "LSA-BiNet", "lsabinet", {}, TABLES[2].rows["lsabinet"], 1_841_915, 26.298, latency(80.0)),
+        TableRow("enet", "ENet", "enet", {}, Printed(Figure("0.36")), 360_422, 4.121, latency(40.0)),
+        TableRow("icnet", "ICNet", "icnet", {}, TABLES[1].rows["icnet"], 6_699_987, 7.65),
+    ]
+    rows[1].accuracy = Accuracy(0.4567, "run", "zoo/enet, cityscapes train -> val", {"road": 0.9, "wall": None})
+    rows[2].failures["torch"] = "out of memory"
+    machine = {"device_name": "abacus", "threads": 1, "versions": {"torch": "2.0"}}
+    return MeasuredTable(TABLES[2], (512, 1024), ["torch"], rows, 5, machine)
+
+
+def test_place_of_ours(made_up):
+    sentence = place_of_ours(made_up)
+    assert sentence.endswith("2 of 2 by latency (torch), 3 of 3 by GMACs, 2 of 3 by parameters.")
+    made_up.rows[0].accuracy = Accuracy(0.5, "run", "", {})
+    assert place_of_ours(made_up).endswith("1 of 2 by mIoU.")
+    assert place_of_ours(MeasuredTable(TABLES[2], (1, 1), [], made_up.rows[1:], 5, {})) is None
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_markdown(made_up):
+    lines = table_formats.markdown(made_up).splitlines()
+    table = [cells_of(line) for line in lines if line.startswith("|")]
+    by_class = table.index(["class", "ENet"])
+    header, rule, ours, enet, icnet = table[:by_class]
+    assert rule[:2] == ["---", "---:"] and {len(row) for row in table[:by_class]} == {len(header)}
+    ours, enet, icnet = (dict(zip(header, row)) for row in (ours, enet, icnet))
+    assert ours == {
+        "network": "LSA-BiNet",
+        "year": "2025",
+        "parameters": "1,841,915",
+        "GMACs": "26.298",
+        "latency ms": "80.0",
+        "fps": "12.5",
+        "val mIoU %": "-",
+        "trained": "not trained here",
+        "paper: M params": "-",
+        "paper: G FLOPs": "-",
+        "paper: mIoU %": "72.74 [a]",
+        "paper: fps": "-",
+    }
+    assert (enet["val mIoU %"], enet["trained"], enet["paper: M params"]) == ("45.67", "run [b]", "0.36")
+    assert (icnet["latency ms"], icnet["fps"], icnet["paper: M params"]) == ("- [c]", "-", "7.8 [d]")
+    notes = [line for line in lines if line.startswith("[")]
+    assert notes[0] == f"[a] {NOTES['class column']}." and notes[2] == "[c] out of memory."
+    assert notes[1] == "[b] zoo/enet, cityscapes train -> val." and len(notes) == 5
+    assert table[by_class + 2 :] == [["road", "90.00"], ["wall", "-"]]
+    text = "\n".join(lines)
+    assert "19 classes at 512x1024" in text and "abacus" in text and "median of 5 rounds" in text
+
+
+def test_json_comes_back(made_up):
+    document = json.loads(table_formats.as_json(made_up))
+    assert (document["table"], document["size"], document["classes"]) == (2, [512, 1024], 19)
+    ours, enet, icnet = document["rows"]
+    assert ours["paper"] == {"parameters_m": None, "flops_g": None, "miou": 72.74, "fps": None}
+    assert ours["paper_notes"] == {"miou": NOTES["class column"]} and ours["trained"] is None
+    assert enet["latency"]["torch"]["p95_ms"] == 41.0 and enet["per_class_iou"] == {"road": 0.9, "wall": None}
+    assert enet["miou"] == 0.4567 and enet["gmacs"] == 4.121
+    assert icnet["failures"] == {"torch": "out of memory"} and icnet["latency"] == {}
+
+
+def test_csv_comes_back(made_up):
+    rows = list(csv.DictReader(io.StringIO(table_formats.comma_separated(made_up))))
+    assert [row["network"] for row in rows] == ["lsabinet", "enet", "icnet"]
+    assert [row["torch_median_ms"] for row in rows] == ["80.0", "40.0", ""]
+    assert [row["miou"] for row in rows] == ["", "0.4567", ""] and rows[0]["trained"] == "not trained here"
+    assert (rows[0]["paper_miou_percent"], rows[2]["paper_parameters_m"]) == ("72.74", "7.8")
+    assert NOTES["icnet parameters"] in rows[2]["paper_notes"] and rows[2]["failures"] == "torch: out of memory"
+
+
+def test_several_backends_are_several_columns(made_up):
+    made_up.backends.append("eager")
+    header = table_formats.columns(made_up)
+    assert header[4:8] == ["torch latency ms", "torch fps", "eager latency ms", "eager fps"]
+    assert {len(row) for row in table_formats.cells(made_up)[0]} == {len(header)}
+
+
+def test_letters_go_on_after_z():
+    marks = table_formats.Marks()
+    found = [marks("x", f"note {index}") for index in range(28)]
+    assert (found[0], found[25], found[26], found[27]) == ("x [a]", "x [z]", "x [aa]", "x [ab]")
+    assert marks("y", "note 3") == "y [d]" and marks("y", None) == "y"

@@ -1,0 +1,147 @@
+"""``lsabinet benchmark`` and ``lsabinet benchmark scale`` from the command line's side."""
+
+import csv
+import json
+
+import cv2
+import pytest
+
+from lsabinet_core import cli
+from lsabinet_core.cli import benchmark_scale
+
+TINY = ("--sizes", "64x96", "--rounds", "2", "--threads", "1", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def lsabinet(cache, monkeypatch, capsys):
+    monkeypatch.setenv("LSABINET_CACHE_DIR", str(cache))
+    monkeypatch.setattr(cli, "VERBS", ("benchmark",))
+
+    def run(*arguments):
+        status = cli.main(["benchmark", *map(str, arguments)])
+        return status, capsys.readouterr()
+
+    return run
+
+
+def cells(printed: str, first: str) -> list[list[str]]:
+    return [line.split() for line in printed.splitlines() if line.startswith(first)]
+
+
+def test_networks_and_engines(lsabinet, random_weights, tmp_path):
+    out = {suffix: tmp_path / f"figures.{suffix}" for suffix in ("json", "csv", "png")}
+    status, said = lsabinet(
+        *("--models", f"dabnet,{random_weights}", "--backends", "eager,openvino,cuda-graph", *TINY),
+        *("--frame", "120x160", "--json", out["json"], "--csv", out["csv"], "--plot", out["png"]),
+    )
+    assert status == 0, said.err
+    figures = json.loads(out["json"].read_text())
+    rows = figures["rows"]
+    assert [(row["model"], row["backend"]) for row in rows] == [
+        (model, engine) for model in ("dabnet", str(random_weights)) for engine in ("eager", "openvino")
+    ]
+    # What is printed is what was measured.
+    for row, line in zip(rows[:2], cells(said.out, "dabnet"), strict=True):
+        assert line[:4] == ["dabnet", row["backend"], "fp32", "64x96"]
+        assert [float(text) for text in line[4:9]] == pytest.approx(
+            [row[key] for key in ("median_ms", "p95_ms", "p99_ms", "cpu_ms", "fps")], abs=0.06
+        )
+        assert line[-2:] == ["754,571", f"{row['gmacs']:.3f}"]
+    assert cells(said.out, "dabnet")[0][9:13] == ["1.00", "-", "-", "-"]
+    assert "frames of 120x160, without confidence" in said.out and "masks full of borders" in said.out
+    missing = [line for line in said.out.splitlines() if line.startswith("not measured: ")]
+    assert len(missing) == len(figures["failures"]) == 2
+    assert missing[0].startswith("not measured: dabnet, cuda-graph, fp32, 64x96: backend 'cuda-graph' needs a CUDA GPU")
+
+    [eager, openvino, *_] = csv.DictReader(out["csv"].read_text().splitlines())
+    assert (eager["size"], eager["segment_ms"], eager["postprocess_ms"]) == ("64x96", "", "")
+    assert float(openvino["median_ms"]) == rows[1]["median_ms"]
+    assert float(openvino["postprocess_ms"]) == rows[1]["stages"]["postprocess_ms"]
+    assert cv2.imread(str(out["png"])) is not None
+
+
+def test_auto_and_batches(lsabinet, random_weights, tmp_path):
+    path = tmp_path / "figures.json"
+    status, said = lsabinet("--models", random_weights, "--backends", "auto", "--batch", "2", *TINY, "--json", path)
+    assert status == 0, said.err
+    [row] = json.loads(path.read_text())["rows"]
+    assert row["batch"] == 2 and row["fps"] == pytest.approx(2e3 / row["median_ms"], rel=1e-3)
+    engine = row["chosen"].partition(",")[0]
+    assert f"auto: {engine}" in said.out and f"at 64x96: {row['chosen']}" in said.out
+    assert "lsabinet: backend auto: " in said.err and "eager: PyTorch" not in said.out
+
+
+def test_nothing_could_be_measured(lsabinet, tmp_path):
+    out = tmp_path / "figures.json"
+    status, said = lsabinet("--models", "dabnet", "--backends", "cuda-graph", *TINY, "--json", out)
+    assert status == 1 and "nothing could be measured" in said.err and "not measured: dabnet" in said.out
+    assert json.loads(out.read_text())["rows"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--models", "dabnot"], "no weights 'dabnot'"),
+        (["--backends", "tea"], "one of eager, auto"),
+        (["--precision", "fp31"], "expected precision"),
+        (["--plot", "figure.txt"], "ending in .png"),
+        (["scale", "--vary", "size", "--values", "3"], "--values of size: expected sizes, separated by commas"),
+        (["scale", "--vary", "batch", "--values", "1,two"], "--values of batch: expected whole numbers"),
+        (["scale", "--vary", "cameras", "--backend", "eager"], "expected an engine to vary cameras"),
+    ],
+)
+def test_errors_are_one_line(lsabinet, arguments, message):
+    status, said = lsabinet(*arguments)
+    assert status == 1 and not said.out
+    [line] = said.err.strip().splitlines()
+    assert line.startswith("lsabinet: error: ") and message in line
+
+
+def test_wrong_usage(lsabinet):
+    for arguments in (["tea"], ["--sizes", "96"], ["--models", ","], ["scale"], ["scale", "--vary", "luck"]):
+        with pytest.raises(SystemExit, match="2"):
+            lsabinet(*arguments)
+
+
+def test_scale(lsabinet, tmp_path, random_weights):
+    json_path, picture = tmp_path / "scale.json", tmp_path / "scale.png"
+    status, said = lsabinet(
+        *("scale", "--vary", "frame", "--values", "64x96,120x160", "--model", random_weights, "--backend", "torch"),
+        *("--size", "64x96", "--rounds", "2", "--threads", "1", "--json", json_path, "--plot", picture),
+    )
+    assert status == 0, said.err
+    figures = json.loads(json_path.read_text())
+    assert [row["value"] for row in figures["rows"]] == [[64, 96], [120, 160]]
+    assert "size 64x96, batch 1, cameras 1, threads 1" in said.out
+    for row, line in zip(figures["rows"], [*cells(said.out.lstrip(), "  64x96"), *cells(said.out, "120x160")]):
+        assert float(line[1]) == pytest.approx(row["network_ms"], abs=0.006)
+        assert float(line[-1]) == pytest.approx(row["growth"], abs=0.006)
+    assert cv2.imread(str(picture)) is not None
+
+
+def test_what_can_be_varied_is_what_the_benchmark_knows():
+    from lsabinet_core.benchmark.scale import VARIED
+
+    assert benchmark_scale.VARIED == tuple(VARIED)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", "camvid_cpu"), ("cuda", "camvid")])
+def test_the_recipe_that_suits_the_device(lsabinet, monkeypatch, device, expected):
+    import torch
+
+    asked = []
+
+    def stop(name, overrides):
+        asked.append(name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lsabinet_core.training.recipe.load_recipe", stop)
+    monkeypatch.setattr("lsabinet_core.inference.backends.torch_.choose_device", torch.device)
+    assert lsabinet("train", "--device", device)[0] == 130
+    assert lsabinet("train", "--device", device, "--recipe", "synthetic")[0] == 130
+    assert asked == [expected, "synthetic"]

@@ -1,0 +1,75 @@
+"""``lsabinet tables`` on tiny images: what it writes, and what it refuses before it measures."""
+
+import csv
+import json
+
+import pytest
+
+from lsabinet_core.cli import main
+
+TINY = ["--size", "64x96", "--rounds", "1", "--threads", "1", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def verb(monkeypatch):
+    monkeypatch.setattr("lsabinet_core.cli.VERBS", ("tables",))
+
+
+def test_a_table_on_the_terminal_and_its_plot(tmp_path, capsys):
+    plot = tmp_path / "a.png"
+    command = ["tables", "--table", "3", "--models", "enet,lsabinet,pidnet_s", *TINY, "--plot", str(plot)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in printed.splitlines() if line}
+    assert "1,840,859" in lines["LSA-BiNet"] and "68.53" in lines["LSA-BiNet"]
+    # The weights that ship were trained on CamVid.
+    assert "lsabinet_camvid" in lines["LSA-BiNet"] and "not trained here" in lines["ENet"]
+    assert "[" in lines["PIDNet-S"] and "not in the paper" in printed
+    assert "3 of 3 by GMACs" in printed and "11 classes at 64x96" in printed
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_files(tmp_path, capsys):
+    path = tmp_path / "table.csv"
+    command = ["tables", "--table", "4", "--models", "baseline,rcad", *TINY]
+    assert main([*command, "--format", "csv", "--out", str(path)]) == 0
+    assert capsys.readouterr().out == ""
+    with path.open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["network"], row["parameters"]) for row in rows] == [("baseline", "754571"), ("rcad", "1115913")]
+    assert all(float(row["torch_median_ms"]) > 0 for row in rows)
+
+
+def test_an_ablation_beside_it(tmp_path, capsys):
+    facts = {"recipe": "r", "dataset": "camvid", "split": "train", "val_split": "val", "seeds": [1]}
+    rows = [{"variant": "baseline", "miou": 0.5}, {"variant": "rcad", "miou": 0.625}]
+    (tmp_path / "table.json").write_text(json.dumps({**facts, "rows": rows}))
+    command = ["tables", "--table", "4", "--models", "rcad", *TINY, "--ablation", str(tmp_path), "--format", "json"]
+    assert main(command) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["miou"], row["paper"]["parameters_m"], row["options"]["rcad"]) == (0.625, 1.12, True)
+
+
+def test_nothing_that_runs(capsys):
+    assert main(["tables", "--table", "3", "--models", "enet", "--size", "16x16", "--rounds", "1"]) == 1
+    captured = capsys.readouterr()
+    assert "nothing could be timed" in captured.err and "64" in captured.out
+
+
+def test_wrong_wishes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("lsabinet_core.benchmark.tables.measure_table", lambda *_, **__: pytest.fail("measured"))
+    for options, message in (
+        (["--models", "unet"], "has no row 'unet'"),
+        (["--ablation", str(tmp_path)], "--ablation is for table 4"),
+        (["--zoo", str(tmp_path)], "holds no run"),
+        (["--weights", "nothing"], "no weights 'nothing'"),
+        (["--weights", "lsabinet_synthetic"], "expected weights trained on camvid, got synthetic"),
+        (["--plot", "a.txt"], ".png"),
+        (["--out", str(tmp_path)], "expected a file, got a folder"),
+    ):
+        assert main(["tables", "--table", "3", *options]) == 1
+        assert message in capsys.readouterr().err
+    for options in ([], ["--table", "5"], ["--table", "1", "--rounds", "0"], ["--table", "1", "--models", ","]):
+        with pytest.raises(SystemExit) as leaving:
+            main(["tables", *options])
+        assert leaving.value.code == 2

@@ -1,0 +1,158 @@
+"""OpenVINO's graphs are rewritten for speed; what they compute is what PyTorch computes."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lsabinet_core.inference.backends.openvino_kernels import prefer_fast_kernels
+from lsabinet_core.inference.backends.openvino_winograd import use_winograd
+from lsabinet_core.inference.convert import openvino_
+
+# As the package imports it, without what calls home.
+openvino = openvino_.import_openvino()
+op = openvino.opset13
+
+PLAIN = {"strides": [1, 1], "pads_begin": [1, 1], "pads_end": [1, 1], "dilations": [1, 1]}
+
+
+def noise(*shape, seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def model_of(build, *shape):
+    """(an openvino.Model of one input, the input's numbers)"""
+    parameter = op.parameter(shape, np.float32)
+    return openvino.Model([op.result(build(parameter))], [parameter]), noise(*shape, seed=9)
+
+
+def run(model, x: np.ndarray) -> np.ndarray:
+    core = openvino.Core()
+    return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([x])[0]
+
+
+def kinds(model) -> Counter:
+    return Counter(operator.get_type_name() for operator in model.get_ordered_ops())
+
+
+def kernels(model) -> set:
+    """Heights and widths of the convolutions' kernels."""
+    convolutions = (operator for operator in model.get_ordered_ops() if operator.get_type_name() == "Convolution")
+    return {tuple(conv.input(1).get_partial_shape().to_shape()[2:]) for conv in convolutions}
+
+
+# Whole tiles of six, whole tiles of four, and widths that no tile divides.
+@pytest.mark.parametrize("width", [12, 16, 14, 9, 5, 1])
+def test_winograd_is_the_convolution(width):
+    weights, biases, slopes = [noise(64, 66, 3, 3), noise(32, 64, 3, 3)], [noise(1, 64, 1, 1)], noise(64)
+
+    def chain(x):
+        x = op.add(op.convolution(x, op.constant(weights[0]), **PLAIN), op.constant(biases[0]))
+        return op.convolution(op.prelu(x, op.constant(slopes)), op.constant(weights[1]), **PLAIN)
+
+    model, x = model_of(chain, 2, 66, 7, width)
+    use_winograd(model)
+    # All of it is replaced, and between the two nothing is put together.
+    assert kernels(model) == {(3, 1)} and kinds(model)["Concat"] == 1
+    expected = F.conv2d(
+        torch.from_numpy(x), torch.from_numpy(weights[0]), torch.from_numpy(biases[0]).flatten(), padding=1
+    )
+    expected = F.conv2d(F.prelu(expected, torch.from_numpy(slopes)), torch.from_numpy(weights[1]), padding=1).numpy()
+    found = run(model, x)
+    assert found.shape == expected.shape and np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+def test_winograd_where_others_look_too():
+    weight = noise(64, 64, 3, 3)
+
+    def branches(x):
+        y = op.relu(op.convolution(x, op.constant(weight), **PLAIN))
+        return op.add(op.convolution(y, op.constant(weight), **PLAIN), op.multiply(y, op.constant(np.float32(3))))
+
+    model, x = model_of(branches, 1, 64, 4, 12)
+    expected = run(model, x)
+    use_winograd(model)
+    assert kernels(model) == {(3, 1)}
+    assert np.abs(run(model, x) - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+def test_winograd_of_numbers_that_are_stored_in_half():
+    model, x = model_of(lambda x: op.convolution(x, op.constant(noise(64, 64, 3, 3)), **PLAIN), 1, 64, 4, 12)
+    half = openvino_.rounded_to_half(model)
+    expected = run(half, x)
+    use_winograd(half)
+    assert kernels(half) == {(3, 1)}
+    assert np.abs(run(half, x) - expected).max() < 2e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((64, 64, 3, 3), {"strides": [2, 2]}),
+        ((64, 64, 3, 3), {"dilations": [2, 2]}),
+        ((64, 64, 3, 3), {"pads_end": [0, 0]}),
+        ((64, 64, 3, 1), {"pads_begin": [1, 0], "pads_end": [1, 0]}),
+        ((64, 32, 3, 3), {}),
+        ((16, 64, 3, 3), {}),
+    ],
+)
+def test_no_winograd(shape, options):
+    model, _ = model_of(
+        lambda x: op.convolution(x, op.constant(noise(*shape)), **{**PLAIN, **options}), 1, shape[1], 9, 12
+    )
+    before = kinds(model)
+    use_winograd(model)
+    assert kinds(model) == before
+
+
+def test_no_winograd_in_int8():
+    def quantised(x):
+        weight = op.multiply(op.convert(op.constant(np.ones((64, 64, 3, 3), np.int8)), np.float32), np.float32(0.1))
+        return op.convolution(x, weight, **PLAIN)
+
+    model, _ = model_of(quantised, 1, 64, 9, 12)
+    before = kinds(model)
+    use_winograd(model)
+    assert kinds(model) == before
+
+
+def average(x, exclude_pad=False, rounding="floor"):
+    return op.avg_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], exclude_pad, rounding)
+
+
+def test_few_channels_are_averaged_by_a_convolution():
+    model, x = model_of(average, 2, 3, 9, 12)
+    prefer_fast_kernels(model)
+    assert kinds(model)["AvgPool"] == 0 and kernels(model) == {(3, 3)}
+    expected = F.avg_pool2d(torch.from_numpy(x), 3, stride=2, padding=1).numpy()
+    np.testing.assert_allclose(run(model, x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "options"), [(5, {}), (3, {"exclude_pad": True}), (3, {"rounding": "ceil"})])
+def test_other_averages_stay(channels, options):
+    model, _ = model_of(lambda x: average(x, **options), 1, channels, 10, 12)
+    prefer_fast_kernels(model)
+    assert kinds(model)["AvgPool"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dilations", "found"),
+    [
+        ((3, 1), [1, 1], [1, 2]),
+        ((1, 3), [1, 1], [2, 1]),
+        ((3, 3), [1, 1], [1, 1]),
+        ((3, 1), [4, 1], [4, 1]),
+    ],
+)
+def test_depthwise_kernels_that_are_one_wide(kernel, dilations, found):
+    weight = noise(8, 1, 1, *kernel)
+    pads = [(side - 1) // 2 * step for side, step in zip(kernel, dilations, strict=True)]
+    options = {"strides": [1, 1], "pads_begin": pads, "pads_end": pads, "dilations": dilations}
+    model, x = model_of(lambda x: op.group_convolution(x, op.constant(weight), **options), 1, 8, 9, 12)
+    prefer_fast_kernels(model)
+    [conv] = [operator for operator in model.get_ordered_ops() if operator.get_type_name() == "GroupConvolution"]
+    assert list(conv.get_attributes()["dilations"]) == found
+    expected = F.conv2d(torch.from_numpy(x), torch.from_numpy(weight[:, 0]), padding=pads, dilation=dilations, groups=8)
+    np.testing.assert_allclose(run(model, x), expected.numpy(), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,16 @@
+import pytest
+from matplotlib.figure import Figure
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were saved, in order."""
+    saved = []
+    save = Figure.savefig
+
+    def remember(figure, *arguments, **options):
+        saved.append(figure)
+        return save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    return saved

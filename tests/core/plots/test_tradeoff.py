@@ -1,0 +1,123 @@
+"""Accuracy against latency: bubbles where they belong, labels that hide nothing; read back from matplotlib."""
+
+import itertools
+import random
+
+import pytest
+
+from lsabinet_core.plots.label_places import Box, Circle, place_label
+from lsabinet_core.plots.tradeoff import Point, draw_tradeoff
+
+
+@pytest.fixture
+def draw(figures, tmp_path):
+    """Draws points, and gives matplotlib's figure."""
+
+    def draw(points):
+        draw_tradeoff(tmp_path / "a.png", points, title="title", backend="torch")
+        assert (tmp_path / "a.png").stat().st_size > 1000
+        return figures[-1]
+
+    return draw
+
+
+def networks(count: int, trained: float, seed: int = 0) -> list[Point]:
+    rng = random.Random(seed)
+    points = []
+    for index in range(count):
+        miou = rng.uniform(50, 70) if rng.random() < trained else None
+        parameters = int(10 ** rng.uniform(5.5, 7.5))
+        group = rng.choice(["first", "second"])
+        points.append(Point(f"Network-{index}", 10 ** rng.uniform(1.5, 2.5), parameters, miou, group, index == 0))
+    return points
+
+
+def labels(figure, axes, points):
+    renderer = figure.canvas.get_renderer()
+    names = {point.label for point in points}
+    return {text.get_text(): text.get_window_extent(renderer) for text in axes.texts if text.get_text() in names}
+
+
+def panels(figure):
+    return [axes for axes in figure.axes if axes.get_xscale() == "log"]
+
+
+def bubbles(axes):
+    return {tuple(found.get_offsets()[0]): found.get_sizes()[0] for found in axes.collections}
+
+
+def test_bubbles_are_at_their_figures(draw):
+    points = [
+        Point("a", 20.0, 1_000_000, 60.0),
+        Point("b", 40.0, 4_000_000, 65.0, is_ours=True),
+        Point("c", 400.0, 16_000_000, None),
+    ]
+    figure = draw(points)
+    upper, lower = panels(figure)
+    above, below = bubbles(upper), bubbles(lower)
+    assert set(above) == {(20.0, 60.0), (40.0, 65.0)} and [x for x, _ in below] == [400.0]
+    # Areas are as the parameters are.
+    sizes = [above[20.0, 60.0], above[40.0, 65.0], *below.values()]
+    assert sizes[1] / sizes[0] == pytest.approx(4) and sizes[2] / sizes[0] == pytest.approx(16)
+    assert upper.get_xlim() == lower.get_xlim() and upper.get_title(loc="left") == "title"
+    assert "torch" in lower.get_xlabel() and "not trained" in lower.get_ylabel() and "mIoU" in upper.get_ylabel()
+    (ours,) = (text for text in upper.texts if text.get_text() == "b")
+    (other,) = (text for text in upper.texts if text.get_text() == "a")
+    assert ours.get_fontweight() == "bold" and ours.get_color() != other.get_color()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("trained", [0.0, 0.5, 1.0])
+def test_no_label_hides_another(draw, trained, seed):
+    points = networks(17, trained, seed)
+    figure = draw(points)
+    seen = set()
+    for axes in panels(figure):
+        found = labels(figure, axes, points)
+        seen |= set(found)
+        for (_, one), (_, other) in itertools.combinations(found.items(), 2):
+            assert not one.overlaps(other)
+        area = axes.get_window_extent()
+        for extent in found.values():
+            assert area.x0 <= extent.x0 and extent.x1 <= area.x1 + 1
+    assert seen == {point.label for point in points}
+
+
+def test_all_trained_or_none(draw):
+    (only,) = panels(draw([Point("a", 20.0, 1_000_000, 60.0)]))
+    assert "mIoU" in only.get_ylabel() and list(bubbles(only)) == [(20.0, 60.0)]
+    (only,) = panels(draw([Point("a", 20.0, 1_000_000, None), Point("b", 20.0, 1_000_000, None)]))
+    assert "not trained" in only.get_ylabel()
+    heights = [y for _, y in bubbles(only)]
+    assert len(set(heights)) == 2
+    with pytest.raises(ValueError, match="at least one"):
+        draw([])
+
+
+def test_names_are_literal(draw):
+    points = [Point("$x$_1", 20.0, 1_000_000, 60.0, group="_hidden$")]
+    figure = draw(points)
+    assert labels(figure, panels(figure)[0], points)
+    assert "_hidden$" in [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_place_of_a_label():
+    area = Box(0, 0, 100, 100)
+    circle = Circle(50, 50, 10)
+    free = place_label(circle, (20, 8), area, [], [circle])
+    # To the right, three points off the edge, at its height.
+    assert (free.left, free.bottom, free.top) == pytest.approx((63, 46, 54))
+    assert circle.distance(free) == pytest.approx(3)
+    # Where there is a label, or the area ends, another side is taken.
+    taken = place_label(circle, (20, 8), area, [Box(60, 40, 100, 60)], [circle])
+    assert (taken.bottom, (taken.left + taken.right) / 2) == pytest.approx((63, 50))
+    edge = Circle(95, 50, 4)
+    moved = place_label(edge, (20, 8), area, [], [edge])
+    assert moved.right <= 100 and edge.distance(moved) >= 2
+
+
+def test_boxes_and_circles():
+    box = Box(0, 0, 4, 2)
+    assert (box.area, box.overlap(Box(3, 1, 10, 10)), box.overlap(Box(5, 0, 6, 1))) == (8, 1, 0)
+    assert box.nearest(10, 1) == (4, 1) and box.nearest(-3, -4) == (0, 0)
+    assert Circle(-3, -4, 2).distance(box) == 3 and Circle(1, 1, 2).distance(box) == -2

@@ -1,0 +1,54 @@
+"""Runs that start from trained weights."""
+
+import pytest
+import torch
+
+from lsabinet_core.errors import RecipeError, WeightsError
+from lsabinet_core.labels import CAMVID, CITYSCAPES
+from lsabinet_core.models import create_model
+from lsabinet_core.models.weights import WeightsMetadata, save_weights
+from lsabinet_core.training.initial import start_from_weights
+from lsabinet_core.training.recipe import Recipe
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file of LSA-BiNet without RCAD, and its network."""
+    torch.manual_seed(1)
+    network = create_model("lsabinet", len(CAMVID), rcad=False)
+    metadata = WeightsMetadata("lsabinet", CAMVID, (72, 96), (0.5,) * 3, (0.2,) * 3, options={"rcad": False})
+    save_weights(tmp_path / "trained.safetensors", network, metadata, dtype=torch.float32)
+    return tmp_path / "trained.safetensors", network.state_dict()
+
+
+def start(recipe, label_set):
+    torch.manual_seed(2)
+    network = create_model(recipe.model, len(label_set), **recipe.model_options)
+    random = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    return start_from_weights(network, recipe, label_set), network.state_dict(), random
+
+
+def test_same_classes_take_every_tensor(weights):
+    file, trained = weights
+    recipe = Recipe(initial_weights=str(file), model_options={"rcad": False, "svfm": True})
+    skipped, tensors, _ = start(recipe, CAMVID)
+    assert skipped == []
+    assert all(torch.equal(tensors[key], trained[key]) for key in trained)
+
+
+def test_other_classes_keep_their_own_classifier(weights):
+    file, trained = weights
+    skipped, tensors, random = start(Recipe(initial_weights=str(file), model_options={"rcad": False}), CITYSCAPES)
+    assert skipped and all(tensors[key].shape[0] == 19 for key in skipped)
+    for key in trained:
+        assert torch.equal(tensors[key], (random if key in skipped else trained)[key])
+
+
+def test_weights_that_do_not_fit(weights, tmp_path):
+    file, _ = weights
+    with pytest.raises(RecipeError, match="initial_weights: expected weights of lsabinet, got lsabinet rcad=False in"):
+        start(Recipe(initial_weights=str(file)), CAMVID)
+    with pytest.raises(RecipeError, match="expected weights of dabnet, got lsabinet rcad=False"):
+        start(Recipe(model="dabnet", initial_weights=str(file)), CAMVID)
+    with pytest.raises(WeightsError, match="no weights"):
+        start(Recipe(initial_weights=str(tmp_path / "none.safetensors")), CAMVID)

@@ -1,0 +1,45 @@
+"""Ctrl-C in the node's first second, in which Python imports."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# From the first import to the last; afterwards rclpy and the node are set up.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("module", ["traceback", "rclpy", "numpy", "lsabinet_ros.messages", "lsabinet_ros.node"])
+def test_a_signal_ends_the_node_quietly(module, number, ros_domain):
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "lsabinet_ros.segmentation_node"],
+        cwd="/",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = threading.Timer(60, process.kill)
+    deadline.start()
+    try:
+        started, said = False, []
+        for line in process.stderr:
+            imported = line.rpartition("|")[2].strip()
+            # Python itself imports some of these before us.
+            started = started or imported == "lsabinet_ros"
+            if started and imported == module:
+                process.send_signal(number)
+            if not line.startswith("import time:"):
+                said.append(line)
+        assert process.wait() == 0
+        assert started and said == []
+    finally:
+        deadline.cancel()
+        process.kill()
+        process.wait()
+        process.stderr.close()
