@@ -7,6 +7,7 @@ from importlib import metadata
 import torch
 
 import lsabinet_core
+from lsabinet_core.cores import usable_cores
 from lsabinet_core.inference.backends.common import device_name
 
 ENGINES = ("openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt")
@@ -21,7 +22,7 @@ def describe_machine(device: torch.device) -> dict:
         "device_name": device_name(device),
         "cpu": device_name(torch.device("cpu")),
         "cores": os.cpu_count(),
-        "usable_cores": _usable_cores(),
+        "usable_cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "versions": {
             "lsabinet": lsabinet_core.__version__,
@@ -31,11 +32,6 @@ def describe_machine(device: torch.device) -> dict:
             **_engine_versions(),
         },
     }
-
-
-def _usable_cores() -> int | None:
-    # Only Linux tells.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _engine_versions() -> dict[str, str]:

@@ -1,9 +1,9 @@
 """How the cost of a frame grows with what is asked of one network on one engine."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lsabinet_core.cores import usable_cores
 from lsabinet_core.errors import LsabinetError
 from lsabinet_core.inference.backends.common import choose_device
 from lsabinet_core.inference.network import Network
@@ -65,7 +65,7 @@ def usual_values(what: str, setting: Setting) -> list[Value]:
     if what == "frame":
         return [(480, 640), (720, 960), (720, 1280), (1080, 1920), (2160, 3840)]
     if what == "threads":
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         return [*(count for count in (1, 2, 4, 8, 16, 32, 64) if count < cores), cores]
     return [1, 2, 4, MAX_BATCH] if what == "batch" else [1, 2, 4, 8, 16]
 

@@ -46,8 +46,7 @@ class ConvBNPReLU(nn.Sequential):
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         dilation_y, dilation_x = (dilation, dilation) if isinstance(dilation, int) else dilation
         padding = (dilation_y * (height // 2), dilation_x * (width // 2))
-        dilated_depthwise = groups == in_channels and max(dilation_y, dilation_x) > 1
-        conv = (DilatedDepthwiseConv2d if dilated_depthwise else nn.Conv2d)(
+        conv = nn.Conv2d(
             in_channels,
             out_channels,
             (height, width),
@@ -86,20 +85,6 @@ class DownsamplerBlock(nn.Module):
             # ceil_mode: an odd size gives the same rounded-up size as the padded strided convolution.
             y = torch.cat([y, F.max_pool2d(x, 2, ceil_mode=True)], 1)
         return self.norm(y)
-
-
-class DilatedDepthwiseConv2d(nn.Conv2d):
-    """Depthwise convolution with dilation, kept in fp32 under a CPU's autocast.
-
-    In bf16, oneDNN's gradient of a vertically dilated depthwise kernel is wrong (torch 2.13, AVX-512: off by more than
-    its own size, sometimes 1e34); in fp32 it is right, and faster.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
-            return super().forward(x)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(x.float()).to(x.dtype)
 
 
 def without_autocast(x: Tensor) -> contextlib.AbstractContextManager:

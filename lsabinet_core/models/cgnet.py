@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from .blocks import (
     BNPReLU,
     ConvBNPReLU,
-    DilatedDepthwiseConv2d,
     check_input,
     image_pyramid,
     initialise,
@@ -29,7 +28,7 @@ class Surroundings(nn.Module):
     def __init__(self, channels: int, dilation: int):
         super().__init__()
         self.local = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.context = DilatedDepthwiseConv2d(
+        self.context = nn.Conv2d(
             channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False
         )
         self.norm = BNPReLU(2 * channels)

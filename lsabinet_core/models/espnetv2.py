@@ -22,7 +22,6 @@ from .blocks import (
     BN_EPS,
     BNPReLU,
     ConvBNPReLU,
-    DilatedDepthwiseConv2d,
     check_input,
     image_pyramid,
     initialise,
@@ -50,9 +49,7 @@ class EESP(nn.Module):
         width = out_channels // BRANCHES
         self.reduce = ConvBNPReLU(in_channels, width, 1, groups=BRANCHES)
         self.branches = nn.ModuleList(
-            DilatedDepthwiseConv2d(
-                width, width, 3, stride=stride, padding=dilation, dilation=dilation, groups=width, bias=False
-            )
+            nn.Conv2d(width, width, 3, stride=stride, padding=dilation, dilation=dilation, groups=width, bias=False)
             for dilation in dilations
         )
         self.norm = BNPReLU(out_channels)

@@ -13,7 +13,7 @@ normalisation and SELU, the classifier too. 509,446 parameters for 19 classes, 7
 import torch
 from torch import Tensor, nn
 
-from .blocks import BN_EPS, DilatedDepthwiseConv2d, DownsamplerBlock, check_input, initialise, resize_bilinear
+from .blocks import BN_EPS, DownsamplerBlock, check_input, initialise, resize_bilinear
 
 
 class BNSELU(nn.Sequential):
@@ -35,8 +35,7 @@ class DepthwiseBNSELU(nn.Sequential):
     """Depthwise 3x3 convolution without bias that keeps H and W, then BNSELU."""
 
     def __init__(self, channels: int, *, dilation: int = 1):
-        kind = DilatedDepthwiseConv2d if dilation > 1 else nn.Conv2d
-        conv = kind(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False)
+        conv = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False)
         super().__init__(conv, BNSELU(channels))
 
 

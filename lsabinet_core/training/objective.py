@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from .autocast import keep_dilated_in_float32
 from .auxiliary import Supervised, shrink_labels
 from .distillation import Teacher, distillation_loss, labelled_pixels, normalise
 from .losses import CrossEntropy, boundary_band
@@ -27,6 +28,7 @@ class Objective(nn.Module):
     def __init__(self, network: Supervised, loss: CrossEntropy, recipe: Recipe, teacher: Teacher | None = None):
         super().__init__()
         self.network = network
+        keep_dilated_in_float32(network)
         self.loss = loss
         self.teacher = teacher
         self.auxiliary_weight = recipe.auxiliary_weight

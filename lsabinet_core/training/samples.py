@@ -1,7 +1,6 @@
 """The samples of a data set, read by processes and kept in memory where they fit."""
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lsabinet_core.cores import usable_cores
 from lsabinet_core.data.sample import Sample, SegmentationDataset
 from lsabinet_core.errors import DatasetError, TrainingError
 
@@ -71,7 +71,7 @@ class _Samples(Dataset):
 
 def _read_all(dataset: SegmentationDataset) -> Iterator[Sample]:
     """All samples in order, read or rendered by a process on each core where there are many."""
-    workers = min(os.cpu_count() or 1, 8) if len(dataset) >= PARALLEL_SAMPLES else 0
+    workers = min(usable_cores(), 8) if len(dataset) >= PARALLEL_SAMPLES else 0
     return load(_Samples(dataset), None, workers)
 
 

@@ -105,8 +105,8 @@ def test_usual_values(monkeypatch):
     areas = [height * width / (360 * 480) for height, width in sizes]
     assert areas == pytest.approx([0.25, 0.5, 1, 2], rel=0.03)
     assert usual_values("size", Setting(TINY, TINY))[0] == (64, 64)
-    monkeypatch.setattr(scale.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(scale, "usable_cores", lambda: 6)
     assert usual_values("threads", setting) == [1, 2, 4, 6]
-    monkeypatch.setattr(scale.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(scale, "usable_cores", lambda: 8)
     assert usual_values("threads", setting) == [1, 2, 4, 8]
     assert usual_values("batch", setting)[-1] == 8 and usual_values("cameras", setting)[:3] == [1, 2, 4]

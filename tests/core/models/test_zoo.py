@@ -34,15 +34,6 @@ def quadrants(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return 2 * colours - 1 + 0.3 * torch.randn(batch, 3, *size), labels
 
 
-def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor, autocast: torch.dtype | None = None) -> float:
-    model.zero_grad()
-    with torch.autocast("cpu", autocast, enabled=autocast is not None):
-        logits = model(images)
-    assert torch.isfinite(logits).all()
-    F.cross_entropy(logits.float(), labels).backward()
-    return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]).item()
-
-
 def settle(model: nn.Module, images: Tensor) -> Tensor:
     """Take the statistics of batch normalisation from these images alone; the logits in training mode, no dropout."""
     for module in model.modules():
@@ -110,19 +101,17 @@ def test_odd_sizes(name):
 
 @each_network
 def test_gradients(name):
-    """They reach every parameter, and bf16 arithmetic keeps their size."""
+    """They reach every parameter."""
     torch.manual_seed(0)
     model = create_model(name, CLASSES)
     images, labels = quadrants(3, (64, 80))
-    norm = gradient_norm(model, images, labels)
+    F.cross_entropy(model(images), labels).backward()
     idle = {key for key, parameter in model.named_parameters() if parameter.grad is None}
     # The classifier of ENet's encoder alone.
     assert idle == ({"encoder_head.weight"} if name == "enet" else set())
     assert idle == {key for key, parameter in model.named_parameters() if not parameter.requires_grad}
     still = [key for key, parameter in model.named_parameters() if key not in idle and not parameter.grad.any()]
     assert still == []
-    # Dropout and statistics of few values leave a factor; what a broken kernel writes is beyond any.
-    assert norm / 4 < gradient_norm(model, images, labels, torch.bfloat16) < norm * 4
 
 
 @each_network

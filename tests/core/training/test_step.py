@@ -249,9 +249,9 @@ def test_without_a_compiler_it_runs_uncompiled(batch, monkeypatch, tmp_path):
     assert "compiler" in warnings[0]
 
 
-def depthwise_cosines(network):
-    """Between the gradient that a step in bf16 gives each depthwise convolution and the one that fp32 computes from
-    what went in and what came back."""
+def bf16_cosines(network):
+    """Between the gradient that a step in bf16 gives each depthwise or dilated convolution and the one that fp32
+    computes from what went in and what came back."""
     seen, references = {}, {}
 
     def keep_input(module, inputs, _output):
@@ -263,12 +263,12 @@ def depthwise_cosines(network):
             seen[module], shape, gradient, module.stride, module.padding, module.dilation, module.groups
         )
 
-    depthwise = {
+    convolutions = {
         name: module
         for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
+        if isinstance(module, nn.Conv2d) and (module.groups == module.in_channels > 1 or max(module.dilation) > 1)
     }
-    for module in depthwise.values():
+    for module in convolutions.values():
         module.register_forward_hook(keep_input)
         module.register_full_backward_hook(differentiate)
     generator = torch.Generator().manual_seed(5)
@@ -280,13 +280,15 @@ def depthwise_cosines(network):
     GradientStep(supervised, CrossEntropy(), optimizer, Recipe(precision="bf16"), CPU)(images, labels)
     return {
         name: F.cosine_similarity(references[module].flatten(), module.weight.grad.flatten(), dim=0).item()
-        for name, module in depthwise.items()
+        for name, module in convolutions.items()
     }
 
 
-def test_bf16_gradients_of_depthwise_convolutions():
+# LSA-BiNet: four in each of nine blocks, two in SVFM, one in RCAD. ESPNet: four in each of 13 modules. EDANet: two in
+# each of ten.
+@pytest.mark.parametrize(("name", "count"), [("lsabinet", 39), ("espnet", 52), ("edanet", 20)])
+def test_bf16_gradients(name, count):
     torch.manual_seed(6)
-    cosines = depthwise_cosines(create_model("lsabinet", 11))
-    # Four in each of nine blocks, two in SVFM, one in RCAD.
-    assert len(cosines) == 39
+    cosines = bf16_cosines(create_model(name, 11))
+    assert len(cosines) == count
     assert min(cosines.values()) > 0.95, cosines
