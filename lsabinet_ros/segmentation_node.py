@@ -16,6 +16,7 @@ def main(args: list[str] | None = None) -> int:
 
     import rclpy
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.signals import SignalHandlerOptions, install_signal_handlers
 
     from lsabinet_ros import transport
     from lsabinet_ros.camera import one_line
@@ -31,8 +32,10 @@ def main(args: list[str] | None = None) -> int:
     executor = None
     idle = True
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = SegmentationNode()
+        # Only now: a context that ends while a node is made of it leaves half a node behind.
+        install_signal_handlers(SignalHandlerOptions.ALL)
         for warning in warnings:
             node.get_logger().warning(warning)
         executor = SingleThreadedExecutor()

@@ -11,6 +11,7 @@ from torch import Tensor
 from lsabinet_core.data import LABEL_SETS, Sample
 from lsabinet_core.labels import LabelSet
 from lsabinet_core.models import create_model
+from lsabinet_core.training.autocast import resolve_precision
 from lsabinet_core.training.auxiliary import Supervised, shrink_labels
 from lsabinet_core.training.averaging import WeightAverage
 from lsabinet_core.training.batches import EpochShuffle, SampleCache, open_batches
@@ -187,7 +188,7 @@ def benchmark_training(
             "batch_size": recipe.batch_size,
             "crop_size": list(recipe.augmentation.crop_size),
             "image_size": list(recipe.input_size),
-            "precision": recipe.precision,
+            "precision": resolve_precision(recipe.precision, device),
             "compile": recipe.compile,
             "optimizer": recipe.optimizer.name,
             "auxiliary_weight": recipe.auxiliary_weight,

@@ -3,13 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from .autocast import keep_dilated_in_float32
+from .autocast import DTYPES, keep_dilated_in_float32, resolve_precision
 from .auxiliary import Supervised, shrink_labels
 from .distillation import Teacher, distillation_loss, labelled_pixels, normalise
 from .losses import CrossEntropy, boundary_band
 from .recipe import Recipe
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Objective(nn.Module):
@@ -35,7 +33,7 @@ class Objective(nn.Module):
         self.boundary_weight = recipe.boundary_weight
         self.boundary_radius = recipe.boundary_radius
         self.distillation = recipe.distillation
-        self.dtype = DTYPES[recipe.precision]
+        self.dtype = DTYPES[resolve_precision(recipe.precision, next(network.parameters()).device)]
         self.register_buffer("mean", torch.tensor(recipe.mean) * 255)
         self.register_buffer("std", torch.tensor(recipe.std) * 255)
         self._compute = torch.compile(self._eager) if recipe.compile else self._eager

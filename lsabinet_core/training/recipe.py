@@ -74,8 +74,9 @@ class Recipe(Settings):
     ema_decay: float = Field(0.0, ge=0, lt=1, description="of the averaged weights, which are validated; 0: no average")
     clip_norm: float = Field(0.0, ge=0, description="longest gradient, longer ones are scaled down to it; 0: off")
     max_skipped: int = Field(10, ge=1, description="steps in a row that are not finite, at which the run stops")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        "fp32", description="of the forward and backward pass; fp16 needs a CUDA GPU"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "fp32",
+        description="of the forward and backward pass; auto: bf16 where the device computes in it; fp16 needs a GPU",
     )
     compile: bool = Field(False, description="compile the training step (torch.compile; needs a C++ compiler)")
     validate_epochs: int = Field(10, ge=1, description="validate every so many epochs, and after the last")

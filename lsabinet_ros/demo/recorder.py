@@ -50,6 +50,8 @@ class Record:
         latencies: of each mask, in order: seconds since the first, and milliseconds by stage.
         counts: the node's own counters, from its last diagnostics.
         device: where the node ran.
+        backend: the engine that it ran the network with.
+        precision: the engine's arithmetic.
         label_set: the node's classes; None until it said so.
         confusion: of all compared masks; None without labels.
         seconds: from the first frame's arrival to the last mask's.
@@ -64,6 +66,8 @@ class Record:
     latencies: list[tuple[float, dict[str, float]]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     device: str = ""
+    backend: str = ""
+    precision: str = ""
     label_set: LabelSet | None = None
     confusion: ConfusionMatrix | None = None
     seconds: float = 0.0
@@ -271,6 +275,7 @@ class Recorder:
             if "frames_received" in values:
                 self._reports += 1
                 self.record.counts = {key: int(text) for key, text in values.items() if key.startswith("frames_")}
+                self.record.backend, self.record.precision = values["backend"], values["precision"]
 
     def _on_label_map(self, message: String) -> None:
         document = json.loads(message.data)

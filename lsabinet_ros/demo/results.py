@@ -47,6 +47,8 @@ def summarise(record: Record, weights: str) -> dict:
         "latency_ms": summarise_stages(_by_stage(record)),
         "weights": weights,
         "device": record.device,
+        "backend": record.backend,
+        "precision": record.precision,
         "node_exit_status": record.node_exit_status,
     }
 
@@ -68,7 +70,8 @@ def as_text(summary: dict, out: Path) -> str:
         f"{s['frames_dropped']} dropped (newest frame only), {s['frames_lost_in_transport']} lost in transport",
         f"masks      {s['masks_received']} received, {s['duplicate_masks']} duplicates; {coverage} of the "
         f"{s['frames_expected']} frames that this machine can keep up with",
-        f"rate       {s['fps']} masks a second on {s['device']}, with {s['weights']}",
+        f"rate       {s['fps']} masks a second on {s['device']}, with {s['weights']} by {s['backend']} "
+        f"in {s['precision']}",
         f"mIoU       {miou}",
         "",
         latency_table(s["latency_ms"]),

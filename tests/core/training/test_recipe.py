@@ -47,7 +47,7 @@ def test_overrides():
         ("seed", "expected key=value, got 'seed'"),
         ("augmentation.scales=[", "augmentation.scales"),
         ("accumulation=3", "accumulation: expected a divisor of batch_size 16, got 3"),
-        ("precision=fp8", "precision: input should be 'fp32', 'bf16' or 'fp16', got 'fp8'"),
+        ("precision=fp8", "precision: input should be 'auto', 'fp32', 'bf16' or 'fp16', got 'fp8'"),
         ("input_pipeline=magic", "input_pipeline: input should be 'auto', 'workers' or 'resident', got 'magic'"),
         ("ohem_threshold=1.5", "ohem_threshold: input should be less than 1, got 1.5"),
         ("distillation.teachers=a", "unknown key 'distillation.teachers'; allowed are teacher, weight, temperature"),
