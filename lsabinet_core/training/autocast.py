@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

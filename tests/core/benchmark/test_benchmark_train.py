@@ -49,8 +49,9 @@ def test_the_plain_loop_is_plain():
 def test_the_command(tmp_path, capsys):
     options = [word for setting in TINY[:1] + TINY[2:4] for word in ("--set", setting)]
     path = tmp_path / "figures.json"
-    command = ["benchmark", "train", "--recipe", "camvid", *options, "--batch", "2", "--rounds", "2"]
-    assert main([*command, "--threads", "1", "--workers", "0", "--device", "cpu", "--set", "precision=bf16", "--json", str(path)]) == 0
+    command = ["benchmark", "train", "--recipe", "camvid", *options, "--set", "precision=bf16"]
+    command += ["--batch", "2", "--rounds", "2", "--threads", "1", "--workers", "0", "--device", "cpu"]
+    assert main([*command, "--json", str(path)]) == 0
     figures = json.loads(path.read_text())
     for name in ("lsabinet", "plain"):
         row = figures[name]
