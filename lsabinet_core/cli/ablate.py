@@ -21,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(recipe where there is a --switch, else modules)",
     )
     parser.add_argument(
-        "--switch", action="append", default=[], metavar="KEY=VALUE", help="also train with this changed alone"
+        "--switch",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="also train with this changed alone; several keys after one --switch are changed together",
     )
     parser.add_argument(
         "--seeds", type=seeds, default=(1,), metavar="N,N", help="train every variant with each of them (1)"

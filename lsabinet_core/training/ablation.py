@@ -91,9 +91,9 @@ def module_variants() -> list[Variant]:
     return variants
 
 
-def switch_variants(switches: Sequence[str]) -> list[Variant]:
-    """The recipe as it is, then with each of ``switches`` (``key=value``) changed alone."""
-    variants = [Variant("base"), *(Variant(_folder_name(switch), (switch,)) for switch in switches)]
+def switch_variants(switches: Sequence[Sequence[str]]) -> list[Variant]:
+    """The recipe as it is, then with each of ``switches`` alone: one or several ``key=value`` of the same purpose."""
+    variants = [Variant("base"), *(Variant(_folder_name(switch), tuple(switch)) for switch in switches)]
     names = [variant.name for variant in variants]
     for name in names:
         if names.count(name) > 1:
@@ -133,5 +133,5 @@ def _mean(values) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-def _folder_name(switch: str) -> str:
-    return re.sub(r"[^\w.=+-]+", "_", switch).strip("_")
+def _folder_name(switch: Sequence[str]) -> str:
+    return re.sub(r"[^\w.=+-]+", "_", " ".join(switch)).strip("_")

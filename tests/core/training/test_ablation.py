@@ -156,10 +156,11 @@ def test_another_recipe_in_the_same_folder_is_refused(finished, small_camvid, ca
 
 def test_switches_of_a_recipe(small_camvid, tmp_path):
     out = tmp_path / "switches"
-    switches = ("--switch", "class_weights=false", "--switch", "augmentation.scales=[0.75, 1.0]")
+    switches = ("--switch", "class_weights=false", "--switch", "augmentation.scales=[0.75, 1.0]", "ema_decay=0.5")
     assert run(small_camvid, out, *switches, "--seeds", "3,4", "--set", "model=espnet") == 0
     rows = json.loads((out / "table.json").read_text())["rows"]
-    assert [row["variant"] for row in rows] == ["base", "class_weights=false", "augmentation.scales=_0.75_1.0"]
+    names = ["base", "class_weights=false", "augmentation.scales=_0.75_1.0_ema_decay=0.5"]
+    assert [row["variant"] for row in rows] == names
     assert {row["parameters"] for row in rows} == {353_437}
     assert len({row["latency_ms"] for row in rows}) == 1
     for row in rows:
@@ -171,6 +172,8 @@ def test_switches_of_a_recipe(small_camvid, tmp_path):
             recipe = read_metadata(out / row["variant"] / f"seed{seed}" / "last.safetensors").training["recipe"]
             assert recipe["seed"] == seed
             assert recipe["class_weights"] is (row["variant"] != "class_weights=false")
+            both = row["variant"] == names[2]
+            assert (recipe["ema_decay"], recipe["augmentation"]["scales"] == [0.75, 1.0]) == (0.5 * both, both)
     assert "recipe as it is" in (out / "table.md").read_text()
 
 
@@ -202,13 +205,13 @@ def test_figures_of_a_row_by_hand():
 
 def test_wrong_wishes(tmp_path, small_camvid, capsys):
     with pytest.raises(RecipeError, match="has this value already"):
-        variant_recipes("synthetic", ["epochs=3"], switch_variants(["epochs=3"]), [1])
+        variant_recipes("synthetic", ["epochs=3"], switch_variants([["epochs=3"]]), [1])
     with pytest.raises(RecipeError, match="unknown key 'epoch'"):
-        variant_recipes("synthetic", [], switch_variants(["epoch=3"]), [1])
+        variant_recipes("synthetic", [], switch_variants([["epoch=3"]]), [1])
     with pytest.raises(RecipeError, match="the recipe's model is dabnet"):
         variant_recipes("synthetic", ["model=dabnet"], module_variants(), [1])
     with pytest.raises(RecipeError, match="give each change once"):
-        switch_variants(["seed=1", "seed=1"])
+        switch_variants([["seed=1"], ["seed=1"]])
     assert run(small_camvid, tmp_path, "--factors", "recipe") == 1
     assert "needs a --switch" in capsys.readouterr().err
     with pytest.raises(SystemExit):
