@@ -1,4 +1,4 @@
-"""The README's commands and code do what they say."""
+"""The commands, links and code of the documents do what they say."""
 
 import re
 import runpy
@@ -13,44 +13,52 @@ from lsabinet_core.cli import VERBS, _parser
 from lsabinet_core.data import open_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "weights").glob("*.md"))]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-def commands(program: str) -> list[str]:
-    lines = (line.partition("#")[0].strip() for block in blocks("bash") for line in block.splitlines())
+def commands(document: Path, program: str) -> list[str]:
+    """The command lines that call ``program``, continued lines joined."""
+    lines = (line for block in blocks(document, "bash") for line in block.replace("\\\n", " ").splitlines())
+    lines = (line.partition("#")[0].strip() for line in lines)
     return [line for line in lines if line.split(" ")[0] == program]
 
 
-@pytest.mark.parametrize("command", commands("lsabinet"))
+@pytest.mark.parametrize("command", [command for document in DOCUMENTS for command in commands(document, "lsabinet")])
 def test_command_lines_are_understood(command):
     arguments = _parser().parse_args(shlex.split(command)[1:])
     assert callable(arguments.run)
 
 
 def test_every_verb_is_shown():
-    assert {*VERBS, "bag"} == {line.split()[1] for line in commands("lsabinet")}
+    assert {*VERBS, "bag"} == {line.split()[1] for line in commands(README, "lsabinet")}
 
 
 def test_scripts_exist():
-    scripts = re.findall(r"bash (scripts/\S+)", README)
+    scripts = re.findall(r"bash (scripts/\S+)", README.read_text())
     assert len(scripts) >= 3
     assert all((ROOT / script).is_file() for script in scripts)
 
 
 def test_links_lead_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    links = [
+        document.parent / link.partition("#")[0]
+        for document in DOCUMENTS
+        for link in re.findall(r"\]\(([^)]+)\)", document.read_text())
+        if "://" not in link
+    ]
     assert links
-    assert all((ROOT / link).exists() for link in links)
+    assert [link for link in links if not link.exists()] == []
 
 
 def test_python_example_runs(tmp_path, monkeypatch):
     image = open_dataset("synthetic", None, "test").sample(0).image
     cv2.imwrite(str(tmp_path / "street.png"), image)
-    (code,) = blocks("python")
+    (code,) = blocks(README, "python")
     (tmp_path / "example.py").write_text(code)
     monkeypatch.chdir(tmp_path)
     result = runpy.run_path("example.py")["result"]
