@@ -8,6 +8,7 @@ from lsabinet_core.models.paper import NOTES, Figure
 from lsabinet_core.training.table_files import markdown_table
 
 from .candidates import EAGER
+from .hardware import show_device
 from .tables import MeasuredTable, TableRow, place_of_ours
 
 NONE = "-"
@@ -96,7 +97,7 @@ def notes(table: MeasuredTable) -> list[str]:
         f"Measured here, {table.classes} classes at {height}x{width}: parameters, exactly; GMACs, the "
         "multiply-accumulates of convolutions, transposed convolutions and linear layers, of which FLOPs are twice as "
         f"many; latency, the median of {table.rounds} rounds in which all networks take turns, one image, "
-        f"{' and '.join(precisions) or 'no engine'}, {machine['device_name']}, {machine['threads']} threads, PyTorch "
+        f"{' and '.join(precisions) or 'no engine'}, {show_device(machine)}, {machine['threads']} threads, PyTorch "
         f"{machine['versions']['torch']}; fps, 1000 over that. Ratios within the table hold; the times are this "
         "machine's and those of what else ran on it.",
         "Engines take pixels and give logits before the last upsampling"

@@ -23,12 +23,14 @@ def inference_report(figures: dict) -> str:
 
 
 def machine_line(machine: dict) -> str:
+    from lsabinet_core.benchmark.hardware import show_device
+
     versions = machine["versions"]
     engines = [f"{name} {version}" for name, version in versions.items() if name not in ("python", "cuda") and version]
     cores = f"{machine['threads']} threads on {machine['cores']} cores"
     if machine["usable_cores"] != machine["cores"]:
         cores += f" ({machine['usable_cores']} usable)"
-    return f"{machine['device_name']} ({machine['device']}), {cores}; {', '.join(engines)}"
+    return f"{show_device(machine)}, {cores}; {', '.join(engines)}"
 
 
 def _inference_cells(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
