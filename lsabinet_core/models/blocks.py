@@ -96,7 +96,31 @@ def without_autocast(x: Tensor) -> contextlib.AbstractContextManager:
 
 def resize_bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize of (N, C, h, w) to (N, C, *size), pixel centres aligned as in OpenCV (align_corners=False)."""
+    if torch.compiler.is_compiling() and torch.is_grad_enabled():
+        return _ResizeBilinear.apply(x, size)
+    return _enlarge(x, size)
+
+
+def _enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+class _ResizeBilinear(torch.autograd.Function):
+    """The resize with ATen's own gradient.
+
+    A compiled step would otherwise decompose it into sums over indices, which torch 2.13 may reorder on a CPU behind
+    the reading of their result: a gradient of zeros.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, size: tuple[int, int]) -> Tensor:
+        ctx.shape, ctx.dtype = x.shape, x.dtype
+        return _enlarge(x, size)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        size = gradient.shape[-2:]
+        return torch.ops.aten.upsample_bilinear2d_backward(gradient, size, ctx.shape, False).to(ctx.dtype), None
 
 
 def image_pyramid(image: Tensor, levels: int) -> list[Tensor]:
