@@ -2,7 +2,7 @@
 Network", CVPR 2019), width factor 2, with its pyramid head for segmentation.
 
 Pyramids of depthwise dilated convolutions between grouped 1x1 ones. Convolutions without bias. 1,252,538 parameters for
-19 classes, 5.654 GMACs at 512x1024:
+19 classes, 480 of them spare slopes, see ``EESP``; 5.654 GMACs at 512x1024:
 
     level1    conv3x3 s2                                                         32@1/2
     level2    down                                                              128@1/4
@@ -41,7 +41,9 @@ class EESP(nn.Module):
     """Extremely efficient spatial pyramid: (N, C, H, W) -> (N, C', H, W), or half the size, rounded up, with stride 2.
 
     A grouped 1x1 convolution to C' / 4, four depthwise ones of growing dilation, their running sums concatenated, a
-    grouped 1x1; on top of the input where the shape stays.
+    grouped 1x1; on top of the input where the shape stays. PReLU ends it with stride 1 only, for with stride 2 ``Down``
+    adds the image first. The published code declares its slopes there too, 480 in the network's three; no output
+    depends on them, so they are frozen.
     """
 
     def __init__(self, in_channels: int, out_channels: int, dilations: tuple[int, ...], *, stride: int = 1):
@@ -54,7 +56,8 @@ class EESP(nn.Module):
         )
         self.norm = BNPReLU(out_channels)
         self.expand = pointwise_bn(out_channels, out_channels, groups=BRANCHES)
-        self.activation = nn.PReLU(out_channels)
+        self.activation = nn.PReLU(out_channels).requires_grad_(stride == 1)
+        self.activated = stride == 1
         self.residual = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,6 +66,8 @@ class EESP(nn.Module):
         for branch in self.branches[1:]:
             sums.append(sums[-1] + branch(reduced))
         y = self.expand(self.norm(torch.cat(sums, 1)))
+        if not self.activated:
+            return y
         return self.activation(x + y if self.residual else y)
 
 

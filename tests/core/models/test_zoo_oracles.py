@@ -1,14 +1,16 @@
-"""SegNet, SQNet and CGNet against pytorchcv's, which others built: the same weights must give the same logits."""
+"""SegNet, SQNet, CGNet and ESPNetv2's encoder against pytorchcv's, which others built: same weights, same outputs."""
 
 import pytest
 import torch
 from oracles import copy_in_order, randomise
 from pytorchcv.models.cgnet import cgnet_cityscapes
+from pytorchcv.models.espnetv2 import ESPBlock, espnetv2_w2
 from pytorchcv.models.segnet import segnet_cityscapes
 from pytorchcv.models.sqnet import sqnet_cityscapes
 from torch import Tensor, nn
 
 from lsabinet_core.models import create_model
+from lsabinet_core.models.blocks import BN_EPS
 
 CLASSES = 11
 
@@ -48,3 +50,32 @@ def test_same_weights_same_logits(name, build, in_order, images):
     expected = oracle(images)
     assert expected.std() > 0.1
     torch.testing.assert_close(network(images), expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_encoder_of_espnetv2(images):
+    """pytorchcv has the classifier of images, whose first four levels are the encoder."""
+    oracle = espnetv2_w2()
+    del oracle.features.stage4
+    oracle.features.final_block = oracle.features.final_pool = oracle.output = nn.Identity()
+    for block in [module for module in oracle.modules() if isinstance(module, ESPBlock)]:
+        # Declared in the order of computation, with the spare slopes that only the published code has.
+        expand, slopes = block.merge_conv, nn.PReLU(block.merge_conv.bn.num_features)
+        del block.merge_conv
+        block.merge_conv = expand
+        if not block.downsample:
+            slopes = block.activ
+            del block.activ
+        block.activ = slopes
+    randomise(oracle, images, BN_EPS)
+    network = create_model("espnetv2", CLASSES).eval()
+    copy_in_order(
+        oracle,
+        nn.ModuleList([network.level1, network.level2, network.down3, network.level3, network.down4, network.level4]),
+    )
+    found = []
+    network.level4.register_forward_hook(lambda _module, _inputs, output: found.append(output))
+    network(images)
+    expected = oracle(images)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(found[0].flatten(1), expected, rtol=1e-5, atol=1e-5)
