@@ -25,24 +25,73 @@ def check_input(image: Tensor) -> None:
         )
 
 
+class SegmentationNetwork(nn.Module):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W).
+
+    A network says what it computes in ``logits_and_features``.
+
+    Attributes:
+        paper: authors, name, where it was published and when.
+        year: of the publication.
+        auxiliary_channels: of the inner features that a training may supervise; none by default.
+    """
+
+    paper: str
+    year: int
+    auxiliary_channels: tuple[int, ...] = ()
+
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Logits (N, num_classes, h, w) before the last upsampling, and features of the ``auxiliary_channels``."""
+        raise NotImplementedError
+
+    def with_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """``low_resolution_logits``, and the inner features that a training may supervise, (N, C, h, w) each."""
+        check_input(image)
+        return self.logits_and_features(image)
+
+    def low_resolution_logits(self, image: Tensor) -> Tensor:
+        """Logits before the last bilinear upsampling, at the size that the file's layout ends with, rounded up."""
+        return self.with_features(image)[0]
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits, size = self.low_resolution_logits(image), image.shape[-2:]
+        return logits if logits.shape[-2:] == size else resize_bilinear(logits, size)
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation with this package's eps."""
+    return nn.BatchNorm2d(channels, eps=BN_EPS)
+
+
 class BNReLU(nn.Sequential):
     """Batch normalisation, then ReLU: (N, C, H, W) -> the same shape."""
 
     def __init__(self, channels: int):
-        super().__init__(nn.BatchNorm2d(channels, eps=BN_EPS), nn.ReLU())
+        super().__init__(batch_norm(channels), nn.ReLU())
 
 
 class BNPReLU(nn.Sequential):
     """Batch normalisation, then PReLU: (N, C, H, W) -> the same shape."""
 
     def __init__(self, channels: int):
-        super().__init__(nn.BatchNorm2d(channels, eps=BN_EPS), nn.PReLU(channels))
+        super().__init__(batch_norm(channels), nn.PReLU(channels))
 
 
-class ConvBNPReLU(nn.Sequential):
-    """Convolution without bias that keeps H and W (divided by the stride), then BNPReLU."""
+class ConvNorm(nn.Sequential):
+    """Convolution that keeps H and W (divided by the stride, rounded up), then ``norm(out_channels)``."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size=3, *, stride=1, dilation=1, groups=1):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int] = 3,
+        *,
+        norm: Callable[[int], nn.Module],
+        stride: int = 1,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        bias: bool = False,
+    ):
         height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
         dilation_y, dilation_x = (dilation, dilation) if isinstance(dilation, int) else dilation
         padding = (dilation_y * (height // 2), dilation_x * (width // 2))
@@ -54,9 +103,27 @@ class ConvBNPReLU(nn.Sequential):
             padding=padding,
             dilation=(dilation_y, dilation_x),
             groups=groups,
-            bias=False,
+            bias=bias,
         )
-        super().__init__(conv, BNPReLU(out_channels))
+        super().__init__(conv, norm(out_channels))
+
+
+class ConvBNPReLU(ConvNorm):
+    """Convolution without bias, then BNPReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 3, **options):
+        super().__init__(in_channels, out_channels, kernel_size, norm=BNPReLU, **options)
+
+
+class Stem(nn.Sequential):
+    """Three 3x3 convolutions to 32 channels, the first of stride 2: (N, 3, H, W) -> (N, 32, H/2, W/2), rounded up."""
+
+    def __init__(self, norm: Callable[[int], nn.Module] = BNPReLU):
+        super().__init__(
+            ConvNorm(3, 32, norm=norm, stride=2),
+            ConvNorm(32, 32, norm=norm),
+            ConvNorm(32, 32, norm=norm),
+        )
 
 
 class DownsamplerBlock(nn.Module):

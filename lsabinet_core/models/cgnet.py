@@ -12,14 +12,7 @@ bias. 496,306 parameters for 19 classes, 6.762 GMACs at 512x1024:
 import torch
 from torch import Tensor, nn
 
-from .blocks import (
-    BNPReLU,
-    ConvBNPReLU,
-    check_input,
-    image_pyramid,
-    initialise,
-    resize_bilinear,
-)
+from .blocks import BNPReLU, ConvBNPReLU, SegmentationNetwork, Stem, image_pyramid, initialise
 
 
 class Surroundings(nn.Module):
@@ -80,7 +73,7 @@ class CG(nn.Module):
         return x + self.body(x)
 
 
-class CGNet(nn.Module):
+class CGNet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Wu et al., CGNet, IEEE TIP 2021"
@@ -88,7 +81,7 @@ class CGNet(nn.Module):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.stem = nn.Sequential(ConvBNPReLU(3, 32, stride=2), ConvBNPReLU(32, 32), ConvBNPReLU(32, 32))
+        self.stem = Stem()
         self.norm1 = BNPReLU(32 + 3)
         self.down2 = CGDown(32 + 3, 64, dilation=2, reduction=8)
         self.stage2 = nn.Sequential(*(CG(64, dilation=2, reduction=8) for _ in range(2)))
@@ -99,15 +92,10 @@ class CGNet(nn.Module):
         self.classify = nn.Conv2d(2 * 128, num_classes, 1, bias=False)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[()]]:
         image2, image4 = image_pyramid(image, 2)
         down2 = self.down2(self.norm1(torch.cat([self.stem(image), image2], 1)))
         stage2 = self.norm2(torch.cat([self.stage2(down2), down2, image4], 1))
         down3 = self.down3(stage2)
         stage3 = self.norm3(torch.cat([self.stage3(down3), down3], 1))
-        return self.classify(stage3)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+        return self.classify(stage3), ()

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trainable numbers."""
+    """Number of parameters, the frozen ones of published counts included; running statistics are none."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -20,10 +20,10 @@ from .blocks import (
     BNPReLU,
     ConvBNPReLU,
     DownsamplerBlock,
-    check_input,
+    SegmentationNetwork,
+    Stem,
     image_pyramid,
     initialise,
-    resize_bilinear,
 )
 
 SHALLOW_CHANNELS = 131
@@ -63,7 +63,7 @@ class DABBackbone(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.stem = nn.Sequential(ConvBNPReLU(3, 32, stride=2), ConvBNPReLU(32, 32), ConvBNPReLU(32, 32))
+        self.stem = Stem()
         self.norm1 = BNPReLU(32 + 3)
         self.down1 = DownsamplerBlock(32 + 3, 64, BNPReLU, bias=False)
         self.block1 = nn.Sequential(*(DAB(64, 2) for _ in range(3)))
@@ -81,7 +81,12 @@ class DABBackbone(nn.Module):
         return shallow, deep
 
 
-class DABNet(nn.Module):
+def pixel_classifier(num_classes: int) -> nn.Conv2d:
+    """Deep features (N, 259, h, w) -> logits (N, num_classes, h, w); without bias, as all of DABNet's convolutions."""
+    return nn.Conv2d(DEEP_CHANNELS, num_classes, 1, bias=False)
+
+
+class DABNet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Li et al., DABNet, BMVC 2019"
@@ -91,18 +96,9 @@ class DABNet(nn.Module):
     def __init__(self, num_classes: int):
         super().__init__()
         self.backbone = DABBackbone()
-        self.classify = nn.Conv2d(DEEP_CHANNELS, num_classes, 1, bias=False)
+        self.classify = pixel_classifier(num_classes)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
-        return self.with_features(image)[0]
-
-    def with_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
-        """``low_resolution_logits``, and the features at 1/8 that a training may supervise."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         _, deep = self.backbone(image)
         return self.classify(deep), (deep,)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])

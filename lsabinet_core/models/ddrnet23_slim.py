@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise, resize_bilinear
-from .dual_resolution import Head, PooledScales, Trunk
+from .blocks import initialise, resize_bilinear
+from .dual_resolution import DualResolutionNetwork, Head, PooledScales
 from .residual import BNReLUConv, Bottleneck, ConvBN, basic_stage
 
 
@@ -67,7 +67,7 @@ class BilateralFusion(nn.Module):
         return F.relu(detail + up), F.relu(context + self.down(detail))
 
 
-class DDRNet23Slim(nn.Module):
+class DDRNet23Slim(DualResolutionNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Hong et al., DDRNet, arXiv 2021"
@@ -75,10 +75,6 @@ class DDRNet23Slim(nn.Module):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.trunk = Trunk()
-        self.detail1 = basic_stage(64, 64, 2)
-        self.detail2 = basic_stage(64, 64, 2)
-        self.detail3 = Bottleneck(64, 64)
         self.context1 = basic_stage(64, 128, 2, stride=2)
         self.context2 = basic_stage(128, 256, 2, stride=2)
         self.context3 = Bottleneck(256, 256, stride=2)
@@ -88,14 +84,9 @@ class DDRNet23Slim(nn.Module):
         self.head = Head(128, 64, num_classes)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         shared = self.trunk(image)
-        detail, context = self.fusion1(self.detail1(shared), self.context1(shared))
-        detail, context = self.fusion2(self.detail2(detail), self.context2(context))
+        fused, context = self.fusion1(self.detail1(shared), self.context1(shared))
+        detail, context = self.fusion2(self.detail2(fused), self.context2(context))
         detail, context = self.detail3(detail), self.pyramid(self.context3(context))
-        return self.head(detail + resize_bilinear(context, detail.shape[-2:]))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+        return self.head(detail + resize_bilinear(context, detail.shape[-2:])), (fused,)

@@ -1,12 +1,13 @@
-"""What DDRNet and PIDNet have in common: the trunk, the pooled scales of their context modules, the head.
+"""What DDRNet and PIDNet have in common: the trunk, the detail branch, the pooled scales of their context modules, the
+head.
 
 Convolutions without bias but those of the stem and the classifier, batch normalisation with eps 1e-5, ReLU.
 """
 
 from torch import Tensor, nn
 
-from .blocks import resize_bilinear
-from .residual import BNReLUConv, basic_stage
+from .blocks import SegmentationNetwork, resize_bilinear
+from .residual import BNReLUConv, Bottleneck, basic_stage
 
 
 class Trunk(nn.Sequential):
@@ -45,3 +46,17 @@ class Head(nn.Sequential):
 
     def __init__(self, in_channels: int, channels: int, num_classes: int):
         super().__init__(BNReLUConv(in_channels, channels, 3), BNReLUConv(channels, num_classes, 1, bias=True))
+
+
+class DualResolutionNetwork(SegmentationNetwork):
+    """The trunk, and the three stages of the branch that keeps its resolution: 64, 64 and 128 channels at 1/8."""
+
+    # Of the detail after its first exchange with the context, where both papers put a head for the training.
+    auxiliary_channels = (64,)
+
+    def __init__(self):
+        super().__init__()
+        self.trunk = Trunk()
+        self.detail1 = basic_stage(64, 64, 2)
+        self.detail2 = basic_stage(64, 64, 2)
+        self.detail3 = Bottleneck(64, 64)

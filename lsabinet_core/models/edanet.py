@@ -22,7 +22,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from .blocks import BNReLU, DownsamplerBlock, check_input, initialise, resize_bilinear
+from .blocks import BNReLU, DownsamplerBlock, SegmentationNetwork, initialise
 from .factorised import factorised_conv
 
 GROWTH = 40
@@ -59,11 +59,12 @@ def dense_stage(in_channels: int, dilations: tuple[int, ...]) -> list[EDA]:
     return [EDA(in_channels + GROWTH * i, dilation) for i, dilation in enumerate(dilations)]
 
 
-class EDANet(nn.Module):
+class EDANet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Lo et al., EDANet, ACM Multimedia Asia 2019"
     year = 2019
+    auxiliary_channels = (450,)
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -80,10 +81,6 @@ class EDANet(nn.Module):
             if isinstance(module, EDA):
                 module.reset_pairs()
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
-        check_input(image)
-        return self.classify(self.encoder(image))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
+        encoded = self.encoder(image)
+        return self.classify(encoded), (encoded,)

@@ -20,12 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise
+from .blocks import SegmentationNetwork, initialise
 
 conv = partial(nn.Conv2d, bias=False)
 
 
-class Bottleneck(nn.Module):
+class ENetBottleneck(nn.Module):
     """The learnt side of a bottleneck, added to its main path.
 
     Args:
@@ -51,7 +51,7 @@ class Bottleneck(nn.Module):
         return last(main + self.dropout(x)[..., : main.shape[-2], : main.shape[-1]])
 
 
-class Regular(Bottleneck):
+class Regular(ENetBottleneck):
     """(N, C, H, W) -> the same shape: 1x1 to C / 4, ``main``, 1x1 back to C, where ``main`` is dilated or 5x1, 1x5."""
 
     def __init__(self, channels: int, *, dilation: int = 1, asymmetric: bool = False, **options):
@@ -66,7 +66,7 @@ class Regular(Bottleneck):
         return self.extend(x, x)
 
 
-class Down(Bottleneck):
+class Downsampling(ENetBottleneck):
     """(N, C, H, W) -> (N, C', ceil(H/2), ceil(W/2)), and where the main path's maxima were."""
 
     def __init__(self, in_channels: int, out_channels: int, **options):
@@ -86,7 +86,7 @@ class Down(Bottleneck):
         return self.extend(F.pad(x, (0, width % 2, 0, height % 2)), main), indices
 
 
-class Up(Bottleneck):
+class Upsampling(ENetBottleneck):
     """(N, C, h, w), indices of the maxima and their image's size -> (N, C', *size)."""
 
     def __init__(self, in_channels: int, out_channels: int, **options):
@@ -112,7 +112,7 @@ def context_stage(**options) -> nn.Sequential:
     )
 
 
-class ENet(nn.Module):
+class ENet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W).
 
     Args:
@@ -124,6 +124,7 @@ class ENet(nn.Module):
 
     paper = "Paszke et al., ENet, arXiv 2016"
     year = 2016
+    auxiliary_channels = (128,)
 
     def __init__(self, num_classes: int, *, encoder_head: bool = True, shared_prelu: bool = True):
         super().__init__()
@@ -132,23 +133,21 @@ class ENet(nn.Module):
         decoding = {**deep, "activation": nn.ReLU}
         self.initial = conv(3, 13, 3, stride=2, padding=1)
         self.initial_norm = nn.Sequential(nn.BatchNorm2d(13 + 3), nn.PReLU())
-        self.down1 = Down(16, 64, **shallow)
+        self.down1 = Downsampling(16, 64, **shallow)
         self.stage1 = nn.Sequential(*(Regular(64, **shallow) for _ in range(4)))
-        self.down2 = Down(64, 128, **deep)
+        self.down2 = Downsampling(64, 128, **deep)
         self.stage2 = context_stage(**deep)
         self.stage3 = context_stage(**deep)
         if encoder_head:
             self.encoder_head = conv(128, num_classes, 1).requires_grad_(False)
-        self.up4 = Up(128, 64, **decoding)
+        self.up4 = Upsampling(128, 64, **decoding)
         self.stage4 = nn.Sequential(*(Regular(64, **decoding) for _ in range(2)))
-        self.up5 = Up(64, 16, **decoding)
+        self.up5 = Upsampling(64, 16, **decoding)
         self.stage5 = Regular(16, **decoding)
         self.classify = nn.ConvTranspose2d(16, num_classes, 3, stride=2, padding=1, bias=False)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """The same as ``forward``: the decoder ends at the image's own size."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         half = torch.cat([self.initial(image), F.max_pool2d(image, 3, stride=2, padding=1)], 1)
         half = self.initial_norm(half)
         quarter, half_maxima = self.down1(half)
@@ -157,7 +156,4 @@ class ENet(nn.Module):
         eighth = self.stage3(self.stage2(eighth))
         x = self.stage4(self.up4(eighth, quarter_maxima, quarter.shape[-2:]))
         x = self.stage5(self.up5(x, half_maxima, half.shape[-2:]))
-        return self.classify(x, output_size=image.shape[-2:])
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.low_resolution_logits(image)
+        return self.classify(x, output_size=image.shape[-2:]), (eighth,)

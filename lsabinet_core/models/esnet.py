@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import BN_EPS, BNReLU, DownsamplerBlock
-from .factorised import NonBottleneck1d, SymmetricNetwork, factorised_conv
+from .blocks import BNReLU, DownsamplerBlock, batch_norm
+from .factorised import NonBottleneck1d, SymmetricNetwork, factorised_pair
 
 
 class PFCU(nn.Module):
@@ -28,13 +28,11 @@ class PFCU(nn.Module):
 
     def __init__(self, channels: int, dropout: float = 0.3, dilations: tuple[int, ...] = (2, 5, 9)):
         super().__init__()
-        vertical, horizontal = factorised_conv(channels)
-        self.near = nn.Sequential(vertical, nn.ReLU(), horizontal, BNReLU(channels))
-        self.branches = nn.ModuleList()
-        for dilation in dilations:
-            vertical, horizontal = factorised_conv(channels, dilation=dilation)
-            self.branches.append(nn.Sequential(vertical, nn.ReLU(), horizontal))
-        self.norm = nn.BatchNorm2d(channels, eps=BN_EPS)
+        self.near = nn.Sequential(*factorised_pair(channels), BNReLU(channels))
+        self.branches = nn.ModuleList(
+            nn.Sequential(*factorised_pair(channels, dilation=dilation)) for dilation in dilations
+        )
+        self.norm = batch_norm(channels)
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ GMACs at 512x1024:
 import torch
 from torch import Tensor, nn
 
-from .blocks import BN_EPS, BNPReLU, ConvBNPReLU, check_input, image_pyramid, initialise
+from .blocks import BNPReLU, ConvBNPReLU, SegmentationNetwork, batch_norm, image_pyramid, initialise
 
 DILATIONS = (1, 2, 4, 8, 16)
 
@@ -52,7 +52,7 @@ class ESP(nn.Module):
         return self.norm(x + y if self.residual else y)
 
 
-class Up(nn.Module):
+class TransposedConv(nn.Module):
     """Transposed 2x2 convolution of stride 2, cut to ``size``: (N, C, h, w) -> (N, C, *size)."""
 
     def __init__(self, channels: int):
@@ -64,11 +64,12 @@ class Up(nn.Module):
         return self.conv(x)[..., : size[0], : size[1]]
 
 
-class ESPNet(nn.Module):
+class ESPNet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Mehta et al., ESPNet, ECCV 2018"
     year = 2018
+    auxiliary_channels = (256,)
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -82,19 +83,17 @@ class ESPNet(nn.Module):
         self.norm3 = BNPReLU(2 * 128)
 
         self.score3 = nn.Conv2d(2 * 128, num_classes, 1, bias=False)
-        self.score3_norm = nn.BatchNorm2d(num_classes, eps=BN_EPS)
-        self.up3 = Up(num_classes)
+        self.score3_norm = batch_norm(num_classes)
+        self.up3 = TransposedConv(num_classes)
         self.score2 = nn.Conv2d(2 * 64 + 3, num_classes, 1, bias=False)
         self.fuse2 = nn.Sequential(BNPReLU(2 * num_classes), ESP(2 * num_classes, num_classes))
-        self.up2 = Up(num_classes)
+        self.up2 = TransposedConv(num_classes)
         self.up2_norm = BNPReLU(num_classes)
         self.fuse1 = ConvBNPReLU(16 + 3 + num_classes, num_classes)
-        self.up1 = Up(num_classes)
+        self.up1 = TransposedConv(num_classes)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """The same as ``forward``: the decoder ends at the image's own size."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         image2, image4 = image_pyramid(image, 2)
         level1 = self.norm1(torch.cat([self.level1(image), image2], 1))
         down2 = self.down2(level1)
@@ -106,7 +105,4 @@ class ESPNet(nn.Module):
         x = self.fuse2(torch.cat([self.score2(level2), x], 1))
         x = self.up2_norm(self.up2(x, level1.shape[-2:]))
         x = self.fuse1(torch.cat([x, level1], 1))
-        return self.up1(x, image.shape[-2:])
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.low_resolution_logits(image)
+        return self.up1(x, image.shape[-2:]), (level3,)

@@ -19,10 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import (
-    BN_EPS,
     BNPReLU,
     ConvBNPReLU,
-    check_input,
+    ConvNorm,
+    SegmentationNetwork,
+    batch_norm,
     image_pyramid,
     initialise,
     resize_bilinear,
@@ -31,19 +32,13 @@ from .blocks import (
 BRANCHES = 4
 
 
-def pointwise_bn(in_channels: int, out_channels: int, groups: int = 1) -> nn.Sequential:
-    """1x1 convolution without bias, batch normalisation."""
-    conv = nn.Conv2d(in_channels, out_channels, 1, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(out_channels, eps=BN_EPS))
-
-
 class EESP(nn.Module):
     """Extremely efficient spatial pyramid: (N, C, H, W) -> (N, C', H, W), or half the size, rounded up, with stride 2.
 
     A grouped 1x1 convolution to C' / 4, four depthwise ones of growing dilation, their running sums concatenated, a
-    grouped 1x1; on top of the input where the shape stays. PReLU ends it with stride 1 only, for with stride 2 ``Down``
-    adds the image first. The published code declares its slopes there too, 480 in the network's three; no output
-    depends on them, so they are frozen.
+    grouped 1x1; on top of the input where the shape stays. PReLU ends it with stride 1 only, for with stride 2
+    ``EESPDown`` adds the image first. The published code declares its slopes there too, 480 in the network's three; no
+    output depends on them, so they are frozen.
     """
 
     def __init__(self, in_channels: int, out_channels: int, dilations: tuple[int, ...], *, stride: int = 1):
@@ -55,7 +50,7 @@ class EESP(nn.Module):
             for dilation in dilations
         )
         self.norm = BNPReLU(out_channels)
-        self.expand = pointwise_bn(out_channels, out_channels, groups=BRANCHES)
+        self.expand = ConvNorm(out_channels, out_channels, 1, norm=batch_norm, groups=BRANCHES)
         self.activation = nn.PReLU(out_channels).requires_grad_(stride == 1)
         self.activated = stride == 1
         self.residual = stride == 1 and in_channels == out_channels
@@ -71,7 +66,7 @@ class EESP(nn.Module):
         return self.activation(x + y if self.residual else y)
 
 
-class Down(nn.Module):
+class EESPDown(nn.Module):
     """Average pooling beside a strided EESP, plus the image, which the poolings before would have lost.
 
     x (N, C, H, W) and image (N, 3, ceil(H/2), ceil(W/2)) -> (N, C', ceil(H/2), ceil(W/2)).
@@ -80,7 +75,7 @@ class Down(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, dilations: tuple[int, ...]):
         super().__init__()
         self.pyramid = EESP(in_channels, out_channels - in_channels, dilations, stride=2)
-        self.reinforce = nn.Sequential(ConvBNPReLU(3, 3), pointwise_bn(3, out_channels))
+        self.reinforce = nn.Sequential(ConvBNPReLU(3, 3), ConvNorm(3, out_channels, 1, norm=batch_norm))
         self.activation = nn.PReLU(out_channels)
 
     def forward(self, x: Tensor, image: Tensor) -> Tensor:
@@ -109,21 +104,22 @@ def join(skip: Tensor, deep: Tensor) -> Tensor:
     return torch.cat([skip, resize_bilinear(deep, skip.shape[-2:])], 1)
 
 
-class ESPNetv2(nn.Module):
+class ESPNetv2(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Mehta et al., ESPNetv2, CVPR 2019"
     year = 2019
+    auxiliary_channels = (256,)
 
     def __init__(self, num_classes: int):
         super().__init__()
         # The receptive field of a branch is capped, the more the deeper the level.
         wide, narrow = (1, 2, 3, 4), (1, 1, 2, 3)
         self.level1 = ConvBNPReLU(3, 32, stride=2)
-        self.level2 = Down(32, 128, wide)
-        self.down3 = Down(128, 256, wide)
+        self.level2 = EESPDown(32, 128, wide)
+        self.down3 = EESPDown(128, 256, wide)
         self.level3 = nn.Sequential(*(EESP(256, 256, wide) for _ in range(3)))
-        self.down4 = Down(256, 512, wide)
+        self.down4 = EESPDown(256, 512, wide)
         self.level4 = nn.Sequential(*(EESP(512, 512, narrow) for _ in range(7)))
 
         self.project4 = ConvBNPReLU(512, 256, 1)
@@ -133,17 +129,12 @@ class ESPNetv2(nn.Module):
         self.score1 = nn.Sequential(nn.Dropout2d(0.2), nn.Conv2d(32 + num_classes, num_classes, 1, bias=False))
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/2, W/2), rounded up."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         _, image4, image8, image16 = image_pyramid(image, 4)
         level1 = self.level1(image)
         level2 = self.level2(level1, image4)
         level3 = self.level3(self.down3(level2, image8))
         level4 = self.level4(self.down4(level3, image16))
-        score3 = self.score3(self.context(join(level3, self.project4(level4))))
-        score2 = self.score2(join(level2, score3))
-        return self.score1(join(level1, score2))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+        context = self.context(join(level3, self.project4(level4)))
+        score2 = self.score2(join(level2, self.score3(context)))
+        return self.score1(join(level1, score2)), (context,)

@@ -7,7 +7,7 @@ A convolution is factorised into a vertical and a horizontal one. With bias, bat
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import BN_EPS, BNReLU, check_input, initialise
+from .blocks import BNReLU, SegmentationNetwork, batch_norm, initialise
 
 
 def factorised_conv(
@@ -20,6 +20,12 @@ def factorised_conv(
     return (horizontal, vertical) if horizontal_first else (vertical, horizontal)
 
 
+def factorised_pair(channels: int, kernel_size: int = 3, **options) -> list[nn.Module]:
+    """A factorised convolution with ReLU between its halves; ``options`` are those of ``factorised_conv``."""
+    first, second = factorised_conv(channels, kernel_size, **options)
+    return [first, nn.ReLU(), second]
+
+
 class FactorisedResidual(nn.Sequential):
     """The residual of a non-bottleneck-1d: two factorised convolutions, the second dilated, (N, C, H, W) -> the same.
 
@@ -27,11 +33,10 @@ class FactorisedResidual(nn.Sequential):
     """
 
     def __init__(self, channels: int, kernel_size: int, dilation: int, dropout: float, horizontal_first: bool = False):
-        near = factorised_conv(channels, kernel_size, horizontal_first=horizontal_first)
-        far = factorised_conv(channels, kernel_size, dilation=dilation, horizontal_first=horizontal_first)
+        order = {"horizontal_first": horizontal_first}
         super().__init__(
-            *(near[0], nn.ReLU(), near[1], BNReLU(channels)),
-            *(far[0], nn.ReLU(), far[1], nn.BatchNorm2d(channels, eps=BN_EPS)),
+            *(*factorised_pair(channels, kernel_size, **order), BNReLU(channels)),
+            *(*factorised_pair(channels, kernel_size, dilation=dilation, **order), batch_norm(channels)),
             nn.Dropout2d(dropout),
         )
 
@@ -57,16 +62,16 @@ class UpsamplerBlock(nn.Sequential):
         )
 
 
-class SymmetricNetwork(nn.Module):
+class SymmetricNetwork(SegmentationNetwork):
     """Encoder to 128@1/8, decoder to 16@1/2 with a few residual blocks, transposed convolution to the image's size.
-
-    Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W).
 
     Args:
         encoder: (N, 3, H, W) -> (N, 128, H/8, W/8), rounded up.
         kernel_size: of the decoder's blocks at 1/4.
         num_classes: C.
     """
+
+    auxiliary_channels = (128,)
 
     def __init__(self, encoder: nn.Module, kernel_size: int, num_classes: int):
         super().__init__()
@@ -80,12 +85,8 @@ class SymmetricNetwork(nn.Module):
         self.classify = nn.ConvTranspose2d(16, num_classes, 2, stride=2)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """The same as ``forward``: the decoder ends at the image's own size."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         height, width = image.shape[-2:]
+        encoded = self.encoder(image)
         # Each halving rounded up, so the decoder ends with up to 7 rows and columns more than the image has.
-        return self.classify(self.decoder(self.encoder(image)))[..., :height, :width]
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.low_resolution_logits(image)
+        return self.classify(self.decoder(encoded))[..., :height, :width], (encoded,)

@@ -5,8 +5,8 @@ Much of the network sees the image at a quarter of its size, little of it the wh
 6,699,987 parameters for 19 classes, 7.257 GMACs at 512x1024:
 
     medium    image/2, conv3x3 s2, conv3x3, conv3x3, maxpool3 s2                 64@1/8
-              3 x Bottleneck, Bottleneck s2                                     256@1/16
-    coarse    medium/2, 3 x Bottleneck, 6 x dilated 2, 3 x dilated 4           1024@1/32
+              3 x bottleneck, bottleneck s2                                     256@1/16
+    coarse    medium/2, 3 x bottleneck, 6 x dilated 2, 3 x dilated 4           1024@1/32
               plus averages over grids of 1, 2, 3, 6 cells; conv1x1             256@1/32
     fine      conv3x3 s2, conv3x3 s2, conv3x3 s2                                 64@1/8
     fuse1     conv3x3, dilated 2, of coarse x2, plus conv1x1 of medium          128@1/16
@@ -17,11 +17,11 @@ Much of the network sees the image at a quarter of its size, little of it the wh
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise, resize_bilinear
+from .blocks import SegmentationNetwork, initialise, resize_bilinear
 from .residual import ConvBN, ResidualBlock
 
 
-class Bottleneck(ResidualBlock):
+class DilatedBottleneck(ResidualBlock):
     """1x1 convolution to C' / 4, dilated 3x3, 1x1 to C': (N, C, H, W) -> (N, C', H/stride, W/stride), rounded up.
 
     The stride is in the first convolution, unlike that of later ResNets, and ReLU follows the sum.
@@ -43,7 +43,7 @@ class Bottleneck(ResidualBlock):
 def bottlenecks(count: int, in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:
     """``count`` bottlenecks in a row."""
     channels = (in_channels, *[out_channels] * (count - 1))
-    return nn.Sequential(*(Bottleneck(before, out_channels, dilation=dilation) for before in channels))
+    return nn.Sequential(*(DilatedBottleneck(before, out_channels, dilation=dilation) for before in channels))
 
 
 def conv_stem(strides: tuple[int, int, int]) -> list[nn.Module]:
@@ -80,11 +80,12 @@ def halve(x: Tensor) -> Tensor:
     return resize_bilinear(x, (-(-height // 2), -(-width // 2)))
 
 
-class ICNet(nn.Module):
+class ICNet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Zhao et al., ICNet, ECCV 2018"
     year = 2018
+    auxiliary_channels = (256, 128)
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -92,7 +93,7 @@ class ICNet(nn.Module):
             *conv_stem(strides=(2, 1, 1)),
             nn.MaxPool2d(3, stride=2, padding=1),
             *bottlenecks(3, 64, 128),
-            Bottleneck(128, 256, stride=2),
+            DilatedBottleneck(128, 256, stride=2),
         )
         self.coarse = nn.Sequential(
             *bottlenecks(3, 256, 256),
@@ -108,14 +109,10 @@ class ICNet(nn.Module):
         self.classify = nn.Conv2d(128, num_classes, 1)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/4, W/4), rounded up."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         medium = self.medium(halve(image))
         coarse = self.coarse(halve(medium))
-        x = self.fuse2(self.fuse1(coarse, medium), self.fine(image))
-        quarter = [-(-length // 4) for length in image.shape[-2:]]
-        return self.classify(resize_bilinear(x, tuple(quarter)))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+        fused = self.fuse1(coarse, medium)
+        x = self.fuse2(fused, self.fine(image))
+        height, width = image.shape[-2:]
+        return self.classify(resize_bilinear(x, (-(-height // 4), -(-width // 4)))), (coarse, fused)

@@ -10,33 +10,22 @@ normalisation and SELU, the classifier too. 509,446 parameters for 19 classes, 7
     decoder   dual attention: shallow under the guidance of deep            classes@1/4
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from .blocks import BN_EPS, DownsamplerBlock, check_input, initialise, resize_bilinear
+from .blocks import ConvNorm, DownsamplerBlock, SegmentationNetwork, Stem, batch_norm, initialise, resize_bilinear
 
 
 class BNSELU(nn.Sequential):
     """Batch normalisation, then SELU: (N, C, H, W) -> the same shape."""
 
     def __init__(self, channels: int):
-        super().__init__(nn.BatchNorm2d(channels, eps=BN_EPS), nn.SELU())
+        super().__init__(batch_norm(channels), nn.SELU())
 
 
-class ConvBNSELU(nn.Sequential):
-    """Convolution without bias that keeps H and W (divided by the stride), then BNSELU."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride: int = 1):
-        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
-        super().__init__(conv, BNSELU(out_channels))
-
-
-class DepthwiseBNSELU(nn.Sequential):
-    """Depthwise 3x3 convolution without bias that keeps H and W, then BNSELU."""
-
-    def __init__(self, channels: int, *, dilation: int = 1):
-        conv = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False)
-        super().__init__(conv, BNSELU(channels))
+conv_bn_selu = partial(ConvNorm, norm=BNSELU)
 
 
 class TCA(nn.Module):
@@ -47,9 +36,9 @@ class TCA(nn.Module):
 
     def __init__(self, channels: int, dilation: int):
         super().__init__()
-        self.conv = ConvBNSELU(channels, channels)
-        self.local = DepthwiseBNSELU(channels)
-        self.context = DepthwiseBNSELU(channels, dilation=dilation)
+        self.conv = conv_bn_selu(channels, channels)
+        self.local = conv_bn_selu(channels, channels, groups=channels)
+        self.context = conv_bn_selu(channels, channels, dilation=dilation, groups=channels)
         self.norm = BNSELU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +55,7 @@ class PCT(nn.Module):
     def __init__(self, channels: int, dilation: int):
         super().__init__()
         self.transform = TCA(channels // 2, dilation)
-        self.mix = ConvBNSELU(channels, channels, 1)
+        self.mix = conv_bn_selu(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         kept, transformed = x.chunk(2, 1)
@@ -81,10 +70,10 @@ class DualAttentionDecoder(nn.Module):
 
     def __init__(self, shallow_channels: int, deep_channels: int, num_classes: int):
         super().__init__()
-        self.project = ConvBNSELU(deep_channels, shallow_channels, 1)
-        self.reverse = ConvBNSELU(shallow_channels, shallow_channels, 1)
-        self.refine = DepthwiseBNSELU(shallow_channels)
-        self.classify = ConvBNSELU(shallow_channels, num_classes, 1)
+        self.project = conv_bn_selu(deep_channels, shallow_channels, 1)
+        self.reverse = conv_bn_selu(shallow_channels, shallow_channels, 1)
+        self.refine = conv_bn_selu(shallow_channels, shallow_channels, groups=shallow_channels)
+        self.classify = conv_bn_selu(shallow_channels, num_classes, 1)
 
     def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
         context = self.project(deep)
@@ -94,15 +83,16 @@ class DualAttentionDecoder(nn.Module):
         return self.classify(self.refine(torch.sigmoid(shallow) * context))
 
 
-class LCNet(nn.Module):
+class LCNet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Shi et al., LCNet, IEEE T-ITS 2024"
     year = 2024
+    auxiliary_channels = (128,)
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.stem = nn.Sequential(ConvBNSELU(3, 32, stride=2), ConvBNSELU(32, 32), ConvBNSELU(32, 32))
+        self.stem = Stem(BNSELU)
         self.shallow = nn.Sequential(
             DownsamplerBlock(32, 64, BNSELU, bias=False),
             *(PCT(64, 2) for _ in range(3)),
@@ -114,11 +104,7 @@ class LCNet(nn.Module):
         self.decoder = DualAttentionDecoder(64, 128, num_classes)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/4, W/4), rounded up."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         shallow = self.shallow(self.stem(image))
-        return self.decoder(shallow, self.deep(shallow))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+        deep = self.deep(shallow)
+        return self.decoder(shallow, deep), (deep,)

@@ -12,12 +12,16 @@ Convolutions with bias. 922,821 parameters for 19 classes, 11.21 GMACs at 512x10
 The global branch normalises one value per image, so training needs batches of at least two images.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import BNReLU, DownsamplerBlock, check_input, initialise, resize_bilinear
+from .blocks import BNReLU, ConvNorm, DownsamplerBlock, SegmentationNetwork, initialise
 from .factorised import FactorisedResidual
+
+conv_bn_relu = partial(ConvNorm, norm=BNReLU, bias=True)
 
 
 class SSNonBottleneck(nn.Module):
@@ -38,16 +42,6 @@ class SSNonBottleneck(nn.Module):
         return F.channel_shuffle(y, 2)
 
 
-class ConvBNReLU(nn.Sequential):
-    """Convolution with bias that keeps H and W (divided by the stride, rounded up), then BNReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=kernel_size // 2),
-            BNReLU(out_channels),
-        )
-
-
 def resize_corners(x: Tensor, like: Tensor) -> Tensor:
     """Bilinear resize to the H and W of ``like`` with the corner pixels aligned, as the attention pyramid has it."""
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
@@ -61,13 +55,13 @@ class AttentionPyramid(nn.Module):
 
     def __init__(self, channels: int, num_classes: int):
         super().__init__()
-        self.image = nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvBNReLU(channels, num_classes, 1))
-        self.pixel = ConvBNReLU(channels, num_classes, 1)
-        self.down1 = ConvBNReLU(channels, 1, 7, stride=2)
-        self.down2 = ConvBNReLU(1, 1, 5, stride=2)
-        self.down3 = nn.Sequential(ConvBNReLU(1, 1, 3, stride=2), ConvBNReLU(1, 1, 3))
-        self.lateral1 = ConvBNReLU(1, 1, 7)
-        self.lateral2 = ConvBNReLU(1, 1, 5)
+        self.image = nn.Sequential(nn.AdaptiveAvgPool2d(1), conv_bn_relu(channels, num_classes, 1))
+        self.pixel = conv_bn_relu(channels, num_classes, 1)
+        self.down1 = conv_bn_relu(channels, 1, 7, stride=2)
+        self.down2 = conv_bn_relu(1, 1, 5, stride=2)
+        self.down3 = nn.Sequential(conv_bn_relu(1, 1, 3, stride=2), conv_bn_relu(1, 1, 3))
+        self.lateral1 = conv_bn_relu(1, 1, 7)
+        self.lateral2 = conv_bn_relu(1, 1, 5)
 
     def forward(self, x: Tensor) -> Tensor:
         level1 = self.down1(x)
@@ -78,11 +72,12 @@ class AttentionPyramid(nn.Module):
         return self.pixel(x) * attention + self.image(x)
 
 
-class LEDNet(nn.Module):
+class LEDNet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Wang et al., LEDNet, ICIP 2019"
     year = 2019
+    auxiliary_channels = (128,)
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -97,10 +92,6 @@ class LEDNet(nn.Module):
         self.decoder = AttentionPyramid(128, num_classes)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
-        check_input(image)
-        return self.decoder(self.encoder(image))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
+        encoded = self.encoder(image)
+        return self.decoder(encoded), (encoded,)

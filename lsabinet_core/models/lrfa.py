@@ -1,4 +1,11 @@
-"""Local Receptive Field Attention, LSA-BiNet eq. (1) and (2)."""
+"""Local Receptive Field Attention, LSA-BiNet eq. (1) and (2). 44,035 parameters for 259 channels:
+
+    W     up(sigmoid(conv3x3(conv3x3 s2(SoftPool 7, s3(conv1x1 x)))))         importance of each pixel
+    G     sigmoid(first channel of x)                                         gate
+    out   x * W * G
+
+The convolutions after the first one work on 16 channels; W has x's again.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +34,6 @@ def soft_pool(x: Tensor, kernel_size: int, stride: int) -> Tensor:
 class LRFA(nn.Module):
     """Scales every pixel by a learnt local importance and by a gate: (N, C, H, W) -> the same shape.
 
-    W = up(sigmoid(conv3x3(conv3x3 s2(SoftPool 7, s3(conv1x1 x))))), G = sigmoid(first channel of x), out = x * W * G.
     Convolutions with bias, no normalisation, no skip. H and W of at least 8 (64 pixels of the image at 1/8).
     """
 

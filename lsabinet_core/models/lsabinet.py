@@ -15,15 +15,33 @@ three left out the network is DABNet.
 
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise, resize_bilinear
-from .dabnet import DEEP_CHANNELS, SHALLOW_CHANNELS, DABBackbone
+from .blocks import SegmentationNetwork, initialise
+from .dabnet import DEEP_CHANNELS, SHALLOW_CHANNELS, DABBackbone, pixel_classifier
 from .lrfa import LRFA
 from .rcad import RCAD
 from .svfm import SVFM
 
 
-class LSABiNet(nn.Module):
-    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
+class DeepHead(nn.Module):
+    """DABNet's classifier in RCAD's place: shallow, which it leaves out, and deep (N, 259, h, w) -> (N, C, h, w)."""
+
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.classify = pixel_classifier(num_classes)
+
+    def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
+        return self.classify(deep)
+
+
+class LSABiNet(SegmentationNetwork):
+    """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W).
+
+    Args:
+        num_classes: C.
+        lrfa: local receptive field attention.
+        svfm: spatial variance fusion.
+        rcad: residual cross-level attention decoder; without it the logits before upsampling are at 1/8.
+    """
 
     paper = "Gui et al., LSA-BiNet, ICIC 2025"
     year = 2025
@@ -37,31 +55,11 @@ class LSABiNet(nn.Module):
         if rcad:
             self.decoder = RCAD(SHALLOW_CHANNELS, DEEP_CHANNELS, num_classes)
         else:
-            self.decoder = DeepHead(DEEP_CHANNELS, num_classes)
+            self.decoder = DeepHead(num_classes)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/4, W/4), or H/8, W/8 without RCAD; rounded up."""
-        return self.with_features(image)[0]
-
-    def with_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``low_resolution_logits``, and the features at 1/8 that a training may supervise: before LRFA, after SVFM."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The features are those at 1/8, before LRFA and after SVFM."""
         shallow, deep = self.backbone(image)
         context = self.svfm(self.lrfa(deep))
         return self.decoder(shallow, context), (deep, context)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
-
-
-class DeepHead(nn.Module):
-    """DABNet's head: a 1x1 convolution on the deep features, (N, D, h, w) -> (N, num_classes, h, w)."""
-
-    def __init__(self, deep_channels: int, num_classes: int):
-        super().__init__()
-        # DABNet's convolutions carry no bias, its classifier included.
-        self.classify = nn.Conv2d(deep_channels, num_classes, 1, bias=False)
-
-    def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
-        return self.classify(deep)

@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise, resize_bilinear
-from .dual_resolution import Head, PooledScales, Trunk
+from .blocks import initialise, resize_bilinear
+from .dual_resolution import DualResolutionNetwork, Head, PooledScales
 from .residual import BasicBlock, BNReLUConv, Bottleneck, ConvBN, basic_stage
 
 
@@ -87,7 +87,7 @@ class BoundaryAttentionFusion(nn.Module):
         return self.detail(detail + (1 - edge) * context) + self.context(context + edge * detail)
 
 
-class PIDNetS(nn.Module):
+class PIDNetS(DualResolutionNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Xu et al., PIDNet, CVPR 2023"
@@ -95,12 +95,6 @@ class PIDNetS(nn.Module):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.trunk = Trunk()
-
-        self.detail1 = basic_stage(64, 64, 2)
-        self.detail2 = basic_stage(64, 64, 2)
-        self.detail3 = Bottleneck(64, 64)
-
         self.context1 = nn.Sequential(basic_stage(64, 128, 3, stride=2), nn.ReLU())
         self.context2 = nn.Sequential(basic_stage(128, 256, 3, stride=2), nn.ReLU())
         self.context3 = nn.Sequential(Bottleneck(256, 256, stride=2), Bottleneck(512, 256))
@@ -119,22 +113,17 @@ class PIDNetS(nn.Module):
         self.head = Head(128, 128, num_classes)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/8, W/8), rounded up."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         shared = self.trunk(image)
         size = shared.shape[-2:]
 
         context = self.context1(shared)
-        detail = F.relu(self.to_detail1(self.detail1(shared), context))
+        fused = F.relu(self.to_detail1(self.detail1(shared), context))
         boundary = F.relu(self.boundary1(shared) + resize_bilinear(self.to_boundary1(context), size))
 
         context = self.context2(context)
-        detail = F.relu(self.to_detail2(self.detail2(detail), context))
+        detail = F.relu(self.to_detail2(self.detail2(fused), context))
         boundary = F.relu(self.boundary2(boundary) + resize_bilinear(self.to_boundary2(context), size))
 
         context = resize_bilinear(self.pyramid(self.context3(context)), size)
-        return self.head(self.fuse(self.detail3(detail), context, self.boundary3(boundary)))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+        return self.head(self.fuse(self.detail3(detail), context, self.boundary3(boundary))), (fused,)

@@ -1,4 +1,10 @@
-"""Residual Cross-level Attention Decoder, LSA-BiNet eq. (9) to (12).
+"""Residual Cross-level Attention Decoder, LSA-BiNet eq. (9) to (12). 365,247 parameters for 19 classes, 131 shallow and
+259 deep channels:
+
+    Yc    up(conv1x1 deep)                                                    context at the shallow size
+    z     X * sigmoid(sigmoid(X) + Yc), X = shallow                           gated
+    R     z + BN(conv3x3(PReLU(BN(conv3x3 z))))                               residual attention
+    out   conv1x1(mixer(z + R * Yc)), mixer = dw3x3, conv1x1                  logits
 
 The equations leave the place of normalisation and activation open; those chosen here meet the paper's counts of
 parameters and operations, and this file is the one place to change them.
@@ -7,7 +13,7 @@ parameters and operations, and this file is the one place to change them.
 import torch
 from torch import Tensor, nn
 
-from .blocks import BN_EPS, ConvBNPReLU, resize_bilinear
+from .blocks import ConvBNPReLU, ConvNorm, batch_norm, resize_bilinear
 
 
 class ResidualAttention(nn.Module):
@@ -17,8 +23,7 @@ class ResidualAttention(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             ConvBNPReLU(channels, channels),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels, eps=BN_EPS),
+            *ConvNorm(channels, channels, norm=batch_norm),
         )
 
     def forward(self, z: Tensor) -> Tensor:

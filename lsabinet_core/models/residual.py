@@ -7,15 +7,14 @@ rounded up.
 
 from torch import Tensor, nn
 
+from .blocks import ConvNorm
 
-class ConvBN(nn.Sequential):
-    """Convolution, then batch normalisation."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, dilation: int = 1):
-        shape = {"stride": stride, "padding": dilation * (kernel_size // 2), "dilation": dilation}
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel_size, bias=False, **shape), nn.BatchNorm2d(out_channels)
-        )
+class ConvBN(ConvNorm):
+    """Convolution without bias, then batch normalisation with eps 1e-5."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **options):
+        super().__init__(in_channels, out_channels, kernel_size, norm=nn.BatchNorm2d, **options)
 
 
 class BNReLUConv(nn.Sequential):

@@ -21,7 +21,7 @@ convolution is 3x3 with bias, batch normalisation and ReLU, the last one plain. 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise
+from .blocks import SegmentationNetwork, initialise
 
 ENCODER = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64,))
@@ -43,11 +43,12 @@ def conv_stages(in_channels: int, stages: tuple[tuple[int, ...], ...]) -> nn.Mod
     return nn.ModuleList(ConvStage(channels, widths) for channels, widths in zip(before, stages))
 
 
-class SegNet(nn.Module):
+class SegNet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Badrinarayanan et al., SegNet, IEEE TPAMI 2017"
     year = 2017
+    auxiliary_channels = (512,)
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -56,18 +57,14 @@ class SegNet(nn.Module):
         self.classify = nn.Conv2d(DECODER[-1][-1], num_classes, 3, padding=1)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """The same as ``forward``: the decoder ends at the image's own size."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         x, maxima = image, []
         for stage in self.encoder:
             x = stage(x)
             size = x.shape[-2:]
             x, indices = F.max_pool2d(x, 2, return_indices=True)
             maxima.append((indices, size))
+        encoded = x
         for stage, (indices, size) in zip(self.decoder, reversed(maxima)):
             x = stage(F.max_unpool2d(x, indices, 2, output_size=size))
-        return self.classify(x)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.low_resolution_logits(image)
+        return self.classify(x), (encoded,)

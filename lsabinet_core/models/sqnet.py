@@ -15,20 +15,15 @@ convolution has a bias and an ELU, the one that gives the logits too; nothing is
     classify  transposed conv3x3 s2                                         classes@1
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise
+from .blocks import ConvNorm, SegmentationNetwork, initialise
 
-
-class ConvELU(nn.Sequential):
-    """Convolution that keeps H and W (divided by the stride), then ELU."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3, *, stride=1, dilation=1):
-        padding = dilation * (kernel_size // 2)
-        conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride=stride, padding=padding, dilation=dilation)
-        super().__init__(conv, nn.ELU())
+conv_elu = partial(ConvNorm, norm=lambda channels: nn.ELU(), bias=True)
 
 
 class Fire(nn.Module):
@@ -37,7 +32,7 @@ class Fire(nn.Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         squeezed = out_channels // 8
-        self.squeeze = ConvELU(in_channels, squeezed, 1)
+        self.squeeze = conv_elu(in_channels, squeezed, 1)
         self.expand1 = nn.Conv2d(squeezed, out_channels // 2, 1)
         self.expand3 = nn.Conv2d(squeezed, out_channels // 2, 3, padding=1)
 
@@ -51,7 +46,7 @@ class ParallelDilated(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.branches = nn.ModuleList(ConvELU(channels, channels, dilation=dilation) for dilation in (1, 2, 3, 4))
+        self.branches = nn.ModuleList(conv_elu(channels, channels, dilation=dilation) for dilation in (1, 2, 3, 4))
 
     def forward(self, x: Tensor) -> Tensor:
         return sum(branch(x) for branch in self.branches)
@@ -78,22 +73,23 @@ class Refinement(nn.Module):
     def __init__(self, in_channels: int, skip_channels: int):
         super().__init__()
         self.up = TransposedELU(in_channels, skip_channels)
-        self.skip = ConvELU(skip_channels, skip_channels)
-        self.fuse = ConvELU(2 * skip_channels, 2 * skip_channels)
+        self.skip = conv_elu(skip_channels, skip_channels)
+        self.fuse = conv_elu(2 * skip_channels, 2 * skip_channels)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         return self.fuse(torch.cat([self.up(x, skip.shape[-2:]), self.skip(skip)], 1))
 
 
-class SQNet(nn.Module):
+class SQNet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Treml et al., SQNet, NIPS workshop MLITS 2016"
     year = 2016
+    auxiliary_channels = (512,)
 
     def __init__(self, num_classes: int):
         super().__init__()
-        self.stem = ConvELU(3, 96, stride=2)
+        self.stem = conv_elu(3, 96, stride=2)
         self.stage1 = nn.Sequential(Fire(96, 128), Fire(128, 128))
         self.stage2 = nn.Sequential(Fire(128, 256), Fire(256, 256))
         self.stage3 = nn.Sequential(Fire(256, 512), Fire(512, 512), Fire(512, 512))
@@ -104,15 +100,10 @@ class SQNet(nn.Module):
         self.classify = TransposedELU(192, num_classes)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """The same as ``forward``: the decoder ends at the image's own size."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         half = self.stem(image)
         quarter = self.stage1(F.max_pool2d(half, 2))
         eighth = self.stage2(F.max_pool2d(quarter, 2))
-        x = self.context(self.stage3(F.max_pool2d(eighth, 2)))
-        x = self.up3(self.up2(self.up1(x, eighth), quarter), half)
-        return self.classify(x, image.shape[-2:])
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.low_resolution_logits(image)
+        context = self.context(self.stage3(F.max_pool2d(eighth, 2)))
+        x = self.up3(self.up2(self.up1(context, eighth), quarter), half)
+        return self.classify(x, image.shape[-2:]), (context,)

@@ -1,4 +1,14 @@
-"""Spatial Variance Fusion Module, LSA-BiNet eq. (3) to (8)."""
+"""Spatial Variance Fusion Module, LSA-BiNet eq. (3) to (8). 680,911 parameters for 259 channels:
+
+    y, x  halves of conv1x1 of the input                                      detail, structure
+    xs    dw3x3(largest values of x over cells of 8x8)
+    xv    variance of each channel of x
+    xl    x * up(GELU(conv1x1(alpha xs + beta xv)))                           EASA
+    yd    conv1x1(GELU(conv1x1(dw3x3 y))), 2C channels inside                 LDE
+    out   conv1x1(xl + yd)
+
+alpha and beta are learnt for each channel and start at 1 and 0.
+"""
 
 import torch
 import torch.nn.functional as F

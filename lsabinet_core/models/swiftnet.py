@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import check_input, initialise, resize_bilinear
+from .blocks import SegmentationNetwork, initialise, resize_bilinear
 from .residual import BNReLUConv, ConvBN, basic_stage
 
 
@@ -60,11 +60,12 @@ class UpsamplingBlock(nn.Module):
         return self.blend(resize_bilinear(x, skip.shape[-2:]) + self.lateral(skip))
 
 
-class SwiftNet(nn.Module):
+class SwiftNet(SegmentationNetwork):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W)."""
 
     paper = "Oršić et al., SwiftNet, CVPR 2019"
     year = 2019
+    auxiliary_channels = (128,)
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -80,14 +81,9 @@ class SwiftNet(nn.Module):
         self.classify = BNReLUConv(128, num_classes, 1, bias=True)
         initialise(self)
 
-    def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last upsampling: (N, num_classes, H/4, W/4), rounded up."""
-        check_input(image)
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         skip1 = self.stage1(self.stem(image))
         skip2 = self.stage2(F.relu(skip1))
         skip3 = self.stage3(F.relu(skip2))
-        x = self.context(self.stage4(F.relu(skip3)))
-        return self.classify(self.up1(self.up2(self.up3(x, skip3), skip2), skip1))
-
-    def forward(self, image: Tensor) -> Tensor:
-        return resize_bilinear(self.low_resolution_logits(image), image.shape[-2:])
+        context = self.context(self.stage4(F.relu(skip3)))
+        return self.classify(self.up1(self.up2(self.up3(context, skip3), skip2), skip1)), (context,)
