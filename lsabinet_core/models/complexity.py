@@ -12,6 +12,11 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def count_spare_parameters(model: nn.Module) -> int:
+    """Those of a fresh network that no output depends on: published code has them, and so its count; frozen here."""
+    return sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+
+
 @torch.no_grad()
 def count_macs(model: nn.Module, size: tuple[int, int]) -> int:
     """Multiply-accumulates of convolutions and matrix products for one image of ``size`` (H, W); FLOPs are twice that.

@@ -25,7 +25,8 @@ class Trunk(nn.Sequential):
 class PooledScales(nn.Module):
     """Features averaged over ever larger windows, the whole image last: (N, in_channels, H, W) -> four (N, C, H, W).
 
-    The last scale normalises one value per image, so training needs batches of at least two images.
+    The last scale normalises one value per image: training needs batches of at least two images, better of eight and
+    more, and before some forty steps evaluation mode says nothing of what was learnt.
     """
 
     # Kernel size and stride of the average pooling; padded so that the windows are centred.

@@ -12,6 +12,9 @@ Much of the network sees the image at a quarter of its size, little of it the wh
     fuse1     conv3x3, dilated 2, of coarse x2, plus conv1x1 of medium          128@1/16
     fuse2     conv3x3, dilated 2, of fuse1 x2, plus conv1x1 of fine             128@1/8
     classify  bilinear x2, conv1x1                                          classes@1/4
+
+Evaluation lags behind training: the running statistics start at 0 and 1, and what they still miss multiplies through
+sixteen residual sums. Before some forty steps, evaluation mode says nothing of what was learnt.
 """
 
 import torch.nn.functional as F

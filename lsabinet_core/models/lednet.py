@@ -9,7 +9,8 @@ Convolutions with bias. 922,821 parameters for 19 classes, 11.21 GMACs at 512x10
               dilations 1 2 5 9 2 5 9 17                                        128@1/8
     decoder   conv1x1, times a one-channel attention, plus the image's mean     classes@1/8
 
-The global branch normalises one value per image, so training needs batches of at least two images.
+The global branch normalises one value per image, and the pyramid's deepest level a few: training needs batches of at
+least two images, better of eight and more. Before some forty steps, evaluation mode says nothing of what was learnt.
 """
 
 from functools import partial

@@ -4,9 +4,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lsabinet_core.models import lrfa, rcad, svfm
 from lsabinet_core.models.dabnet import DABBackbone
 from lsabinet_core.models.lrfa import LRFA, soft_pool
+from lsabinet_core.models.rcad import RCAD
 from lsabinet_core.models.svfm import SVFM, spatial_variance
+
+
+@pytest.mark.parametrize(
+    ("module", "build"),
+    [(lrfa, lambda: LRFA(259)), (svfm, lambda: SVFM(259)), (rcad, lambda: RCAD(131, 259, 19))],
+    ids=["lrfa", "svfm", "rcad"],
+)
+def test_every_module_says_its_size(module, build):
+    assert f"{sum(parameter.numel() for parameter in build().parameters()):,} parameters for" in module.__doc__
 
 
 def test_soft_pool_by_hand():
@@ -37,27 +48,27 @@ def test_soft_pool_survives_large_activations(dtype):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @torch.no_grad()
 def test_half_precision_autocast_is_finite_at_soft_pool(dtype):
-    lrfa = LRFA(259)
+    module = LRFA(259)
     # Activations of +-1e4 arrive at SoftPool: the squeeze passes the first 16 channels through.
-    lrfa.squeeze.weight.zero_()
-    lrfa.squeeze.weight[torch.arange(16), torch.arange(16)] = 1
-    lrfa.squeeze.bias.zero_()
+    module.squeeze.weight.zero_()
+    module.squeeze.weight[torch.arange(16), torch.arange(16)] = 1
+    module.squeeze.bias.zero_()
     x = torch.rand(1, 259, 45, 60) * 2e4 - 1e4
     with torch.autocast("cpu", dtype):
-        assert torch.isfinite(lrfa(x)).all()
+        assert torch.isfinite(module(x)).all()
 
 
 @torch.no_grad()
 def test_lrfa_gates_by_its_first_channel():
-    lrfa = LRFA(20)
+    module = LRFA(20)
     x = torch.randn(1, 20, 24, 24)
     x[:, 0] = -200
-    assert lrfa(x).abs().max() < 1e-6
-    lrfa.weigh.weight.zero_()
-    lrfa.weigh.bias.zero_()
+    assert module(x).abs().max() < 1e-6
+    module.weigh.weight.zero_()
+    module.weigh.bias.zero_()
     x[:, 0] = 200
     # Importance is sigmoid(0) = 1/2 everywhere, the gate 1.
-    torch.testing.assert_close(lrfa(x), x / 2)
+    torch.testing.assert_close(module(x), x / 2)
 
 
 def test_spatial_variance():
@@ -69,14 +80,14 @@ def test_spatial_variance():
 
 @torch.no_grad()
 def test_svfm_starts_without_the_variance_and_takes_any_size():
-    svfm = SVFM(12)
-    attention = svfm.structure
+    module = SVFM(12)
+    attention = module.structure
     assert (attention.alpha == 1).all() and (attention.beta == 0).all()
     x = torch.randn(1, 12, 17, 9)
-    structure = svfm.split(x).chunk(2, 1)[1]
+    structure = module.split(x).chunk(2, 1)[1]
     plain = F.gelu(attention.mix(attention.depthwise(F.adaptive_max_pool2d(structure, (2, 1)))))
     torch.testing.assert_close(attention(structure), structure * F.interpolate(plain, size=(17, 9), mode="nearest"))
-    assert svfm(torch.randn(1, 12, 8, 8)).shape == (1, 12, 8, 8)
+    assert module(torch.randn(1, 12, 8, 8)).shape == (1, 12, 8, 8)
 
 
 @torch.no_grad()

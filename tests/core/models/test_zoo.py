@@ -1,5 +1,6 @@
 """Every network of the zoo: its counts, the sizes it takes, and that it learns."""
 
+import functools
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from zoo_cases import CAMVID, FULL, HALF, ZOO, ZooCase
 
+from lsabinet_core.errors import ModelError
 from lsabinet_core.models import create_model, list_models, model_class
 from lsabinet_core.models.complexity import count_macs, count_parameters
 
@@ -21,10 +23,21 @@ SPARE = {
     "espnetv2": {f"{down}.pyramid.activation.weight" for down in ("level2", "down3", "down4")},
 }
 
+# The test of both modes: images, 4 for the others, and more where one value per image is normalised; steps, else 10.
+BATCHES = {"segnet": 2, "lednet": 8, "pidnet_s": 8}
+STEPS = {"sqnet": 3, "segnet": 5}
+# Forward passes in training mode after them, without which the running statistics still carry their start at 0 and 1:
+# a tenth of the distance is made up in each pass, and what they miss multiplies from one residual sum to the next.
+SETTLING = {
+    **{"lsabinet": 10, "enet": 10, "cgnet": 10, "lcnet": 10, "segnet": 10, "erfnet": 20, "esnet": 20},
+    **{"icnet": 30, "lednet": 30, "ddrnet23_slim": 30, "pidnet_s": 40},
+}
+
 each_case = pytest.mark.parametrize("case", ZOO, ids=lambda case: case.name)
 each_network = pytest.mark.parametrize("name", [case.name for case in ZOO])
 
 
+@functools.cache
 def on_meta(name: str, classes: int, **options) -> nn.Module:
     """A network whose tensors have shapes and no numbers."""
     with torch.device("meta"):
@@ -32,24 +45,40 @@ def on_meta(name: str, classes: int, **options) -> nn.Module:
 
 
 def quadrants(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Noisy images of four fields, which change places from image to image, and their labels."""
+    """Noisy images of four fields in changing places, sizes and light, and their labels."""
     height, width = size
-    fields = 2 * (torch.arange(height)[:, None] >= height // 2) + (torch.arange(width) >= width // 2).long()
-    labels = torch.stack([(fields + index) % 4 for index in range(batch)])
-    colours = F.one_hot(labels, 4)[..., :3].permute(0, 3, 1, 2).float()
-    return 2 * colours - 1 + 0.3 * torch.randn(batch, 3, *size), labels
+    labels = []
+    for index in range(batch):
+        row, column = (int(length * (0.25 + 0.5 * torch.rand(()))) for length in size)
+        fields = 2 * (torch.arange(height)[:, None] >= row) + (torch.arange(width) >= column).long()
+        labels.append((fields + index) % 4)
+    labels = torch.stack(labels)
+    colours = 2 * F.one_hot(labels, 4)[..., :3].permute(0, 3, 1, 2).float() - 1
+    return colours + 0.3 * torch.randn(batch, 3, *size) + 0.5 * torch.randn(batch, 3, 1, 1), labels
 
 
-def settle(model: nn.Module, images: Tensor) -> Tensor:
-    """Take the statistics of batch normalisation from these images alone; the logits in training mode, no dropout."""
+def learn(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> list[float]:
+    """So many steps of SGD on one batch; the loss before each."""
+    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.01, momentum=0.9)
+    losses = []
+    for _ in range(steps):
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@torch.no_grad()
+def logits_of_both_modes(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """In training mode without dropout, and in evaluation mode by the running statistics as they are."""
+    evaluated = model.eval()(images)
+    model.train()
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
-            module.reset_running_stats()
-        elif isinstance(module, nn.Dropout2d):
+        if isinstance(module, nn.Dropout2d):
             module.p = 0
-    model.train()(images)
-    return model(images)
+    return model(images), evaluated
 
 
 def test_every_network_has_a_case():
@@ -76,12 +105,11 @@ def test_operations_and_shapes(case: ZooCase):
     counted = {size: count_macs(model, size) / 1e9 for size in sizes}
     assert {size: counted[size] for size in known} == pytest.approx(known, rel=0.01)
     assert shapes == [(1, 19, *size) for size in sizes]
-    if case.name != "lsabinet":
-        # What the file says of itself; LSA-BiNet's speaks of the paper's 11 classes.
-        described = " ".join(sys.modules[type(model).__module__].__doc__.split())
-        assert f"{count_parameters(model):,} parameters for 19 classes" in described
-        (gmacs,) = re.findall(r"([\d.]+) GMACs at 512x1024", described)
-        assert float(gmacs) == pytest.approx(counted[HALF], rel=1e-3)
+    # What the file says of itself.
+    described = " ".join(sys.modules[type(model).__module__].__doc__.split())
+    assert f"{count_parameters(model):,} parameters for 19 classes" in described
+    (gmacs,) = re.findall(r"([\d.]+) GMACs at 512x1024", described)
+    assert float(gmacs) == pytest.approx(counted[HALF], rel=1e-3)
 
 
 @each_network
@@ -121,27 +149,55 @@ def test_gradients(name):
 
 @each_network
 def test_evaluation_does_what_training_learnt(name):
+    """After a few steps, by the running statistics that these steps have left."""
     torch.manual_seed(0)
     model = create_model(name, CLASSES)
-    images, labels = quadrants(3, (96, 64))
-    optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.01, momentum=0.9)
-    losses = []
-    for _ in range(3):
-        loss = F.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    images, labels = quadrants(BATCHES.get(name, 4), (64, 64))
+    losses = learn(model, images, labels, STEPS.get(name, 10))
     with torch.no_grad():
-        unsettled = model.eval()(images)
-        trained = settle(model, images)
-        evaluated = model.eval()(images)
-    assert torch.isfinite(unsettled).all() and unsettled.std() > 0
+        for _ in range(SETTLING.get(name, 0)):
+            model(images)
+    trained, evaluated = logits_of_both_modes(model, images)
     assert min(losses[1:]) < losses[0]
-    # Small maps of a small batch: the variance that evaluation uses is the unbiased one, training's is not.
-    assert torch.corrcoef(torch.stack([trained.flatten(), evaluated.flatten()]))[0, 1] > 0.6
-    assert 1 / 3 < evaluated.std() / trained.std() < 3
-    assert F.cross_entropy(evaluated, labels) < 1.5 * F.cross_entropy(trained, labels)
+    assert F.cross_entropy(evaluated, labels) < F.cross_entropy(trained, labels) + 0.5
+    assert 0.4 < evaluated.std() / trained.std() < 2.5
+    assert torch.corrcoef(torch.stack([trained.flatten(), evaluated.flatten()]))[0, 1] > 0.5
+
+
+def test_edanet_would_collapse():
+    """With PyTorch's own weights, which its ``reset_pairs`` is there against."""
+    torch.manual_seed(0)
+    model = create_model("edanet", CLASSES)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.reset_parameters()
+    images, labels = quadrants(4, (64, 64))
+    losses = learn(model, images, labels, 10)
+    trained, evaluated = logits_of_both_modes(model, images)
+    assert losses[-1] < losses[0] / 2
+    assert F.cross_entropy(evaluated, labels) > F.cross_entropy(trained, labels) + 0.7
+    assert evaluated.std() < 0.3 * trained.std()
+
+
+@each_network
+@torch.no_grad()
+def test_features_for_training(name):
+    model = on_meta(name, CLASSES)
+    image = torch.empty(2, 3, 101, 77, device="meta")
+    logits, features = model.with_features(image)
+    assert logits.shape == model.low_resolution_logits(image).shape
+    assert tuple(feature.shape[1] for feature in features) == model.auxiliary_channels
+    if name in ("pidnet_s", "ddrnet23_slim"):
+        # Their papers put the head of training on the detail branch.
+        assert [tuple(feature.shape) for feature in features] == [(2, 64, 13, 10)]
+
+
+@each_network
+def test_inputs_that_no_network_takes(name):
+    model = on_meta(name, CLASSES)
+    for method in (model, model.low_resolution_logits, model.with_features):
+        with pytest.raises(ModelError, match="at least 64"):
+            method(torch.empty(1, 3, 64, 63, device="meta"))
 
 
 def test_variants_of_enet():
