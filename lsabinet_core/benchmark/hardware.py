@@ -42,6 +42,11 @@ def describe_machine(device: torch.device) -> dict:
     }
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 thread``, ``2 threads``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def show_device(machine: dict) -> str:
     """The device of ``describe_machine`` in words."""
     if machine["device"] != "cpu":

@@ -8,11 +8,12 @@ from lsabinet_core.models.paper import NOTES, Figure
 from lsabinet_core.training.table_files import markdown_table
 
 from .candidates import EAGER
-from .hardware import show_device
+from .hardware import counted, show_device
 from .tables import MeasuredTable, TableRow, place_of_ours
 
 NONE = "-"
 NOT_TRAINED = "not trained here"
+PAPER = "paper: "
 TEXT_COLUMNS = ("network", "modules", "trained", "class")
 """Headers of columns that hold words, not numbers."""
 
@@ -24,7 +25,7 @@ class Marks:
         self.notes: dict[str, str] = {}
 
     def __call__(self, text: str, note: str | None) -> str:
-        """``text`` with the mark of ``note``, a whole sentence or a key of ``NOTES``."""
+        """``text`` with the mark of ``note``, a whole sentence or a key of ``NOTES``; as it is without one."""
         if note is None:
             return text
         return f"{text} [{self.notes.setdefault(NOTES.get(note, note), _letters(len(self.notes)))}]"
@@ -36,6 +37,17 @@ class Marks:
         return [f"[{mark}] {note}." for note, mark in self.notes.items()]
 
 
+def figures(table: MeasuredTable) -> tuple[list[str], list[list[str]], Marks]:
+    """Headers, rows and notes, without those columns of the paper in which it prints nothing."""
+    header, (rows, marks) = columns(table), cells(table)
+    kept = [
+        place
+        for place, name in enumerate(header)
+        if not name.startswith(PAPER) or any(row[place] != NONE for row in rows)
+    ]
+    return [header[place] for place in kept], [[row[place] for place in kept] for row in rows], marks
+
+
 def columns(table: MeasuredTable) -> list[str]:
     """Headers, in the order of ``cells``."""
     several = len(table.backends) > 1
@@ -43,7 +55,7 @@ def columns(table: MeasuredTable) -> list[str]:
         f"{backend} {what}" if several else what for backend in table.backends for what in ("latency ms", "fps")
     ]  # fmt: skip
     head = ["modules"] if table.paper.number == 4 else ["network", "year"]
-    paper = ["paper: M params", "paper: G FLOPs", "paper: mIoU %", "paper: fps"]
+    paper = [f"{PAPER}{what}" for what in ("M params", "G FLOPs", "mIoU %", "fps")]
     return [*head, "parameters", "GMACs", *timed, "val mIoU %", "trained", *paper]
 
 
@@ -58,7 +70,7 @@ def _row_cells(table: MeasuredTable, row: TableRow, marks: Marks) -> list[str]:
     if table.paper.number != 4:
         head.append(str(row.year))
     cost = [
-        NONE if row.parameters is None else f"{row.parameters:,}",
+        NONE if row.parameters is None else marks(f"{row.parameters:,}", _spare_note(row)),
         marks(NONE, row.failures.get("network")) if row.gmacs is None else f"{row.gmacs:.3f}",
     ]
     timed = []
@@ -68,9 +80,9 @@ def _row_cells(table: MeasuredTable, row: TableRow, marks: Marks) -> list[str]:
         else:
             timed += [marks(NONE, row.failures.get(backend)), NONE]
     accuracy = row.accuracy
-    trained = [NONE, NOT_TRAINED] if accuracy is None else [_percent(accuracy.miou), accuracy.origin]
+    trained = [NONE, NOT_TRAINED]
     if accuracy is not None:
-        trained[1] = marks(trained[1], accuracy.remark)
+        trained = [marks(_percent(accuracy.miou), accuracy.miou_of), marks(accuracy.origin, accuracy.remark)]
     printed = row.printed
     paper = map(marks.figure, (printed.parameters_m, printed.flops_g, printed.miou, printed.fps))
     return [*head, *cost, *timed, *trained, *paper]
@@ -92,20 +104,37 @@ def notes(table: MeasuredTable) -> list[str]:
     machine = table.machine
     ours = place_of_ours(table)
     precisions = sorted({latency["precision"] for row in table.rows for latency in row.latency.values()})
+    threads = counted(machine["threads"], "thread")
     return [
         *([ours] if ours else []),
         f"Measured here, {table.classes} classes at {height}x{width}: parameters, exactly; GMACs, the "
         "multiply-accumulates of convolutions, transposed convolutions and linear layers, of which FLOPs are twice as "
-        f"many; latency, the median of {table.rounds} rounds in which all networks take turns, one image, "
-        f"{' and '.join(precisions) or 'no engine'}, {show_device(machine)}, {machine['threads']} threads, PyTorch "
+        f"many; latency, the median of {counted(table.rounds, 'round')} in which all networks take turns, one image, "
+        f"{' and '.join(precisions) or 'no engine'}, {show_device(machine)}, {threads}, PyTorch "
         f"{machine['versions']['torch']}; fps, 1000 over that. Ratios within the table hold; the times are this "
         "machine's and those of what else ran on it.",
         "Engines take pixels and give logits before the last upsampling"
         + (f"; {EAGER} takes a normalised image and gives logits of its size." if EAGER in table.backends else "."),
         "val mIoU: the mean over all classes, on the split that its note names. The paper's leaves out classes that "
         "were never hit, which flatters.",
+        *_budgets(table),
         *table.paper.notes,
         f"{NONE}: not at hand, or not measured.",
+    ]
+
+
+def _spare_note(row: TableRow) -> str | None:
+    return f"{row.spare:,} of them are in the published count, but no output depends on them" if row.spare else None
+
+
+def _budgets(table: MeasuredTable) -> list[str]:
+    """A sentence where the trainings of the rows differ in length."""
+    iterations = {row.accuracy.iterations for row in table.rows if row.accuracy and row.miou is not None} - {None}
+    if len(iterations) < 2:
+        return []
+    return [
+        f"The rows' trainings differ, from {min(iterations):,} to {max(iterations):,} iterations: their mIoU says how "
+        "far each has come, not which network is the better one."
     ]
 
 
@@ -140,11 +169,14 @@ def _row_document(row: TableRow) -> dict:
         "options": row.options,
         "year": row.year,
         "parameters": row.parameters,
+        "spare_parameters": row.spare,
         "gmacs": None if row.gmacs is None else round(row.gmacs, 6),
         "latency": {backend: {key: row.latency[backend][key] for key in timed} for backend in row.latency},
         "failures": row.failures,
         "miou": row.miou,
         "per_class_iou": accuracy.per_class if accuracy else {},
+        "miou_of": accuracy.miou_of if accuracy else None,
+        "iterations": accuracy.iterations if accuracy else None,
         "trained": accuracy.remark if accuracy else None,
         "paper": {key: figure.text and float(figure.text) for key, figure in figures.items()},
         "paper_notes": remarks,
@@ -157,18 +189,27 @@ def as_json(table: MeasuredTable) -> str:
 
 def comma_separated(table: MeasuredTable) -> str:
     """CSV, a network in a row: figures with all digits, nothing where there is none; the paper's as it prints them."""
+    height, width = table.size
+    measured = {
+        "table": table.paper.number,
+        "dataset": table.paper.dataset,
+        "classes": table.classes,
+        "size": f"{height}x{width}",
+        "device": show_device(table.machine),
+    }
     rows = []
     for row, values in zip(table.rows, document(table)["rows"], strict=True):
         latency = {
             f"{backend}_{key}": values["latency"].get(backend, {}).get(key)
             for backend in table.backends
-            for key in ("median_ms", "p95_ms", "p99_ms", "fps")
+            for key in ("precision", "median_ms", "p95_ms", "p99_ms", "fps")
         }
         rows.append(
             {
-                **{key: values[key] for key in ("network", "year", "parameters", "gmacs")},
+                **measured,
+                **{key: values[key] for key in ("network", "year", "parameters", "spare_parameters", "gmacs")},
                 **latency,
-                "miou": values["miou"],
+                **{key: values[key] for key in ("miou", "miou_of", "iterations")},
                 "trained": values["trained"] or NOT_TRAINED,
                 "paper_parameters_m": row.printed.parameters_m.text,
                 "paper_flops_g": row.printed.flops_g.text,
@@ -186,8 +227,8 @@ def comma_separated(table: MeasuredTable) -> str:
 
 
 def markdown(table: MeasuredTable) -> str:
-    body, marks = cells(table)
-    parts = [f"**{heading(table)}**", markdown_table(columns(table), body, TEXT_COLUMNS)]
+    names, body, marks = figures(table)
+    parts = [f"**{heading(table)}**", markdown_table(names, body, TEXT_COLUMNS)]
     header, rows = class_columns(table)
     if rows:
         parts += ["IoU of each class, %:", markdown_table(header, rows, TEXT_COLUMNS)]

@@ -10,7 +10,7 @@ from lsabinet_core.data import LABEL_SETS
 from lsabinet_core.errors import LsabinetError, ModelError
 from lsabinet_core.labels import LabelSet
 from lsabinet_core.models import create_model, list_models, model_class
-from lsabinet_core.models.complexity import count_macs, count_parameters
+from lsabinet_core.models.complexity import count_macs, count_parameters, count_spare_parameters
 from lsabinet_core.models.paper import LATER, NETWORK, TABLES, TITLES, PaperTable, Printed
 from lsabinet_core.training.ablation import MODULES, module_variants
 
@@ -39,6 +39,7 @@ class TableRow:
         latency: by backend, as the rows of ``benchmark_inference``.
         failures: why there are none, by backend; under ``network``, why there is nothing at all.
         accuracy: None where it was not trained here.
+        spare: parameters that no output depends on.
     """
 
     name: str
@@ -51,6 +52,7 @@ class TableRow:
     latency: dict[str, dict] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     accuracy: Accuracy | None = None
+    spare: int = 0
 
     @property
     def year(self) -> int:
@@ -187,6 +189,7 @@ def _count(row: TableRow, labels: LabelSet, size: tuple[int, int]) -> None:
         with torch.device("meta"):
             network = create_model(row.model, len(labels), **row.options)
         row.parameters = count_parameters(network)
+        row.spare = count_spare_parameters(network)
         row.gmacs = count_macs(network, size) / 1e9
     except (LsabinetError, RuntimeError) as error:
         row.failures["network"] = one_line(error)

@@ -20,12 +20,16 @@ class Accuracy:
         origin: where the figure was found, for a column of the table.
         remark: what it was trained and validated on, and how long.
         per_class: IoU in 0..1 by class name, None where undefined; empty where it is not known.
+        iterations: of the training in all; None where they are not known.
+        miou_of: what the mIoU was measured on, where that is not the weights themselves.
     """
 
     miou: float | None
     origin: str
     remark: str
     per_class: dict[str, float | None]
+    iterations: int | None = None
+    miou_of: str | None = None
 
 
 def of_shipped_weights(dataset: str) -> dict[str, Accuracy]:
@@ -93,6 +97,7 @@ def _of_runs(histories: list[RunHistory]) -> Accuracy:
         remark=f"{', '.join(history.path.name for history in shown)}, {facts['dataset']} {facts.get('split')} -> "
         f"{facts.get('val_split')}, {iterations}{total} iterations",
         per_class={name: _mean(report.get(name) for report in reports) for name in reports[0]} if reports else {},
+        iterations=shown[0].iteration if finished else None,
     )
 
 
@@ -146,10 +151,22 @@ def _is_whole(metadata: WeightsMetadata) -> bool:
 def _of_metadata(name: str, metadata: WeightsMetadata) -> Accuracy:
     training = metadata.training
     height, width = metadata.input_size
-    iterations = f", {training['iterations']:,} iterations" if "iterations" in training else ""
+    validated_on, miou_of = training.get("validated_on", "val"), training.get("val_miou_of")
+    # What was trained on all of the data is validated on none of it: the figure is that of another run.
+    data = f"{metadata.dataset}, validated on none" if miou_of else f"{metadata.dataset} -> {validated_on}"
+    iterations = total_iterations(training)
     return Accuracy(
         miou=training["val_miou"],
         origin=name,
-        remark=f"{name}, {metadata.dataset} -> {training.get('validated_on', 'val')}, {height}x{width}{iterations}",
+        remark=f"{name}, {data}, {height}x{width}" + (f", {iterations:,} iterations" if iterations else ""),
         per_class={},
+        iterations=iterations,
+        miou_of=miou_of and f"the mIoU on {validated_on} of {miou_of}: these weights were trained on val, too",
     )
+
+
+def total_iterations(training: dict) -> int | None:
+    """Of the training that a weights file tells of, with those of the weights that it started from."""
+    if "iterations" not in training:
+        return None
+    return training["iterations"] + training.get("first_round", {}).get("iterations", 0)

@@ -1,5 +1,7 @@
-"""Plain-text tables on standard output, as wide as their contents."""
+"""Plain-text tables on standard output, as wide as their contents, and paragraphs as wide as the terminal."""
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 
 
@@ -13,3 +15,9 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Se
         )
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def wrap(paragraph: str) -> str:
+    """Its lines no longer than the terminal is wide, 80 characters where there is none, but for longer words."""
+    width = shutil.get_terminal_size((80, 24)).columns
+    return textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False)

@@ -122,18 +122,18 @@ def _formatted(table, name: str) -> str:
 
 
 def _terminal(table) -> str:
-    from lsabinet_core.benchmark.table_formats import TEXT_COLUMNS, cells, class_columns, columns, heading, notes
-    from lsabinet_core.cli.table import format_table
+    from lsabinet_core.benchmark.table_formats import TEXT_COLUMNS, class_columns, figures, heading, notes
+    from lsabinet_core.cli.table import format_table, wrap
 
     def block(header: list[str], rows: list[list[str]]) -> str:
         return format_table(header, rows, right=[name for name in header if name not in TEXT_COLUMNS])
 
-    body, marks = cells(table)
-    parts = [heading(table), block(columns(table), body)]
+    names, body, marks = figures(table)
+    parts = [heading(table), block(names, body)]
     header, rows = class_columns(table)
     if rows:
         parts += ["IoU of each class, %:", block(header, rows)]
-    return "\n\n".join([*parts, "\n".join(marks.lines()), *notes(table)])
+    return "\n\n".join([*parts, "\n".join(map(wrap, marks.lines())), *map(wrap, notes(table))])
 
 
 def _draw(path: Path, table) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 WIDTH, LEFT, RIGHT, TOP, BOTTOM, LEGEND = 720.0, 52.0, 20.0, 30.0, 88.0, 52.0
 ACCURACY_HEIGHT, LEAST_ACCURACY_HEIGHT, HEIGHT_PER_NETWORK = 330.0, 110.0, 30.0
 BAND_GAP, ROW_GAP, LABEL_GAP = 10.0, 4.0, 4.0
-LARGEST_RADIUS, SMALLEST_RADIUS = 22.0, 3.0
+LARGEST_RADIUS = 26.0
 LONGEST_GAP = 12.0
 """Beyond it a line leads from the bubble to its label."""
 OURS = COLORS[1]
@@ -108,7 +108,7 @@ class _Scale:
         return self.width * (math.log(latency_ms) - low) / (high - low)
 
     def radius(self, parameters: float) -> float:
-        return max(SMALLEST_RADIUS, LARGEST_RADIUS * math.sqrt(parameters / self.largest))
+        return LARGEST_RADIUS * math.sqrt(parameters / self.largest)
 
     def color(self, point: Point) -> str:
         return OURS if point.is_ours else self.colors[point.group]

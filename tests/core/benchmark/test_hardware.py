@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lsabinet_core.benchmark.hardware import describe_machine, show_device
+from lsabinet_core.benchmark.hardware import counted, describe_machine, show_device
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags of /proc/cpuinfo have these names on x86 only")
@@ -25,3 +25,7 @@ def test_instructions_are_those_of_the_processor():
     }
     assert special == [name for name, found in expected.items() if found]
     assert show_device(machine) == f"{machine['cpu']} (cpu, {' '.join(machine['instructions'])})"
+
+
+def test_counted():
+    assert [counted(number, "thread") for number in (0, 1, 2)] == ["0 threads", "1 thread", "2 threads"]

@@ -15,15 +15,11 @@ from lsabinet_core.models.paper import NOTES, TABLES, Figure, Printed
 
 SIZE = (64, 96)
 
-# Parameters for 19 and 11 classes, and GMACs of the former at 512x1024, as counted elsewhere.
+# Parameters for 19 and 11 classes, and GMACs of the former at 512x1024, as counted elsewhere; of all: test_zoo.py.
 COUNTS = {
     "lsabinet": (1_841_915, 1_840_859, 26.30),
     "segnet": (29_453_971, 29_449_355, 325.5),
     "enet": (360_422, 358_246, 4.121),
-    "espnetv2": (1_252_538, 1_248_682, 5.654),
-    "dabnet": (756_643, 754_571, 10.22),
-    "esnet": (1_659_071, 1_658_551, 24.05),
-    "swiftnet": (11_797_071, 11_796_039, 25.89),
 }
 
 
@@ -135,9 +131,10 @@ def made_up() -> MeasuredTable:
         TableRow("enet", "ENet", "enet", {}, Printed(Figure("0.36")), 360_422, 4.121, latency(40.0)),
         TableRow("icnet", "ICNet", "icnet", {}, TABLES[1].rows["icnet"], 6_699_987, 7.65),
     ]
+    rows[1].spare = 2_432
     rows[1].accuracy = Accuracy(0.4567, "run", "zoo/enet, cityscapes train -> val", {"road": 0.9, "wall": None})
     rows[2].failures["torch"] = "out of memory"
-    machine = {"device_name": "abacus", "threads": 1, "versions": {"torch": "2.0"}}
+    machine = {"device": "cuda:0", "device_name": "abacus", "threads": 1, "versions": {"torch": "2.0"}}
     return MeasuredTable(TABLES[2], (512, 1024), ["torch"], rows, 5, machine)
 
 
@@ -172,16 +169,31 @@ def test_markdown(made_up):
         "paper: M params": "-",
         "paper: G FLOPs": "-",
         "paper: mIoU %": "72.74 [a]",
-        "paper: fps": "-",
     }
-    assert (enet["val mIoU %"], enet["trained"], enet["paper: M params"]) == ("45.67", "run [b]", "0.36")
-    assert (icnet["latency ms"], icnet["fps"], icnet["paper: M params"]) == ("- [c]", "-", "7.8 [d]")
+    assert (enet["parameters"], enet["paper: M params"]) == ("360,422 [b]", "0.36")
+    assert (enet["val mIoU %"], enet["trained"]) == ("45.67", "run [c]")
+    assert (icnet["latency ms"], icnet["fps"], icnet["paper: M params"]) == ("- [d]", "-", "7.8 [e]")
     notes = [line for line in lines if line.startswith("[")]
-    assert notes[0] == f"[a] {NOTES['class column']}." and notes[2] == "[c] out of memory."
-    assert notes[1] == "[b] zoo/enet, cityscapes train -> val." and len(notes) == 5
+    assert notes[0] == f"[a] {NOTES['class column']}." and notes[3] == "[d] out of memory."
+    assert "2,432 of them" in notes[1] and notes[2] == "[c] zoo/enet, cityscapes train -> val." and len(notes) == 6
     assert table[by_class + 2 :] == [["road", "90.00"], ["wall", "-"]]
     text = "\n".join(lines)
     assert "19 classes at 512x1024" in text and "abacus" in text and "median of 5 rounds" in text
+    assert "abacus (cuda:0), 1 thread, PyTorch 2.0" in text and "trainings differ" not in text
+
+
+def test_rows_that_were_not_trained_alike(made_up):
+    """Whose mIoU it is, where it is not of the weights themselves, and how far apart the trainings are."""
+    control = "the mIoU on val of another run"
+    made_up.rows[0].accuracy = Accuracy(0.6, "weights", "weights, cityscapes trainval", {}, 3326, control)
+    made_up.rows[1].accuracy = Accuracy(0.4, "run", "zoo/enet", {}, 135)
+    text = table_formats.markdown(made_up)
+    assert "60.00 [a]" in text and f"[a] {control}." in text
+    assert "trainings differ, from 135 to 3,326 iterations" in text
+    ours, enet, _ = json.loads(table_formats.as_json(made_up))["rows"]
+    assert (ours["miou_of"], ours["iterations"], enet["miou_of"]) == (control, 3326, None)
+    made_up.rows[1].accuracy = Accuracy(None, "in training", "zoo/enet", {}, 135)
+    assert "trainings differ" not in table_formats.markdown(made_up)
 
 
 def test_json_comes_back(made_up):
@@ -199,6 +211,11 @@ def test_csv_comes_back(made_up):
     rows = list(csv.DictReader(io.StringIO(table_formats.comma_separated(made_up))))
     assert [row["network"] for row in rows] == ["lsabinet", "enet", "icnet"]
     assert [row["torch_median_ms"] for row in rows] == ["80.0", "40.0", ""]
+    assert [row["torch_precision"] for row in rows] == ["fp32", "fp32", ""]
+    for row in rows:
+        found = [row[name] for name in ("table", "dataset", "classes", "size", "device")]
+        assert found == ["2", "cityscapes", "19", "512x1024", "abacus (cuda:0)"]
+    assert [row["spare_parameters"] for row in rows] == ["0", "2432", "0"]
     assert [row["miou"] for row in rows] == ["", "0.4567", ""] and rows[0]["trained"] == "not trained here"
     assert (rows[0]["paper_miou_percent"], rows[2]["paper_parameters_m"]) == ("72.74", "7.8")
     assert NOTES["icnet parameters"] in rows[2]["paper_notes"] and rows[2]["failures"] == "torch: out of memory"
@@ -209,6 +226,9 @@ def test_several_backends_are_several_columns(made_up):
     header = table_formats.columns(made_up)
     assert header[4:8] == ["torch latency ms", "torch fps", "eager latency ms", "eager fps"]
     assert {len(row) for row in table_formats.cells(made_up)[0]} == {len(header)}
+    shown, rows, _ = table_formats.figures(made_up)
+    # The paper's columns without a figure in any row are left out.
+    assert set(header) - set(shown) == {"paper: fps"} and {len(row) for row in rows} == {len(shown)}
 
 
 def test_letters_go_on_after_z():

@@ -36,7 +36,19 @@ def test_weights_files(tmp_path):
     (name, accuracy), *others = trained.of_weights([path], "camvid").items()
     assert (name, accuracy.miou, accuracy.origin, others) == ("enet", 0.61, "a.safetensors", [])
     assert accuracy.remark == "a.safetensors, camvid train -> camvid val, 96x128, 1,200 iterations"
+    assert (accuracy.iterations, accuracy.miou_of) == (1200, None)
     assert trained.of_weights([], "camvid") == {}
+
+
+def test_weights_that_were_trained_on_all_data(tmp_path):
+    """Their figure is that of another run, and their iterations are those of both rounds."""
+    control = {"val_miou_of": "a run on train alone", "first_round": {"iterations": 300, "val_miou": 0.5}}
+    path = write_weights(
+        tmp_path / "a.safetensors", dataset="camvid trainval", val_miou=0.61, iterations=100, **control
+    )
+    accuracy = trained.of_weights([path], "camvid")["enet"]
+    assert accuracy.remark == "a.safetensors, camvid trainval, validated on none, 96x128, 400 iterations"
+    assert (accuracy.miou, accuracy.iterations) == (0.61, 400) and "a run on train alone" in accuracy.miou_of
 
 
 def test_weights_that_do_not_fit(tmp_path):
@@ -83,6 +95,7 @@ def test_a_zoo(tmp_path):
     assert found["enet"].remark == "enet_seed1, enet_seed2, camvid train -> val, 12 iterations"
     assert found["enet"].per_class == {"Sky": pytest.approx(0.9), "Road": None} and not found["cgnet"].per_class
     assert "6 of 12 iterations" in found["cgnet"].remark
+    assert [found[name].iterations for name in ("enet", "dabnet", "cgnet")] == [12, 12, None]
 
     with pytest.raises(TrainingError, match="expected a run on cityscapes, got one on camvid"):
         trained.of_zoo(tmp_path, "cityscapes")

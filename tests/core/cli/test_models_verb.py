@@ -20,6 +20,7 @@ def test_every_network_is_listed(tmp_path, capsys):
         "model": "cgnet",
         "params": {"11": 494_258, "19": 496_306},
         # 19 classes take 6.762: their 1x1 convolution has 8 x 256 more weights at 64 x 128 places.
+        "spare_params": {"11": 0, "19": 0},
         "gmacs": pytest.approx(6.745, abs=2e-3),
         "paper": "Wu et al., CGNet, IEEE TIP 2021",
         "year": 2021,
@@ -31,8 +32,16 @@ def test_every_network_is_listed(tmp_path, capsys):
     assert rows["lsabinet"]["weights"] == [row["weights"] for row in document["weights"] if row["model"] == "lsabinet"]
 
     lines = {line.split()[0]: line for line in printed.splitlines() if line}
+    text = " ".join(printed.split())
     assert set(lines) >= {*list_models(), *list_weights()}
     assert all(text in lines["cgnet"] for text in ("494,258", "496,306", "Apache-2.0", "TIP 2021"))
+
+    # What no output depends on, and whose figure it is where weights were trained on what they would be validated on.
+    assert rows["enet"]["spare_params"] == {"11": 1_408, "19": 2_432} and "1,408 for 11 classes" in text
+    shipped = {row["weights"]: row for row in document["weights"]}
+    assert shipped["lsabinet_camvid"]["iterations"] == 986 + 2340 and "3,326" in lines["lsabinet_camvid"]
+    assert "on camvid train alone" in shipped["lsabinet_camvid"]["val_miou_of"] and "camvid train alone" in text
+    assert shipped["lsabinet_synthetic"]["val_miou_of"] is None
 
 
 def test_classes(tmp_path, monkeypatch):

@@ -15,8 +15,9 @@ def verb(monkeypatch):
     monkeypatch.setattr("lsabinet_core.cli.VERBS", ("tables",))
 
 
-def test_a_table_on_the_terminal_and_its_plot(tmp_path, capsys):
+def test_a_table_on_the_terminal_and_its_plot(tmp_path, capsys, monkeypatch):
     plot = tmp_path / "a.png"
+    monkeypatch.setenv("COLUMNS", "100")
     command = ["tables", "--table", "3", "--models", "enet,lsabinet,pidnet_s", *TINY, "--plot", str(plot)]
     assert main(command) == 0
     printed = capsys.readouterr().out
@@ -25,7 +26,12 @@ def test_a_table_on_the_terminal_and_its_plot(tmp_path, capsys):
     # The weights that ship were trained on CamVid.
     assert "lsabinet_camvid" in lines["LSA-BiNet"] and "not trained here" in lines["ENet"]
     assert "[" in lines["PIDNet-S"] and "not in the paper" in printed
-    assert "3 of 3 by GMACs" in printed and "11 classes at 64x96" in printed
+    text = " ".join(printed.split())
+    assert "3 of 3 by GMACs" in text and "11 classes at 64x96" in text and "1 round in which" in text
+    # Its figure is another run's, and its iterations those of both rounds.
+    assert "of one run by the same recipe on camvid train alone" in text and "3,326 iterations" in text
+    notes = printed[printed.index("[a]") :].split("\n\n", 1)[1]
+    assert max(map(len, notes.splitlines())) <= 100
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 

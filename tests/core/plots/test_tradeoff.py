@@ -51,14 +51,15 @@ def test_bubbles_are_at_their_figures(draw):
         Point("a", 20.0, 1_000_000, 60.0),
         Point("b", 40.0, 4_000_000, 65.0, is_ours=True),
         Point("c", 400.0, 16_000_000, None),
+        Point("d", 300.0, 160_000, None),
     ]
     figure = draw(points)
     upper, lower = panels(figure)
     above, below = bubbles(upper), bubbles(lower)
-    assert set(above) == {(20.0, 60.0), (40.0, 65.0)} and [x for x, _ in below] == [400.0]
+    assert set(above) == {(20.0, 60.0), (40.0, 65.0)} and sorted(x for x, _ in below) == [300.0, 400.0]
     # Areas are as the parameters are.
-    sizes = [above[20.0, 60.0], above[40.0, 65.0], *below.values()]
-    assert sizes[1] / sizes[0] == pytest.approx(4) and sizes[2] / sizes[0] == pytest.approx(16)
+    sizes = [above[20.0, 60.0], above[40.0, 65.0], *sorted(below.values())]
+    assert [size / sizes[0] for size in sizes] == pytest.approx([1, 4, 0.16, 16])
     assert upper.get_xlim() == lower.get_xlim() and upper.get_title(loc="left") == "title"
     assert "torch" in lower.get_xlabel() and "not trained" in lower.get_ylabel() and "mIoU" in upper.get_ylabel()
     (ours,) = (text for text in upper.texts if text.get_text() == "b")
