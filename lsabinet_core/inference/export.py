@@ -234,8 +234,8 @@ class _TensorRTMaker(_Maker):
     def make(self, calibration: Calibration | None) -> None:
         settings = self.settings
         self.versions = {"tensorrt": tensorrt_.import_tensorrt().__version__}
-        content = onnx_.convert(self.network, settings.size, batch=settings.batch)
-        self.content = tensorrt_.build(content, half=self.half, batch=settings.batch, size=settings.size)
+        content = onnx_.convert(self.network, settings.size, batch=settings.batch, half=self.half)
+        self.content = tensorrt_.build(content, batch=settings.batch, size=settings.size)
 
     def write(self, path: Path, info: ExportInfo) -> None:
         path.write_bytes(self.content)

@@ -12,6 +12,7 @@ from torch import nn
 from lsabinet_core.errors import FrameError, ModelError
 from lsabinet_core.inference.artefact import Artefact, is_artefact, open_artefact
 from lsabinet_core.inference.backends import DEFAULT_BACKEND, create_backend, engine_for
+from lsabinet_core.inference.backends.auto import AutoBackend
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.postprocess import masks_from_logits
 from lsabinet_core.inference.preprocess import ORDERS, check_frame, network_size, stack_frames
@@ -225,7 +226,7 @@ class Segmenter:
             Segmentation(masks[i], None if confidences is None else confidences[i], timings) for i in range(len(frames))
         ]
 
-    def warm_up(self, frame_size: tuple[int, int] | None = None, *, frames: int = 1) -> None:
+    def warm_up(self, frame_size: tuple[int, int] | None = None, *, frames: int = 1, wait: bool = True) -> None:
         """Build what the engine needs and run blank frames, so that the first real one is as fast as the others.
 
         What is warm already is not done again.
@@ -233,6 +234,8 @@ class Segmenter:
         Args:
             frame_size: (H, W) of the frames to come; None takes the trained size.
             frames: how many will come in one call, for a list of cameras.
+            wait: False for when frames wait already: the backend ``auto`` then builds in the background what takes
+                seconds, and the frames go through PyTorch meanwhile.
         """
         frame_size = frame_size or self.metadata.input_size
         network_size = self.network_size(frame_size)
@@ -243,9 +246,12 @@ class Segmenter:
         for batch in sorted(batches):
             if (network_size, batch) in self._warm:
                 continue
-            self._backend.prepare(network_size, batch)
-            for _ in range(2):
-                self.segment([blank] * batch)
+            if not wait and isinstance(self._backend, AutoBackend):
+                self._backend.prepare_later(network_size, batch)
+            else:
+                self._backend.prepare(network_size, batch)
+                for _ in range(2):
+                    self.segment([blank] * batch)
             self._warm.add((network_size, batch))
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import statistics
+import threading
 import time
 
 import numpy as np
@@ -15,7 +16,7 @@ from lsabinet_core.inference.parity import compare, make_picture
 from lsabinet_core.inference.threads import limit_threads
 
 from .choices import Choice, ChoiceFile
-from .common import CLOSED, PRECISIONS, ShapedBackend, choose_device, choose_precision
+from .common import CLOSED, PRECISIONS, Run, ShapedBackend, choose_device, choose_precision
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ MOST_SECONDS = 10.0
 """No further round is begun after so much measuring."""
 
 PATIENCE = 30
-"""So many times images of a shape go through PyTorch before the engine is built for it, which costs as much time."""
+"""So many times images of a shape go through PyTorch before the engine is built for it in the background."""
 
 
 class AutoBackend:
@@ -51,8 +52,8 @@ class AutoBackend:
     kept on disk for the same weights, size, precision, threads, machine and versions; where nothing but PyTorch is
     installed there is nothing to choose. An engine that fails, then or later, is left for the next one, with a warning.
 
-    Images of a shape that was not prepared go through PyTorch, if the engine would have to be converted for it, until
-    they have come ``PATIENCE`` times.
+    No image waits for an engine to be built: those of a shape that was not prepared go through PyTorch, and once they
+    have come ``PATIENCE`` times, or after ``prepare_later``, the engine is built for them in a thread of its own.
 
     Args:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -74,6 +75,7 @@ class AutoBackend:
         self._ready: set[tuple[int, int, int]] = set()
         self._seen: dict[tuple[int, int, int], int] = {}
         self._failed: set[str] = set()
+        self._building: _Building | None = None
         self.choice: Choice | None = None
 
     @property
@@ -243,16 +245,49 @@ class AutoBackend:
     def infer(self, images: np.ndarray) -> torch.Tensor:
         return self._with_next_on_failure(lambda backend: self._for_shape(backend, images.shape[:3]).infer(images))
 
+    def prepare_later(self, size: tuple[int, int], batch: int = 1) -> None:
+        """As ``prepare``, in the background: images of that shape go through PyTorch meanwhile."""
+        shape = (batch, *size)
+        if self._must_wait(self._backend, shape) and self._load_plain() is not None:
+            self._seen[shape] = PATIENCE
+        else:
+            self.prepare(size, batch)
+
     def _for_shape(self, backend, shape: tuple[int, int, int]):
-        """The engine, or PyTorch while the engine would first have to be converted for images of that shape."""
-        if shape in self._ready or not isinstance(backend, ShapedBackend):
+        """The engine, or PyTorch while the engine has not been built for images of that shape."""
+        self._take_what_was_built()
+        if not self._must_wait(backend, shape) or (plain := self._load_plain()) is None:
+            self._ready.add(shape)
             return backend
-        if not backend.is_built(shape):
-            self._seen[shape] = self._seen.get(shape, 0) + 1
-            if self._seen[shape] <= PATIENCE and (plain := self._load_plain()) is not None:
-                return plain
-        self._ready.add(shape)
-        return backend
+        self._seen[shape] = self._seen.get(shape, 0) + 1
+        if self._seen[shape] > PATIENCE and self._building is None:
+            batch, height, width = shape
+            log.warning(
+                "backend auto: %s is being built for %d x %dx%d, PyTorch runs until then; `lsabinet export --size "
+                "%dx%d` or a warm-up at that size builds it beforehand",
+                backend.name, *shape, height, width,
+            )  # fmt: skip
+            self._building = _Building(backend, shape)
+        return plain
+
+    def _must_wait(self, backend, shape: tuple[int, int, int]) -> bool:
+        if shape in self._ready or not isinstance(backend, ShapedBackend):
+            return False
+        # Looking for it on disk takes a moment, so that it is done once.
+        return shape in self._seen or not backend.is_built(shape)
+
+    def _take_what_was_built(self) -> None:
+        building = self._building
+        if building is None or not building.is_done:
+            return
+        self._building = None
+        if building.backend is not self._backend:
+            return
+        if building.error is not None:
+            raise building.error
+        self._backend.keep(building.shape, building.run)
+        self._ready.add(building.shape)
+        log.info("backend auto: %s runs %d x %dx%d from now on", self._backend.name, *building.shape)
 
     def _load_plain(self):
         """PyTorch, or None where it does not offer the precision."""
@@ -303,10 +338,39 @@ class AutoBackend:
         return {**self._backend.describe(), "chosen": reason}
 
     def close(self) -> None:
+        if self._building is not None:
+            # It cannot be interrupted, and needs the network until then.
+            self._building.wait()
+            self._building = None
         for backend in (self._backend, self._plain):
             if backend is not None:
                 backend.close()
         self._backend = self._plain = self._source = None
+
+
+class _Building:
+    """An engine being built for a shape, in a thread of its own."""
+
+    def __init__(self, backend: ShapedBackend, shape: tuple[int, int, int]):
+        self.backend = backend
+        self.shape = shape
+        self.run: Run | None = None
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._build, name="engine_builder", daemon=True)
+        self._thread.start()
+
+    def _build(self) -> None:
+        try:
+            self.run = self.backend.build(self.shape)
+        except Exception as error:
+            self.error = error
+
+    @property
+    def is_done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        self._thread.join()
 
 
 def _is_installed(name: str) -> bool:

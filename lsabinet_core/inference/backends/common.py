@@ -1,5 +1,6 @@
 """What engines share: choosing device and precision, and one engine per shape of input."""
 
+import contextlib
 import logging
 import platform
 from abc import ABC, abstractmethod
@@ -147,19 +148,23 @@ class ShapedBackend(ABC):
                 "backend %s is not built for %d x %dx%d: a slower engine runs it; call warm_up with that size first",
                 self.name, *shape
             )  # fmt: skip
-            self._keep(shape, self._fallback(shape))
+            self.keep(shape, self._fallback(shape))
         return self._run_for(shape)(images)
 
     def _run_for(self, shape: tuple[int, int, int]) -> Run:
         if self.source is None:
             raise BackendError(CLOSED)
         if shape not in self._runs:
-            self._check_size(shape[1:])
-            self._keep(shape, self._build(shape))
+            self.keep(shape, self.build(shape))
         self._runs.move_to_end(shape)
         return self._runs[shape]
 
-    def _keep(self, shape: tuple[int, int, int], run: Run) -> None:
+    def build(self, shape: tuple[int, int, int]) -> Run:
+        """What runs images of that shape, not kept yet; another thread may run images of other shapes meanwhile."""
+        self._check_size(shape[1:])
+        return self._build(shape)
+
+    def keep(self, shape: tuple[int, int, int], run: Run) -> None:
         self._runs[shape] = run
         while len(self._runs) > MOST_SHAPES:
             self._runs.popitem(last=False)
@@ -229,6 +234,11 @@ class DeployedBackend(ShapedBackend):
     def close(self) -> None:
         super().close()
         self.network = None
+
+
+def plain_float32() -> contextlib.AbstractContextManager:
+    """A context in which fp32 on a GPU is fp32, not TF32 as by default, and cuDNN looks for its fastest kernels."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
 
 
 def deploy(source: Network, device: torch.device, dtype: torch.dtype) -> DeployedNetwork:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .common import DeployedBackend, Run, choose_cuda
+from .common import DeployedBackend, Run, choose_cuda, plain_float32
 from .upload import PinnedUpload
 
 WARM_UP_RUNS = 3
@@ -41,7 +41,7 @@ def capture(network: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, i
     """Capture ``network`` on images uint8 (*shape, 3); the result of a run is overwritten by the next."""
     upload = PinnedUpload(device)
     images = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
-    with torch.cuda.device(device), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+    with torch.cuda.device(device), plain_float32():
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -58,4 +58,6 @@ def capture(network: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, i
             graph.replay()
         return logits
 
+    # The graph reads the network's weights, but does not keep them.
+    run.network = network
     return run

@@ -83,10 +83,14 @@ class OnnxRuntimeBackend(ShapedBackend):
         # Threads that wait for the next frame at full speed would take the cores from everything else.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
+        return self._onnxruntime.InferenceSession(content, options, providers=self._providers())
+
+    def _providers(self) -> list[tuple[str, dict[str, str]]]:
+        """The chosen one first; what it does not take goes to the next."""
         providers = [(self._provider, self._provider_options())]
         if self.device.type != "cpu":
             providers.append(("CPUExecutionProvider", {}))
-        return self._onnxruntime.InferenceSession(content, options, providers=providers)
+        return providers
 
     @staticmethod
     def _run_on_cpu(session) -> Run:
@@ -139,6 +143,11 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
             "trt_engine_cache_enable": "True",
             "trt_engine_cache_path": str(folder),
         }
+
+    def _providers(self) -> list[tuple[str, dict[str, str]]]:
+        chosen, *others = super()._providers()
+        # On the GPU, too: a part on the CPU would cost a round trip for each frame.
+        return [chosen, ("CUDAExecutionProvider", super()._provider_options()), *others]
 
     def builds_quickly(self, size: tuple[int, int]) -> bool:
         return False

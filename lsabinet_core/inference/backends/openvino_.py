@@ -44,10 +44,11 @@ class OpenVINOBackend(ShapedBackend):
             raise BackendError("precision 'bf16': this processor has no bf16 instructions; use fp32")
 
     def is_built(self, shape: tuple[int, int, int]) -> bool:
-        if shape in self._runs or isinstance(self.source, Artefact):
+        if shape in self._runs:
             return True
-        precision = "fp32" if self.precision == "bf16" else self.precision
-        return EngineCache().find(engine_key(self.source, shape[1:], precision)) is not None
+        if isinstance(self.source, Artefact) or self.precision == "int8":
+            return False
+        return EngineCache().find(compiled_key(self.source, shape, self.precision, self._core)) is not None
 
     def _build(self, shape: tuple[int, int, int]) -> Run:
         compiled = self._compiled(shape)

@@ -8,7 +8,7 @@ from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.deploy import DeployedNetwork
 from lsabinet_core.inference.network import Network
 
-from .common import CLOSED, DTYPES, choose_device, choose_precision, deploy, device_name
+from .common import CLOSED, DTYPES, choose_device, choose_precision, deploy, device_name, plain_float32
 from .upload import PinnedUpload
 
 
@@ -52,7 +52,7 @@ class TorchBackend:
     def infer(self, images: np.ndarray) -> torch.Tensor:
         if self._network is None:
             raise BackendError(CLOSED)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast), plain_float32():
             return self._network(self._upload(images))
 
     def synchronize(self) -> None:

@@ -37,15 +37,20 @@ def quantize(model: Any, images: Iterable[np.ndarray], count: int, keep: Sequenc
         keep: regular expressions of operators that stay in floating point.
 
     Raises:
-        BackendError: NNCF is not installed, or ``keep`` has something that is no regular expression.
+        BackendError: NNCF is not installed, or ``keep`` has something that is no regular expression or, unless it is
+            ``KEEP_FLOATING``, matches no operator.
     """
+    names = [operator.get_friendly_name() for operator in model.get_ordered_ops()]
     for pattern in keep:
         try:
-            re.compile(pattern)
+            matches = any(re.match(pattern, name) for name in names)
         except re.error as error:
             raise BackendError(
                 f"expected a regular expression of operators to keep, got {pattern!r}: {error}"
             ) from None
+        # Other networks have none of the operators that LSA-BiNet needs kept.
+        if not matches and pattern not in KEEP_FLOATING:
+            raise BackendError(f"no operator to keep in floating point matches {pattern!r}; one is {names[-2]!r}")
     nncf = require("nncf", "int8")
     nncf.set_log_level(logging.ERROR)
     data = nncf.Dataset(images, lambda image: np.ascontiguousarray(image)[None])

@@ -6,12 +6,22 @@ from lsabinet_core.inference.optional import require
 WORKSPACE_BYTES = 4 << 30
 
 
+OLDEST = 10
+"""The first version whose networks keep every operator in the type that it is given in."""
+
+
 def import_tensorrt():
-    return require("tensorrt", "backend tensorrt")
+    """The package. Raises BackendError: not installed, or too old."""
+    tensorrt = require("tensorrt", "backend tensorrt")
+    if int(tensorrt.__version__.partition(".")[0]) < OLDEST:
+        raise BackendError(f"expected TensorRT {OLDEST} or later, got {tensorrt.__version__}: pip install -U tensorrt")
+    return tensorrt
 
 
-def build(content: bytes, *, half: bool, batch: int, size: tuple[int, int]) -> bytes:
+def build(content: bytes, *, batch: int, size: tuple[int, int]) -> bytes:
     """A serialised engine for ``batch`` images of ``size`` (H, W), from the network's ONNX form. Takes minutes.
+
+    Every operator computes in the ONNX form's own type: what that keeps in fp32 would not hold in fp16.
 
     Raises:
         BackendError: TensorRT is not installed, or refuses the network; says what it refused.
@@ -19,8 +29,8 @@ def build(content: bytes, *, half: bool, batch: int, size: tuple[int, int]) -> b
     tensorrt = import_tensorrt()
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     builder = tensorrt.Builder(logger)
-    # Explicit batch is a flag up to TensorRT 9 and the only way from 10 on.
-    flag = getattr(tensorrt.NetworkDefinitionCreationFlag, "EXPLICIT_BATCH", None)
+    # From TensorRT 11 on there is no other way, and no such flag need be.
+    flag = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     definition = builder.create_network(0 if flag is None else 1 << int(flag))
     parser = tensorrt.OnnxParser(definition, logger)
     if not parser.parse(content):
@@ -28,8 +38,6 @@ def build(content: bytes, *, half: bool, batch: int, size: tuple[int, int]) -> b
         raise BackendError(f"TensorRT {tensorrt.__version__} does not take the network: {reasons}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
-    if half:
-        config.set_flag(tensorrt.BuilderFlag.FP16)
     profile = builder.create_optimization_profile()
     shape = (batch, *size, 3)
     profile.set_shape("images", shape, shape, shape)

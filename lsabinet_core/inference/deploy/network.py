@@ -9,7 +9,7 @@ from .fold import fold_batch_norms
 from .pointwise import merge_projection
 from .static_shapes import StaticShapes
 
-FORM = 2
+FORM = 3
 """Counts up when the deployed form changes, so that engines built from an older one are not taken for current."""
 
 
@@ -38,8 +38,9 @@ class DeployedNetwork(nn.Module):
         self.register_buffer("shift", (-mean / std).float().view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        # Reversed while a pixel is still three bytes; the permutation leaves the memory as it is (channels last).
-        rgb = images[..., [2, 1, 0]].permute(0, 3, 1, 2).float()
+        # TensorRT takes uint8 for nothing but a cast. An index [2, 1, 0] would be copied to the GPU for each frame, and
+        # no CUDA graph can hold that. The permutation leaves the memory as it is (channels last).
+        rgb = torch.cat(images.float().chunk(3, 3)[::-1], 3).permute(0, 3, 1, 2)
         normalised = torch.addcmul(self.shift, rgb, self.scale).to(self.dtype)
         if self.static:
             with StaticShapes():

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -230,12 +231,24 @@ class Converted(Engine, ShapedBackend):
         Engine.__init__(self, *args, **options)
         self.ran = []
 
+    def _check_size(self, size):
+        pass
+
     def _build(self, shape):
-        raise AssertionError("the engine is not used")
+        if self.fails_in == ("build",):
+            raise RuntimeError(f"{self.name} cannot be built")
+        assert self.may_build.wait(10)
+        return threading.current_thread()
+
+    def keep(self, shape, run):
+        # It was made beside the frames.
+        assert run is not threading.current_thread()
+        self.built.add(shape)
 
     def load(self, source):
         TorchBackend.load(self, source)
         self.built = set()
+        self.may_build = threading.Event()
 
     def builds_quickly(self, size):
         return True
@@ -252,8 +265,9 @@ class Converted(Engine, ShapedBackend):
         return Engine.infer(self, images)
 
 
-def test_frames_of_other_sizes_do_not_wait_for_a_conversion(engines, network, monkeypatch, noise_image, plain):
-    _, started = engines
+@pytest.fixture
+def converted(engines, network, monkeypatch):
+    """A backend whose engine has to be converted for each size, and that engine."""
     create = backends.create_backend
 
     def convert_openvino(name, **options):
@@ -266,9 +280,20 @@ def test_frames_of_other_sizes_do_not_wait_for_a_conversion(engines, network, mo
     backend = load(network)
     engine = backend._backend
     assert backend.name == "openvino"
+    engine.ran.clear()
+    yield backend, engine
+    engine.may_build.set()
+    backend.close()
+
+
+def until_built(backend) -> None:
+    backend._building.wait()
+
+
+def test_frames_of_other_sizes_do_not_wait_for_a_conversion(converted, engines, noise_image, plain, caplog):
+    backend, engine = converted
     sizes = [(96, 128), (72, 168), (128, 96)]
     pictures = {size: noise_image(1, size)[None] for size in sizes}
-    engine.ran.clear()
     for size in sizes:
         torch.testing.assert_close(backend.infer(pictures[size]), plain(pictures[size]), rtol=1e-3, atol=1e-3)
     # What it was compared at is built; PyTorch ran the others.
@@ -277,13 +302,38 @@ def test_frames_of_other_sizes_do_not_wait_for_a_conversion(engines, network, mo
     backend.prepare((72, 168))
     backend.infer(pictures[72, 168])
     assert engine.ran[1:] == [(1, 72, 168)]
-    # A size that keeps coming is worth it.
-    for _ in range(PATIENCE):
+    # A size that keeps coming is worth it, and is built while PyTorch goes on.
+    for _ in range(PATIENCE + 3):
         backend.infer(pictures[128, 96])
-    assert engine.ran[2:] == [(1, 128, 96)]
+    assert engine.ran[2:] == [] and caplog.text.count("is being built for 1 x 128x96") == 1
+    engine.may_build.set()
+    until_built(backend)
     backend.infer(pictures[128, 96])
-    assert len(engine.ran) == 4
-    assert started.count("torch") == 2
+    assert engine.ran[2:] == [(1, 128, 96)]
+    assert engines[1].count("torch") == 2
+
+
+def test_what_is_prepared_later_is_built_beside_the_first_frame(converted, noise_image):
+    backend, engine = converted
+    picture = noise_image(1, (72, 168))[None]
+    backend.prepare_later((72, 168))
+    backend.infer(picture)
+    assert engine.ran == []
+    engine.may_build.set()
+    until_built(backend)
+    backend.infer(picture)
+    assert engine.ran == [(1, 72, 168)]
+
+
+def test_an_engine_that_cannot_be_built_beside_the_frames(converted, noise_image, plain, caplog):
+    backend, engine = converted
+    picture = noise_image(1, (72, 168))[None]
+    engine.fails_in = ("build",)
+    backend.prepare_later((72, 168))
+    backend.infer(picture)
+    until_built(backend)
+    torch.testing.assert_close(backend.infer(picture), plain(picture), rtol=1e-3, atol=1e-3)
+    assert backend.name == "onnxruntime" and "openvino cannot be built" in caplog.text
 
 
 def test_with_the_real_engines(network, monkeypatch, noise_image):

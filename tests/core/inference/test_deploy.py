@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lsabinet_core.inference.convert import torchscript
 from lsabinet_core.inference.deploy import DeployedNetwork, split_depthwise
@@ -11,7 +12,7 @@ from lsabinet_core.inference.deploy.depthwise import SplitDepthwise
 from lsabinet_core.inference.deploy.fold import Affine, fold_batch_norms
 from lsabinet_core.inference.deploy.pointwise import merge_projection
 from lsabinet_core.inference.deploy.static_shapes import StaticShapes
-from lsabinet_core.models import create_model
+from lsabinet_core.models import create_model, list_models
 
 
 def randomise_norms(model: nn.Module) -> nn.Module:
@@ -33,6 +34,31 @@ def test_is_the_network_with_its_normalisation(network, plain, images, static):
     deployed = DeployedNetwork(network.model, network.metadata, static=static)
     expected = plain(images)
     assert (deployed(torch.from_numpy(images)) - expected).abs().max() < 1e-5 * expected.abs().max()
+
+
+class Operators(TorchDispatchMode):
+    """Names of the operators that ran."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(str(function))
+        return function(*args, **kwargs or {})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", list_models())
+def test_nothing_is_copied_to_the_device_for_a_frame(name, network):
+    """A CUDA graph cannot hold such a copy, and without one each would stop the frame."""
+    deployed = DeployedNetwork(create_model(name, 5), network.metadata).eval().to("meta")
+    with Operators() as operators:
+        deployed(torch.empty(1, 104, 136, 3, dtype=torch.uint8, device="meta"))
+    assert "aten.convolution.default" in operators.names
+    # An index that is a list, a number that is read from a tensor, a tensor made of Python's numbers.
+    hosts = ("aten.index.Tensor", "aten._local_scalar_dense.default", "aten.lift_fresh.default", "aten.nonzero.default")
+    assert not {*operators.names} & {*hosts}
 
 
 @torch.no_grad()

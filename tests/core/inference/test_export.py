@@ -4,6 +4,7 @@ import json
 import logging
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -11,7 +12,7 @@ from lsabinet_core.errors import BackendError, ModelError, WeightsError
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.inference.artefact import SUFFIXES, open_artefact
 from lsabinet_core.inference.backends import create_backend
-from lsabinet_core.inference.convert import openvino_
+from lsabinet_core.inference.convert import onnx_, openvino_
 from lsabinet_core.inference.export import Calibration, ExportSettings, check_parity, export
 from lsabinet_core.inference.parity import compare
 
@@ -55,6 +56,12 @@ def test_openvino_reads_onnx(exported, images, plain, start):
         assert segmenter.backend == "openvino"
     parity = compare(plain, start("openvino", open_artefact(path)).infer, images)
     assert parity.agreement > 0.999 and parity.relative_error < 1e-4
+
+
+def test_onnx_casts_the_pixels_first(network):
+    """TensorRT takes an input of uint8 for nothing else."""
+    graph = onnx.load_from_string(onnx_.convert(network, (96, 128), batch=1, half=True)).graph
+    assert [node.op_type for node in graph.node if "images" in node.input] == ["Cast"]
 
 
 def test_an_export_fills_the_cache(exported, network, images, monkeypatch, start):
