@@ -70,8 +70,9 @@ def benchmark_inference(
         give the logits before the last upsampling, ``eager`` takes a normalised image and gives logits of its size;
         ``fps``: images per second at the median; ``cpu_ms``: processor time of such a call, over all threads (median);
         ``speedup``: median of ``eager`` with the same model, size and batch over this one, None where that was not
-        measured; ``segment_ms`` and ``stages`` (``preprocess_ms``, ``inference_ms``, ``postprocess_ms``): medians of
-        the whole ``Segmenter.segment`` of ``batch`` frames, None for ``eager``; ``params``; ``gmacs`` per image;
+        measured; ``segment_ms``, its 99th percentile ``segment_p99_ms``, and ``stages`` (``preprocess_ms``,
+        ``inference_ms``, ``postprocess_ms``): medians of the whole ``Segmenter.segment`` of ``batch`` frames, None for
+        ``eager``; ``params``; ``gmacs`` per image;
         ``engine``: what ran; ``chosen``: what ``auto`` chose and why, else None; ``trained_on`` and ``val_miou``
         (0..1), the latter None unless the weights say it for this size, and in int8. With ``memory`` also
         ``first_frame_s``, ``start_cpu_s`` and ``peak_mb``, see ``measure_first_frame``.
@@ -141,6 +142,7 @@ def _row(candidate: Candidate, network: Network, measured: Measured) -> dict:
         "cpu_ms": round(spent["cpu"].median_ms, 3),
         "speedup": None,
         "segment_ms": round(spent["segment"].median_ms, 3) if whole else None,
+        "segment_p99_ms": round(spent["segment"].percentile_ms(99), 3) if whole else None,
         "stages": {f"{stage}_ms": round(spent[stage].median_ms, 3) for stage in STAGES} if whole else None,
         "engine": description["engine"],
         "chosen": f"{description['backend']}, {description['chosen']}" if "chosen" in description else None,

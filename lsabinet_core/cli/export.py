@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     frames.add_argument("--dataset", metavar="D", help="camvid, cityscapes or synthetic (synthetic, to check on)")
     frames.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     frames.add_argument("--split", metavar="S", help="of the data set (train for int8, else val)")
+    frames.add_argument("--verify-split", metavar="S", help="int8: check on this split, not on what --split holds out")
     frames.add_argument("--limit", type=positive, metavar="N", help="check on at most N frames (20; int8: all)")
     frames.add_argument(
         "--calibration-frames", type=positive, default=CALIBRATION_FRAMES, metavar="N", help="for int8, at most (300)"
@@ -52,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-floating",
         action="append",
         metavar="REGEX",
-        help="int8: operators that stay in floating point, by OpenVINO's names; may be repeated (those of LSA-BiNet)",
+        help="int8: operators that stay in floating point, by OpenVINO's names, in place of LSA-BiNet's own; may be "
+        "repeated",
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write what was made, and how close it is, to this file")
 
@@ -114,9 +116,7 @@ def _frames_to_check(args: argparse.Namespace, size: tuple[int, int]):
         source = open_source(args.frames)
         return args.frames, (stack_frames([frame], size)[0] for _, frame in islice(source, limit))
     dataset = open_dataset(args.dataset or "synthetic", args.root, args.split or "val")
-    # Spread over the split: neighbours in it are often neighbours in a video.
-    count = min(limit, len(dataset))
-    indices = [index * len(dataset) // count for index in range(count)]
+    indices = _spread(range(len(dataset)), limit)
     images = (stack_frames([dataset.sample(index).image], size)[0] for index in indices)
     return f"{dataset.name} {dataset.split}", images
 
@@ -132,12 +132,17 @@ def _for_int8(args: argparse.Namespace, network):
         raise BackendError("int8 needs labelled frames to calibrate and check on: give --dataset D --root DIR")
     dataset = open_dataset(args.dataset, args.root, args.split or "train")
     check_label_sets(network.metadata.label_set, dataset.label_set)
-    held_out = range(0, len(dataset), HELD_OUT_EVERY)
-    rest = [index for index in range(len(dataset)) if index % HELD_OUT_EVERY]
+    if args.verify_split:
+        measured = open_dataset(args.dataset, args.root, args.verify_split)
+        rest, held_out = range(len(dataset)), range(len(measured))
+    else:
+        measured = dataset
+        rest = [index for index in range(len(dataset)) if index % HELD_OUT_EVERY]
+        held_out = range(0, len(dataset), HELD_OUT_EVERY)
     if not rest:
         raise LsabinetError(f"expected 2 labelled frames or more to calibrate and check on, got {len(dataset)}")
     count = min(args.calibration_frames, len(rest))
-    chosen = [rest[index * len(rest) // count] for index in range(count)]
+    chosen = _spread(rest, count)
     calibration = Calibration(
         f"{dataset.name} {dataset.split}, {count} of {len(dataset)} frames",
         ResizedImages(dataset, chosen, network.size),
@@ -146,8 +151,14 @@ def _for_int8(args: argparse.Namespace, network):
     )
     if not args.verify:
         return calibration, None
-    measured = list(held_out)[: args.limit]
-    return calibration, lambda artefact: _check_miou(network, artefact, SomeSamples(dataset, measured))
+    samples = SomeSamples(measured, _spread(held_out, args.limit or len(held_out)))
+    return calibration, lambda artefact: _check_miou(network, artefact, samples)
+
+
+def _spread(indices, count: int) -> list[int]:
+    """``count`` of them at equal distances, for neighbours in a data set are often neighbours in a video."""
+    count = min(count, len(indices))
+    return [indices[index * len(indices) // count] for index in range(count)]
 
 
 def _check_miou(network, artefact, samples) -> dict:
@@ -170,7 +181,7 @@ def _check_miou(network, artefact, samples) -> dict:
             f"{100 * MOST_MIOU_LOSS:g}: keep more operators in floating point with --keep-floating. Nothing was written"
         )
     return {
-        "frames": f"{samples.name} {samples.split}, held out",
+        "frames": f"{samples.name} {samples.split}, not calibrated on",
         "count": len(samples),
         "miou_fp32": figures["fp32"],
         "miou_int8": figures["int8"],

@@ -38,14 +38,28 @@ def _stack(planes: list[np.ndarray]) -> np.ndarray:
 
 
 def _on_device(logits: torch.Tensor, size: tuple[int, int], confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    enlarged = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
-    best, ids = enlarged.max(dim=1)
-    masks = ids.to(torch.uint8).cpu().numpy()
-    if not confidence:
-        return masks, None
-    # The winner's softmax is exp(best) / sum(exp) = 1 / sum(exp(logit - best)).
-    probability = (enlarged - best[:, None]).exp_().sum(dim=1).reciprocal_()
-    return masks, (probability * 255).round_().to(torch.uint8).cpu().numpy()
+    planes = torch.empty(1 + confidence, len(logits), *size, dtype=torch.uint8, device=logits.device)
+    # Image by image: all classes of a large frame take several hundred MB.
+    for index, image in enumerate(logits):
+        enlarged = F.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
+        best, ids = enlarged.max(dim=0)
+        planes[0, index] = ids
+        if confidence:
+            # The winner's softmax is exp(best) / sum(exp) = 1 / sum(exp(logit - best)).
+            probability = enlarged.sub_(best).exp_().sum(dim=0).reciprocal_()
+            planes[1, index] = probability.mul_(255).round_()
+    masks, *confidences = _download(planes)
+    return masks, confidences[0] if confidences else None
+
+
+def _download(planes: torch.Tensor) -> np.ndarray:
+    """All planes in one copy, from a GPU into page-locked memory."""
+    if planes.device.type != "cuda":
+        return planes.cpu().numpy()
+    host = torch.empty(planes.shape, dtype=planes.dtype, pin_memory=True)
+    host.copy_(planes, non_blocking=True)
+    torch.cuda.current_stream(planes.device).synchronize()
+    return host.numpy()
 
 
 def _mask(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The Segmenter: a frame in, a mask at the frame's size out."""
 
+import itertools
 import os
 import time
 from collections.abc import Sequence
@@ -157,7 +158,7 @@ class Segmenter:
     def segment(
         self, frames: np.ndarray | Sequence[np.ndarray], *, order: str = "bgr", confidence: bool = True
     ) -> Segmentation | list[Segmentation]:
-        """Segment one frame, or a list of frames of any sizes (those of one size go through the network together).
+        """Segment one frame, or a list of frames of any sizes: those of the same network size go through together.
 
         Args:
             frames: uint8 (H, W, 3), or a list of such.
@@ -181,7 +182,7 @@ class Segmenter:
                 check_frame(frame)
             except FrameError as error:
                 raise FrameError(f"frame {index} of {len(frames)}: {error}") from None
-            by_size.setdefault(frame.shape[:2], []).append(index)
+            by_size.setdefault(self.network_size(frame.shape[:2]), []).append(index)
         results: dict[int, Segmentation] = {}
         for indices in by_size.values():
             for start in range(0, len(indices), MAX_BATCH):
@@ -215,16 +216,18 @@ class Segmenter:
 
     @torch.inference_mode()
     def _segment_batch(self, frames: list[np.ndarray], order: str, confidence: bool) -> list[Segmentation]:
-        frame_size = frames[0].shape[:2]
-        logits, preprocess_ms, inference_ms = self.logits(frames, self.network_size(frame_size), order=order)
+        logits, preprocess_ms, inference_ms = self.logits(frames, self.network_size(frames[0].shape[:2]), order=order)
         start = time.perf_counter()
-        masks, confidences = masks_from_logits(logits, frame_size, confidence=confidence)
+        masks, confidences = [], []
+        for size, group in itertools.groupby(range(len(frames)), lambda index: frames[index].shape[:2]):
+            group = list(group)
+            found, certain = masks_from_logits(logits[group[0] : group[-1] + 1], size, confidence=confidence)
+            masks.extend(found)
+            confidences.extend([None] * len(group) if certain is None else certain)
         postprocess_ms = 1e3 * (time.perf_counter() - start)
 
         timings = Timings(*(spent / len(frames) for spent in (preprocess_ms, inference_ms, postprocess_ms)))
-        return [
-            Segmentation(masks[i], None if confidences is None else confidences[i], timings) for i in range(len(frames))
-        ]
+        return [Segmentation(*planes, timings) for planes in zip(masks, confidences, strict=True)]
 
     def warm_up(self, frame_size: tuple[int, int] | None = None, *, frames: int = 1, wait: bool = True) -> None:
         """Build what the engine needs and run blank frames, so that the first real one is as fast as the others.

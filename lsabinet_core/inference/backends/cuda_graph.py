@@ -60,4 +60,5 @@ def capture(network: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, i
 
     # The graph reads the network's weights, but does not keep them.
     run.network = network
+    run.network_alone = graph.replay
     return run

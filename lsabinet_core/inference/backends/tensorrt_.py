@@ -62,16 +62,21 @@ class TensorRTBackend(ShapedBackend):
         # TensorRT waits around frames on the default stream.
         stream = torch.cuda.Stream(self.device)
 
-        def run(frames: np.ndarray) -> torch.Tensor:
+        def execute(frames: np.ndarray | None = None) -> None:
             # What still reads the logits of the images before comes first.
             stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(stream):
-                upload(frames, out=images)
+                if frames is not None:
+                    upload(frames, out=images)
                 if not context.execute_async_v3(stream.cuda_stream):
                     raise BackendError("TensorRT could not run the engine: its message on stderr says why")
             torch.cuda.current_stream(self.device).wait_stream(stream)
+
+        def run(frames: np.ndarray) -> torch.Tensor:
+            execute(frames)
             return logits
 
+        run.network_alone = execute
         return run
 
     def _engine_for(self, shape: tuple[int, int, int]):

@@ -70,7 +70,10 @@ def test_int8_is_measured_on_what_did_not_calibrate_it(lsabinet, tmp_path, monke
     info = open_artefact(out).info
     assert info.calibration["frames"] == "synthetic val, 3 of 100 frames"
     assert info.parity["count"] == 2 and info.parity["miou_int8"] == pytest.approx(info.parity["miou_fp32"], abs=1e-3)
-    assert "mIoU on 2 frames (synthetic val, held out)" in said.out
+    assert "mIoU on 2 frames (synthetic val, not calibrated on)" in said.out
+
+    status, said = lsabinet(*arguments, "--verify-split", "test")
+    assert status == 0 and "mIoU on 2 frames (synthetic test, not calibrated on)" in said.out
 
     out.unlink()
     monkeypatch.setattr(verb, "MOST_MIOU_LOSS", -1.0)

@@ -273,3 +273,17 @@ def test_cameras_of_one_size_go_through_together(backend, random_weights, noise_
         ran.clear()
         segmenter.warm_up((96, 128), frames=10)
         assert ran == []
+
+
+def test_cameras_of_several_sizes_go_through_together(random_weights, noise_image, monkeypatch):
+    """Where the network's input has one size; each camera gets a mask of its own size, as it would alone."""
+    frames = [noise_image(index, size) for index, size in enumerate([(96, 128), (120, 90), (120, 90), (96, 128)])]
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", input_size=(72, 88)) as segmenter:
+        expected = [segmenter.segment(frame) for frame in frames]
+        ran = []
+        infer = segmenter._backend.infer
+        monkeypatch.setattr(segmenter._backend, "infer", lambda images: ran.append(len(images)) or infer(images))
+        for found, right, frame in zip(segmenter.segment(frames), expected, frames, strict=True):
+            assert found.mask.shape == found.confidence.shape == frame.shape[:2]
+            assert (found.mask != right.mask).mean() < 1e-3
+        assert ran == [4]
