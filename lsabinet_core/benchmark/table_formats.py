@@ -124,7 +124,9 @@ def notes(table: MeasuredTable) -> list[str]:
 
 
 def _spare_note(row: TableRow) -> str | None:
-    return f"{row.spare:,} of them are in the published count, but no output depends on them" if row.spare else None
+    if not row.spare:
+        return None
+    return f"{row.spare:,} of these parameters are in the published count, but no output depends on them"
 
 
 def _budgets(table: MeasuredTable) -> list[str]:

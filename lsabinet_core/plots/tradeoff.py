@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # All lengths are in points, 1/72 inch: it is known where labels go before anything is drawn.
-WIDTH, LEFT, RIGHT, TOP, BOTTOM, LEGEND = 720.0, 52.0, 20.0, 30.0, 88.0, 52.0
+WIDTH, LEFT, RIGHT, TOP, BOTTOM, LEGEND = 720.0, 52.0, 20.0, 30.0, 92.0, 56.0
 ACCURACY_HEIGHT, LEAST_ACCURACY_HEIGHT, HEIGHT_PER_NETWORK = 330.0, 110.0, 30.0
+LEAST_BAND_HEIGHT = 62.0
+"""As much as its name takes along the axis."""
 BAND_GAP, ROW_GAP, LABEL_GAP = 10.0, 4.0, 4.0
 LARGEST_RADIUS = 26.0
 LONGEST_GAP = 12.0
@@ -68,7 +70,7 @@ def draw_tradeoff(path: str | Path, points: Sequence[Point], *, title: str, back
     sizes = {point: _text_size(figure, point) for point in points}
     trained = [point for point in points if point.miou is not None]
     rows = _rows([point for point in points if point.miou is None], scale, sizes)
-    band = sum(height + ROW_GAP for height, _ in rows) + ROW_GAP if rows else 0.0
+    band = max(_height(rows), LEAST_BAND_HEIGHT) if rows else 0.0
     above = min(LEAST_ACCURACY_HEIGHT + HEIGHT_PER_NETWORK * len(trained), ACCURACY_HEIGHT) if trained else 0.0
     gap = BAND_GAP if trained and rows else 0.0
     total = BOTTOM + band + gap + above + TOP
@@ -182,13 +184,17 @@ def _draw_band(panel: _Panel, rows: list["_Row"], sizes: dict[Point, tuple[float
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_ylabel("not trained here" if panel.height > 90 else "not trained\nhere", color=GREY)
-    top = panel.height - ROW_GAP
+    top = (panel.height + _height(rows)) / 2 - ROW_GAP
     for row_height, row in rows:
         middle = top - row_height / 2
         for point, left in row:
             width, height = sizes[point]
             panel.draw(point, middle, Box(left, middle - height / 2, left + width, middle + height / 2))
         top -= row_height + ROW_GAP
+
+
+def _height(rows: list["_Row"]) -> float:
+    return sum(height + ROW_GAP for height, _ in rows) + ROW_GAP
 
 
 _Row = tuple[float, list[tuple[Point, float]]]

@@ -175,7 +175,8 @@ def test_markdown(made_up):
     assert (icnet["latency ms"], icnet["fps"], icnet["paper: M params"]) == ("- [d]", "-", "7.8 [e]")
     notes = [line for line in lines if line.startswith("[")]
     assert notes[0] == f"[a] {NOTES['class column']}." and notes[3] == "[d] out of memory."
-    assert "2,432 of them" in notes[1] and notes[2] == "[c] zoo/enet, cityscapes train -> val." and len(notes) == 6
+    assert "2,432 of these parameters" in notes[1] and notes[2] == "[c] zoo/enet, cityscapes train -> val."
+    assert len(notes) == 6
     assert table[by_class + 2 :] == [["road", "90.00"], ["wall", "-"]]
     text = "\n".join(lines)
     assert "19 classes at 512x1024" in text and "abacus" in text and "median of 5 rounds" in text

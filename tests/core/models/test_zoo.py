@@ -29,7 +29,7 @@ STEPS = {"sqnet": 3, "segnet": 5}
 # Forward passes in training mode after them, without which the running statistics still carry their start at 0 and 1:
 # a tenth of the distance is made up in each pass, and what they miss multiplies from one residual sum to the next.
 SETTLING = {
-    **{"lsabinet": 10, "enet": 10, "cgnet": 10, "lcnet": 10, "segnet": 10, "erfnet": 20, "esnet": 20},
+    **{"lsabinet": 10, "enet": 10, "cgnet": 10, "lcnet": 10, "segnet": 20, "erfnet": 20, "esnet": 20},
     **{"icnet": 30, "lednet": 30, "ddrnet23_slim": 30, "pidnet_s": 40},
 }
 
