@@ -4,10 +4,13 @@
 config/ and weights/, the resource marker, and ``lib/lsabinet_ros/segmentation`` for ``ros2 run``.
 """
 
+import os
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 PACKAGE = "lsabinet_ros"
 ROOT = Path(__file__).resolve().parent
@@ -26,7 +29,29 @@ def shared(folder: str) -> list[tuple[str, list[str]]]:
     return [(f"share/{PACKAGE}/{parent.as_posix()}", files) for parent, files in below.items()]
 
 
+class BuildWithCommit(build_py):
+    """Writes into the package of which commit it is, ``-dirty`` where files were changed, for the records of trainings:
+    ``$LSABINET_COMMIT`` where it is built from a copy, else what git says of this folder."""
+
+    def run(self):
+        super().run()
+        commit = os.environ.get("LSABINET_COMMIT") or self._ask_git()
+        if commit and not self.editable_mode:
+            (Path(self.build_lib) / "lsabinet_core" / "commit.txt").write_text(f"{commit}\n", encoding="ascii")
+
+    @staticmethod
+    def _ask_git() -> str:
+        if not (ROOT / ".git").exists():
+            return ""
+        command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+        try:
+            return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+        except OSError:
+            return ""
+
+
 setup(
+    cmdclass={"build_py": BuildWithCommit},
     name=MANIFEST.findtext("name"),
     version=MANIFEST.findtext("version"),
     description=MANIFEST.findtext("description"),

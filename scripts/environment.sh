@@ -43,6 +43,11 @@ plain() {
     fi
 }
 
+# The commit, with "-dirty" where files were changed; nothing outside of a checkout.
+describe_commit() {
+    git -C "$root" describe --always --abbrev=40 --exclude='*' --dirty 2>/dev/null || true
+}
+
 # pip with a log; the steps that take long are shown.
 pip_install() {
     if ! plain "$venv/bin/python" -m pip install --disable-pip-version-check --no-input --progress-bar off "$@" 2>&1 |
@@ -108,7 +113,8 @@ update_environment() (
         echo "$venv $python $version $rclpy"
         [ "$rclpy" = wheels ] || echo "$ROS_DISTRO"
     } | sha256sum)
-    code=$(hash_sources)
+    export LSABINET_COMMIT=$(describe_commit)
+    code="$(hash_sources) $LSABINET_COMMIT"
     had_dependencies=$(cat "$venv/installed.dependencies" 2>/dev/null || true)
     had_code=$(cat "$venv/installed.code" 2>/dev/null || true)
     if [ "$had_dependencies" = "$dependencies" ] && [ "$had_code" = "$code" ]; then

@@ -75,6 +75,12 @@ def run(args: argparse.Namespace) -> int:
             rows[name].runs[seed] = read_run(args.out / planned.name)
         write_tables(args.out, list(rows.values()), facts)
 
+    failures = []
+
+    def fail(planned, error) -> None:
+        failures.append(planned.name)
+        print(f"lsabinet: error: {planned.name}: {error}", file=sys.stderr)
+
     with TrainingProgress(sys.stderr) as progress:
         for _ in carry_out_all(
             list(plan.values()),
@@ -83,12 +89,13 @@ def run(args: argparse.Namespace) -> int:
             device=device,
             workers=args.workers,
             observer=progress,
+            failed=fail,
         ):
             tabulate()
     tabulate()
     _print_table(list(rows.values()), facts)
     print(f"\nThe table as Markdown, CSV and JSON: {args.out / 'table.md'}, .csv, .json")
-    return 0
+    return 1 if failures else 0
 
 
 def _costs(folder: Path, recipes: list, num_classes: int, device) -> tuple[list, dict]:

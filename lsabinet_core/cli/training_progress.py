@@ -75,14 +75,15 @@ class TrainingProgress:
     def _show(self, task: str, done: int, total: int, line: str, text: str | None = None) -> None:
         if self._bar:
             if task not in self._tasks:
-                self._tasks[task] = self._bar.add_task(task, total=total)
+                # A resumed run's pace is that of what it does itself.
+                self._tasks[task] = self._bar.add_task(task, total=total, completed=done)
             self._bar.update(self._tasks[task], completed=done, description=text or task)
         elif done == total or time.monotonic() - self._last_line >= PLAIN_LINE_SECONDS:
             self._print(line)
             self._last_line = time.monotonic()
 
     def _print(self, line: str) -> None:
-        self._console.print(line, highlight=False, soft_wrap=True)
+        self._console.print(line, highlight=False, soft_wrap=True, markup=False)
 
     def _eta(self, iteration: int, total: int) -> str:
         now = time.monotonic()

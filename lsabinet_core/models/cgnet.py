@@ -78,6 +78,7 @@ class CGNet(SegmentationNetwork):
 
     paper = "Wu et al., CGNet, IEEE TIP 2021"
     year = 2021
+    auxiliary_channels = (2 * 128,)
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -92,10 +93,10 @@ class CGNet(SegmentationNetwork):
         self.classify = nn.Conv2d(2 * 128, num_classes, 1, bias=False)
         initialise(self)
 
-    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[()]]:
+    def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         image2, image4 = image_pyramid(image, 2)
         down2 = self.down2(self.norm1(torch.cat([self.stem(image), image2], 1)))
         stage2 = self.norm2(torch.cat([self.stage2(down2), down2, image4], 1))
         down3 = self.down3(stage2)
         stage3 = self.norm3(torch.cat([self.stage3(down3), down3], 1))
-        return self.classify(stage3), ()
+        return self.classify(stage3), (stage3,)

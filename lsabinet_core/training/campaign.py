@@ -70,8 +70,11 @@ class RunRecord:
     weights: str | None = None
 
 
-class TimeUp(Exception):
-    """The time given to this part of a campaign is over; the run's checkpoint is on disk."""
+class TimeUp(BaseException):
+    """The time given to this part of a campaign is over; the run's checkpoint is on disk.
+
+    Like KeyboardInterrupt it is no error: what carries on after errors must let it pass.
+    """
 
 
 class StopAtCheckpoint:

@@ -1,5 +1,8 @@
 """What a training minimises: the network's loss on a batch, with all that the recipe adds to it."""
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +48,15 @@ class Objective(nn.Module):
     def run_eagerly(self) -> None:
         """Give up compiling."""
         self._compute = self._eager
+
+    @contextlib.contextmanager
+    def eagerly(self) -> Iterator[None]:
+        """Compute uncompiled within this context."""
+        compute, self._compute = self._compute, self._eager
+        try:
+            yield
+        finally:
+            self._compute = compute
 
     def forward(self, images: Tensor, labels: Tensor, masses: Tensor | None = None) -> Tensor:
         """The loss, a scalar.

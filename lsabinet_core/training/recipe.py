@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 import yaml
@@ -10,8 +10,13 @@ from pydantic import BaseModel, Field
 
 from lsabinet_core.data.augment import Augmentation
 from lsabinet_core.errors import RecipeError
+from lsabinet_core.models.blocks import SMALLEST_INPUT
 from lsabinet_core.settings import Settings
 from lsabinet_core.share import share_directory
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Length = Annotated[int, Field(ge=SMALLEST_INPUT)]
+Deviation = Annotated[float, Field(gt=0)]
 
 
 class Optimizer(Settings):
@@ -20,7 +25,7 @@ class Optimizer(Settings):
     name: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(1e-3, gt=0, description="base learning rate")
     weight_decay: float = Field(2e-4, ge=0, description="L2 penalty for adam and sgd, decoupled decay for adamw")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="adam and adamw")
+    betas: tuple[Decay, Decay] = Field((0.9, 0.999), description="adam and adamw")
     momentum: float = Field(0.9, ge=0, lt=1, description="sgd")
 
 
@@ -67,9 +72,9 @@ class Recipe(Settings):
     accumulation: int = Field(1, ge=1, description="micro-batches that a batch is computed in, one after the other")
     epochs: int = Field(1000, ge=1)
     seed: int = Field(1, ge=0)
-    input_size: tuple[int, int] = Field((360, 480), description="(height, width) that the weights are meant for")
+    input_size: tuple[Length, Length] = Field((360, 480), description="(height, width) that the weights are meant for")
     mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="of R, G, B in 0..1")
-    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="of R, G, B in 0..1")
+    std: tuple[Deviation, Deviation, Deviation] = Field((0.229, 0.224, 0.225), description="of R, G, B in 0..1")
     auxiliary_weight: float = Field(0.0, ge=0, description="weight of the loss of each auxiliary head; 0: no heads")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="of the averaged weights, which are validated; 0: no average")
     clip_norm: float = Field(0.0, ge=0, description="longest gradient, longer ones are scaled down to it; 0: off")
@@ -80,6 +85,15 @@ class Recipe(Settings):
     )
     compile: bool = Field(False, description="compile the training step (torch.compile; needs a C++ compiler)")
     validate_epochs: int = Field(10, ge=1, description="validate every so many epochs, and after the last")
+
+    @pydantic.model_validator(mode="after")
+    def _crop_is_large_enough(self) -> "Recipe":
+        if min(self.augmentation.crop_size) < SMALLEST_INPUT:
+            height, width = self.augmentation.crop_size
+            raise ValueError(
+                f"augmentation.crop_size: expected at least {SMALLEST_INPUT}x{SMALLEST_INPUT}, got {height}x{width}"
+            )
+        return self
 
     @pydantic.model_validator(mode="after")
     def _batch_divides(self) -> "Recipe":

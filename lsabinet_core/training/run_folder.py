@@ -1,7 +1,7 @@
 """The folder of a run: what is in it, and how it is opened.
 
 recipe.yaml            every setting, resolved
-run.json               command, data set, seed, versions, git commit
+run.json               command, data set, seed, versions, git commit; for each session device, precision, threads
 metrics.jsonl          one line every few iterations, one after each validation
 checkpoint.pt          state for --resume
 last.safetensors       weights after the latest validation (the final ones at the end)
@@ -11,12 +11,14 @@ summary.json           figures, once the run is complete
 tensorboard/           curves, where tensorboard is installed
 """
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -29,6 +31,12 @@ from lsabinet_core.errors import TrainingError
 from lsabinet_core.files import write_text
 
 from .recipe import Recipe, load_recipe, save_recipe
+
+try:
+    import fcntl
+except ImportError:
+    # Windows.
+    fcntl = None
 
 PACKAGES = ("safetensors", "pydantic", "PyYAML", "rich")
 """Whose versions are recorded beside those of PyTorch, NumPy and OpenCV."""
@@ -50,8 +58,12 @@ class RunFolder:
         self._summary = self.path / "summary.json"
 
     def create(self, recipe: Recipe, facts: dict) -> None:
-        """Start a new run. Raises TrainingError where there is one already."""
-        if self.recipe.exists():
+        """Start a new run, also in place of one that failed before its first records.
+
+        Raises:
+            TrainingError: there is one already.
+        """
+        if self.recipe.exists() and (self.checkpoint.exists() or self._metrics.exists()):
             raise TrainingError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -72,6 +84,44 @@ class RunFolder:
             lines = self._metrics.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _iteration(line) <= iteration]
             write_text(self._metrics, "".join(f"{line}\n" for line in kept))
+
+    def validated(self) -> dict[int, float]:
+        """mIoU in 0..1 of every validation in the records, by iteration; 0 where it is undefined."""
+        lines = self._metrics.read_text(encoding="utf-8").splitlines() if self._metrics.exists() else []
+        records = [json.loads(line) for line in lines if '"val"' in line and _iteration(line) < float("inf")]
+        return {record["iteration"]: record["val"]["miou"] or 0.0 for record in records}
+
+    def begin_session(self, facts: dict) -> list[str]:
+        """Note in run.json on what the run goes on from here.
+
+        Args:
+            facts: what the recipe leaves open, as it was decided: ``device``, ``precision``.
+
+        Returns:
+            names of what differs from the first session, of those facts, the threads and PyTorch's version.
+        """
+        document = json.loads(self._run.read_text(encoding="utf-8"))
+        environment = _environment()
+        sessions = document.setdefault("sessions", [])
+        sessions.append({**environment, **facts})
+        write_text(self._run, json.dumps(document, indent=1))
+        first, last = sessions[0], sessions[-1]
+        differences = [name for name in (*facts, "threads") if first[name] != last[name]]
+        return differences + (["PyTorch"] if first["versions"]["torch"] != last["versions"]["torch"] else [])
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes from training in this folder. Raises TrainingError where one does."""
+        with open(self.path / ".lock", "w") as file:
+            try:
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TrainingError(f"another process trains in {self.path}: wait for it, or end it") from None
+            except OSError:
+                # A file system without locks.
+                pass
+            yield
 
     def record(self, **values) -> None:
         with self._metrics.open("a", encoding="utf-8") as stream:
@@ -116,10 +166,13 @@ def _environment() -> dict:
 def _git_state() -> dict:
     """The commit of the source and whether files were changed since; None where the source is not under git."""
     # An installed package may lie within some other checkout, whose commit says nothing.
-    tracked = _git("ls-files", "--error-unmatch", Path(lsabinet_core.__file__).name) is not None
-    commit = _git("rev-parse", "HEAD") if tracked else None
-    changes = _git("status", "--porcelain", "--untracked-files=no") if tracked else None
-    return {"git_commit": commit, "git_changed": None if changes is None else bool(changes)}
+    if _git("ls-files", "--error-unmatch", Path(lsabinet_core.__file__).name) is None:
+        # Written by setup.py where the package was built from a checkout.
+        built = Path(lsabinet_core.__file__).with_name("commit.txt")
+        commit, _, dirty = built.read_text(encoding="ascii").strip().partition("-") if built.exists() else ("", "", "")
+        return {"git_commit": commit or None, "git_changed": bool(dirty) if commit else None}
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": _git("rev-parse", "HEAD"), "git_changed": None if changes is None else bool(changes)}
 
 
 def _git(*arguments: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parallel import DistributedDataParallel
 
 from . import distributed
@@ -14,6 +15,9 @@ from .distillation import Teacher
 from .losses import CrossEntropy
 from .objective import Objective
 from .recipe import Recipe
+
+LEAST_COSINE, LEAST_COSINE_DROPPED, MOST_RATIO = 0.9, 0.5, 1.25
+"""Between the compiled and the plain gradient as vectors: far from rounding in bf16, near what a lost branch makes."""
 
 
 class GradientStep:
@@ -52,6 +56,7 @@ class GradientStep:
         self.warn = warn
         self.objective = Objective(network, loss, recipe, teacher).to(device, memory_format=torch.channels_last)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self._unchecked = self.objective.is_compiled
         self._share: torch.nn.Module = self.objective
         if distributed.world_size() > 1:
             # Of parameters like (1, C, 1, 1), whose layout is ambiguous; it costs nothing that can be measured.
@@ -69,6 +74,7 @@ class GradientStep:
         # A forward pass that is not finite also spoils the running statistics of batch normalisation.
         statistics = [buffer.clone() for buffer in self.network.buffers()]
         parts = self._micro_batches(images, labels)
+        expected = self._expected_gradient(parts, statistics) if self._unchecked else None
         try:
             loss = self._differentiate(parts)
         except torch._dynamo.exc.TorchDynamoException as error:
@@ -78,6 +84,12 @@ class GradientStep:
             self.warn(f"the training step cannot be compiled and runs uncompiled: {' '.join(str(error).split())[:200]}")
             self._restore(statistics)
             loss = self._differentiate(parts)
+        else:
+            if expected is not None and not self._agrees(expected):
+                self.objective.run_eagerly()
+                self.warn("the compiled training step has another gradient than the network: it runs uncompiled")
+                self._restore(statistics)
+                loss = self._differentiate(parts)
         self.scaler.unscale_(self.optimizer)
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
@@ -90,6 +102,35 @@ class GradientStep:
             self._restore(statistics)
         self.scaler.update()
         return loss, finite
+
+    # Compilers have been wrong without a word: torch 2.13's about the gradient of a bilinear resize on a CPU. So the
+    # first step of a run is computed both ways.
+
+    def _expected_gradient(self, parts: list[tuple[Tensor, Tensor]], statistics: list[Tensor]) -> Tensor | None:
+        """The gradient of the step uncompiled, which is not made; None where it is not finite."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with self.objective.eagerly(), torch.random.fork_rng(devices):
+            self._differentiate(parts)
+        gradient = self._gradient()
+        self._restore(statistics)
+        if not bool(torch.isfinite(gradient).all()):
+            return None
+        self._unchecked = False
+        return gradient
+
+    def _agrees(self, expected: Tensor) -> bool:
+        found = self._gradient()
+        cosine = float(torch.nn.functional.cosine_similarity(found, expected, dim=0))
+        ratio = float(found.norm() / expected.norm())
+        if any(isinstance(module, _DropoutNd) and module.p > 0 for module in self.network.modules()):
+            # What is dropped differs.
+            return cosine > LEAST_COSINE_DROPPED
+        return cosine > LEAST_COSINE and 1 / MOST_RATIO < ratio < MOST_RATIO
+
+    def _gradient(self) -> Tensor:
+        return torch.cat(
+            [parameter.grad.flatten().float() for parameter in self.network.parameters() if parameter.grad is not None]
+        )
 
     def _micro_batches(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
         images = images.to(self.device, non_blocking=True)

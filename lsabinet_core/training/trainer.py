@@ -1,5 +1,7 @@
 """Trains a network by a recipe: batches, loss, steps, validation, checkpoints."""
 
+import contextlib
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +13,7 @@ from lsabinet_core.errors import RecipeError, TrainingError
 from lsabinet_core.models import create_model
 
 from . import distributed
+from .autocast import resolve_precision
 from .auxiliary import Supervised
 from .averaging import WeightAverage
 from .batches import EpochShuffle, SampleCache, open_batches
@@ -111,6 +114,8 @@ class Trainer:
             self._notify("warning", message=f"{self.run.path} has no checkpoint yet: starting at its beginning")
         if distributed.is_main():
             self.run.truncate_metrics(self.iteration)
+            # A run may be cut between a validation and the checkpoint behind it.
+            self.best_miou = max([self.best_miou, *self.run.validated().values()])
 
     def fit(self) -> dict | None:
         """Train to the end of the recipe; returns the summary that is also written to the run's folder.
@@ -123,13 +128,15 @@ class Trainer:
             DatasetError: a sample that cannot be read; likewise.
         """
         try:
-            return self._fit()
+            with self.run.lock() if distributed.is_main() else contextlib.nullcontext():
+                return self._fit()
         except OSError as error:
             what = f"{error.filename or self.run.path}: {error.strerror or error}"
             raise TrainingError(f"the run cannot go on: {what}; {self._advice()}") from None
 
     def _fit(self) -> dict | None:
         recipe, processes = self.recipe, distributed.world_size()
+        distributed.on_main(self._begin_session, self.device)
         if self.validation.seen:
             split = self.validation.val.split
             self._notify("warning", message=f"{split} is learned from, too: its mIoU says nothing of other images")
@@ -146,11 +153,18 @@ class Trainer:
         validate_iterations = recipe.validate_epochs * shuffle.epoch_iterations
         batches = open_batches(samples, recipe, fill, shuffle, workers=self.workers, device=self.device)
         summary = None
+        if not resumed_at_end and self.iteration and self.iteration % validate_iterations == 0:
+            # Cut in the validation that was due.
+            distributed.on_main(
+                partial(self._validate_if_missing, step, self.iteration // shuffle.epoch_iterations), self.device
+            )
         started = saved = logged = time.monotonic()
         seconds_before, images_done = self.seconds, 0
         for images, labels in batches:
             lr = self._set_learning_rate(shuffle.total)
-            loss, finite = step(images, labels)
+            # Of dropout, the only chance within a step.
+            torch.manual_seed(_mix(recipe.seed, self.iteration, distributed.rank()))
+            loss, finite = self._step(step, images, labels)
             self._take_note(finite)
             self.iteration += 1
             images_done += len(images) * processes
@@ -174,6 +188,25 @@ class Trainer:
             summary = distributed.on_main(partial(self._validate, step, recipe.epochs), self.device)
         distributed.on_main(partial(self._finish, summary), self.device)
         return summary
+
+    def _begin_session(self) -> None:
+        differences = self.run.begin_session(
+            {"device": str(self.device), "precision": resolve_precision(self.recipe.precision, self.device)}
+        )
+        if differences:
+            self._notify("warning", message=f"the run goes on with other {', '.join(differences)} than it began with")
+
+    @staticmethod
+    def _step(step: GradientStep, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, bool]:
+        try:
+            return step(images, labels)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise TrainingError(
+                "batch normalisation has a single value of each channel to go by: expected larger crops, or larger "
+                "batches (batch_size over processes and accumulation)"
+            ) from None
 
     def _create_step(self, samples: SampleCache) -> GradientStep:
         recipe = self.recipe
@@ -240,6 +273,10 @@ class Trainer:
             self.run.record(iteration=self.iteration, **values)
             self._notify("step", iteration=self.iteration, total=total, **values)
 
+    def _validate_if_missing(self, step: GradientStep, epoch: int) -> None:
+        if self.iteration not in self.run.validated():
+            self._validate(step, epoch)
+
     def _validate(self, step: GradientStep, epoch: int) -> dict:
         """Measure, write weights and checkpoint; returns the summary of the run so far."""
         report = self.validation.measure(self._validated)
@@ -259,8 +296,9 @@ class Trainer:
         self._checkpoint(step)
         return {
             "iterations": self.iteration,
-            "val_miou": report.miou,
-            "best_val_miou": self.best_miou,
+            # Without a labelled pixel there is none.
+            "val_miou": None if math.isnan(report.miou) else report.miou,
+            "best_val_miou": self.best_miou if self.best_miou >= 0 else None,
             "seconds": round(self.seconds),
             "skipped": self.skipped,
             "weights": (self.run.last if self.average is None else self.run.ema).name,
@@ -320,6 +358,11 @@ class Trainer:
     def _notify(self, event: str, **values) -> None:
         if distributed.is_main():
             self.observer({"event": event, **values})
+
+
+def _mix(seed: int, iteration: int, rank: int) -> int:
+    """A seed of its own for every step of every process."""
+    return ((seed * 1_000_003 + iteration) * 4096 + rank) % 2**63
 
 
 def _check_device(recipe: Recipe, device: torch.device) -> None:

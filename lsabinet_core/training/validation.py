@@ -1,9 +1,12 @@
 """Validates a run's network and writes its weights files."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
 from lsabinet_core.data import LICENCES, SegmentationDataset
+from lsabinet_core.errors import WeightsError
 from lsabinet_core.evaluation.evaluate import evaluate
 from lsabinet_core.evaluation.report import Report
 from lsabinet_core.inference.segmenter import Segmenter
@@ -65,12 +68,12 @@ class Validation:
         validated = model if average is None else average.module
         figures = {**facts, "averaged": average is not None, "seen_miou" if self.seen else "val_miou": miou}
         if average is None:
-            save_weights(self.run.last, model, self.metadata(weights="last", **figures))
+            _save(self.run.last, model, self.metadata(weights="last", **figures))
         else:
-            save_weights(self.run.last, model, self.metadata(weights="last", averaged=False, **facts))
-            save_weights(self.run.ema, validated, self.metadata(weights="ema", **figures))
+            _save(self.run.last, model, self.metadata(weights="last", averaged=False, **facts))
+            _save(self.run.ema, validated, self.metadata(weights="ema", **figures))
         if best:
-            save_weights(self.run.best, validated, self.metadata(weights="best", **figures))
+            _save(self.run.best, validated, self.metadata(weights="best", **figures))
 
     def metadata(self, **facts) -> WeightsMetadata:
         """Of a weights file of this run, with ``facts`` in its training summary."""
@@ -92,6 +95,14 @@ class Validation:
                 **facts,
             },
         )
+
+
+def _save(path: Path, network: nn.Module, metadata: WeightsMetadata) -> None:
+    """In fp16, or in fp32 where a value is beyond fp16's range."""
+    try:
+        save_weights(path, network, metadata)
+    except WeightsError:
+        save_weights(path, network, metadata, dtype=torch.float32)
 
 
 def _share_images(train: SegmentationDataset, val: SegmentationDataset) -> bool:

@@ -61,10 +61,10 @@ def rows(output: str) -> dict[str, list[str]]:
 def test_the_whole_campaign_in_slices_with_a_kill_between(camvid, tmp_path):
     out = tmp_path / "out"
     # A slice that is over before anything can start.
-    process = start(camvid, out, 1)
+    process = start(camvid, out, 1, SLICES="1")
     output, errors = process.communicate(timeout=300)
-    # One second is also what `timeout` allows: it may be faster than the program.
-    assert process.returncode in (75, 124), errors
+    # One second is also what `timeout` allows, which may be faster than the program.
+    assert process.returncode == 75, errors
 
     process = start(camvid, out, 1000)
     deadline = time.monotonic() + 500
@@ -109,9 +109,9 @@ def test_the_plan():
     assert [(run.name, run.recipe.model, run.recipe.seed, run.split, run.val_split) for run in runs] == [
         ("lsabinet_seed4", "lsabinet", 4, "train", "val"),
         ("dabnet_seed4", "dabnet", 4, "train", "val"),
+        ("lsabinet_trainval", "lsabinet", 4, "trainval", "val"),
         ("lsabinet_seed5", "lsabinet", 5, "train", "val"),
         ("dabnet_seed5", "dabnet", 5, "train", "val"),
-        ("lsabinet_trainval", "lsabinet", 4, "trainval", "val"),
     ]
     settings = [run.recipe.model_dump(exclude={"model", "model_options", "seed"}) for run in runs]
     assert all(setting == settings[0] for setting in settings) and settings[0]["batch_size"] == 16

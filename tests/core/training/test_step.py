@@ -1,5 +1,8 @@
 """One step: loss and gradient against torch's own, whole and in parts; what is not finite leaves no trace."""
 
+import copy
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +11,7 @@ from torch import nn
 from lsabinet_core.errors import RecipeError
 from lsabinet_core.labels import CAMVID, CITYSCAPES
 from lsabinet_core.models import create_model
+from lsabinet_core.models.blocks import resize_bilinear
 from lsabinet_core.models.weights import WeightsMetadata, save_weights
 from lsabinet_core.training.auxiliary import Supervised, shrink_labels
 from lsabinet_core.training.averaging import WeightAverage
@@ -230,6 +234,73 @@ def test_the_objective_compiles_in_one_piece(batch):
             found = torch._dynamo.explain(step.objective._eager)(images, labels, masses)
             assert found.graph_break_count == 0, found.break_reasons
     torch.compiler.reset()
+
+
+class Dropping(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.dropout = nn.Dropout(0.2)
+
+    def with_features(self, image):
+        logits, features = super().with_features(image)
+        return self.dropout(logits), features
+
+
+@pytest.mark.parametrize("network", [Tiny, Dropping])
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_compiled_gradient_that_is_wrong_is_noticed(batch, monkeypatch, network, wrong):
+    def compile_wrongly(compute):
+        def compiled(images, labels, masses):
+            loss = compute(images, labels, masses)
+            # The value is right, the gradient of the labels' part is lost.
+            return (loss - 1e-3 * loss).detach() + 1e-3 * -loss if wrong else loss
+
+        return compiled
+
+    torch.manual_seed(1)
+    built = network()
+    torch.manual_seed(5)
+    expected = update(make_step(copy.deepcopy(built)), batch)
+    monkeypatch.setattr(torch, "compile", compile_wrongly)
+    warnings = []
+    step = make_step(built, compile=True, warn=warnings.append)
+    torch.manual_seed(5)
+    got = update(step, batch)
+    assert step.objective.is_compiled is not wrong
+    message = "the compiled training step has another gradient than the network: it runs uncompiled"
+    assert warnings == [message] * wrong
+    if network is Tiny:
+        torch.testing.assert_close(got, expected)
+    step(*batch)
+    assert len(warnings) == wrong
+
+
+class Enlarging(nn.Module):
+    """A classifier behind which a bilinear resize by 8 follows."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(3, 16, 3, stride=8, padding=1, bias=False)
+        self.classify = nn.Conv2d(16, CLASSES, 1, bias=False)
+
+    def forward(self, image):
+        return resize_bilinear(self.classify(self.features(image)), image.shape[-2:])
+
+
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
+def test_the_compiled_gradient_of_a_resize():
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (4, 96, 128, 3), dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (4, 96, 128), dtype=torch.uint8)
+    network = Enlarging()
+    warnings = []
+    plain = make_step(copy.deepcopy(network))
+    compiled = make_step(network, compile=True, warn=warnings.append)
+    torch.compiler.reset()
+    got, expected = (update(step, (images, labels)) for step in (compiled, plain))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
+    torch.compiler.reset()
+    assert warnings == [] and compiled.objective.is_compiled
 
 
 def test_without_a_compiler_it_runs_uncompiled(batch, monkeypatch, tmp_path):

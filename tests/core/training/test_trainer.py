@@ -260,6 +260,101 @@ def test_cut_in_the_last_validation(small_camvid, tmp_path, monkeypatch, whole):
     check_same(whole, stage.run.ema)
 
 
+def test_cut_in_another_validation(small_camvid, tmp_path, monkeypatch, whole):
+    """What was due is made up for, and the best so far is that of the records."""
+
+    def cut(event):
+        if event["iteration"] == 4:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("lsabinet_core.training.trainer.CHECKPOINT_SECONDS", -1)
+    stage = Stage(small_camvid, tmp_path / "run", at_validation=cut)
+    with pytest.raises(KeyboardInterrupt):
+        stage.start()
+    check_checkpoint(stage.run, 4)
+    # As if it had been killed before the record was written.
+    stage.run.truncate_metrics(3)
+    records = stage.run.path / "metrics.jsonl"
+    lines = records.read_text().splitlines()
+    first = json.loads(lines[-1])
+    first["val"]["miou"] = 0.99
+    records.write_text("".join(f"{line}\n" for line in (*lines[:-1], json.dumps(first))))
+    stage.events.clear()
+    stage.at_validation = lambda event: None
+    assert stage.resume()["best_val_miou"] == 0.99
+    assert [event["iteration"] for event in stage.of("validation")] == [4, 6]
+    check_same(whole, stage.run.ema)
+
+
+def test_a_resumed_run_drops_what_it_would_have_dropped(small_camvid, tmp_path):
+    """Dropout is the one chance that a step itself takes."""
+    changes = ["model=enet", "ema_decay=0", "epochs=2"]
+    stages = [Stage(small_camvid, tmp_path / name, changes) for name in ("whole", "cut")]
+    stages[0].start()
+    stages[1].at_validation = once(lambda: None)
+    stages[1].observe = lambda event: (_ for _ in ()).throw(KeyboardInterrupt) if cut_at(event, 3) else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lsabinet_core.training.trainer.CHECKPOINT_SECONDS", -1)
+        patch.setattr("lsabinet_core.training.trainer.LOG_ITERATIONS", 1)
+        with pytest.raises(KeyboardInterrupt):
+            stages[1].start()
+    check_checkpoint(stages[1].run, 2)
+    stages[1].observe = lambda event: None
+    stages[1].resume()
+    check_same(stages[0].run.last, stages[1].run.last)
+
+
+def cut_at(event, iteration):
+    return event["event"] == "step" and event["iteration"] == iteration
+
+
+def test_one_process_at_a_time(small_camvid, tmp_path):
+    stage = Stage(small_camvid, tmp_path / "run")
+    stage.run.create(stage.recipe, {})
+    with stage.run.lock(), pytest.raises(TrainingError, match="another process trains in .*run: wait for it"):
+        stage.trainer().fit()
+
+
+def test_the_record_of_sessions(small_camvid, tmp_path):
+    stage = Stage(small_camvid, tmp_path / "run", ["epochs=1"], once(lambda: None))
+    stage.start()
+    document = json.loads((stage.run.path / "run.json").read_text())
+    (session,) = document["sessions"]
+    assert (session["device"], session["precision"], session["threads"]) == ("cpu", "fp32", 1)
+    assert session["versions"]["torch"] == torch.__version__ and "git_commit" in session
+    assert stage.run.begin_session({"device": "cpu", "precision": "bf16"}) == ["precision"]
+
+
+def test_a_run_that_failed_at_once_may_be_started_anew(small_camvid, tmp_path):
+    stage = Stage(small_camvid, tmp_path / "run", ["epochs=1"])
+    stage.run.create(stage.recipe, {})
+    stage.start()
+    with pytest.raises(TrainingError, match="holds a run already"):
+        stage.run.create(stage.recipe, {})
+
+
+def test_weights_beyond_fp16_cost_nothing(small_camvid, tmp_path, monkeypatch):
+    """They are written in fp32, and the run goes on."""
+    stage = Stage(small_camvid, tmp_path / "run", ["epochs=1", "ema_decay=0"])
+    trainer = None
+
+    def widen(event):
+        next(iter(trainer.model.buffers())).fill_(2e5)
+
+    stage.at_validation = widen
+    stage.run.create(stage.recipe, {})
+    trainer = stage.trainer()
+    trainer.fit()
+    weights = safetensors.torch.load_file(stage.run.last)
+    assert max(float(value.float().max()) for value in weights.values()) >= 1.9e5
+
+
+def test_one_value_of_a_channel(small_camvid, tmp_path):
+    stage = Stage(small_camvid, tmp_path / "run", ["model=lednet", "batch_size=1", "ema_decay=0"])
+    with pytest.raises(TrainingError, match="batch normalisation has a single value .* larger crops"):
+        stage.start()
+
+
 def test_start_from_a_runs_weights(small_camvid, tmp_path, whole):
     changes = ["epochs=1", "optimizer.lr=1e-9", "ema_decay=0"]
     continued = Stage(small_camvid, tmp_path / "on", changes=[*changes, f"initial_weights={whole}"])
