@@ -40,8 +40,8 @@ read -ra settings <<<"${SETTINGS:-}"
 read -ra seeds <<<"${SEEDS:-1 2 3}"
 for ((count = 1; ; count++)); do
     status=0
-    # The program ends its slice by itself, a little earlier; this is for one that hangs.
-    timeout --signal=INT --kill-after=10 "$slice" "$python" -m lsabinet_core.cli.train_camvid "$1" "$2" \
+    # The program ends its slice by itself, a little earlier; this is for one that hangs. In the foreground Ctrl-C ends it.
+    timeout --foreground --signal=INT --kill-after=10 "$slice" "$python" -m lsabinet_core.cli.train_camvid "$1" "$2" \
         --seconds "$slice" --recipe "${RECIPE:-camvid}" --seeds "${seeds[@]}" --device "${DEVICE:-auto}" \
         --workers "${WORKERS:-1}" "${settings[@]/#/--set=}" || status=$?
     # 124: timeout was faster.

@@ -26,6 +26,9 @@ sys.meta_path.insert(0, Absent())
 """
 
 
+COMMIT = "0123456789" * 4
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory, copy_checkout, environment):
     """An environment with the package alone; the libraries below it are those of the python that runs the tests."""
@@ -38,7 +41,11 @@ def installed(tmp_path_factory, copy_checkout, environment):
     source = copy_checkout(tmp_path_factory.mktemp("source") / "checkout")
     command = [prefix / "bin/python", "-m", "pip", "install", "--no-deps", "--no-index", "--no-build-isolation"]
     result = subprocess.run(
-        [*command, "--ignore-installed", source], env=environment, cwd=prefix, capture_output=True, text=True
+        [*command, "--ignore-installed", source],
+        env=environment | {"LSABINET_COMMIT": f"{COMMIT}-dirty"},
+        cwd=prefix,
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return prefix
@@ -97,6 +104,11 @@ model, metadata = load_weights({name!r})
 print(metadata.architecture, metadata.licence and "licensed")
 """
     assert run("python", "-c", code).split() == ["lsabinet", "licensed"]
+
+
+def test_a_trainings_record_names_the_commit(run):
+    program = "from lsabinet_core.training.run_folder import _git_state; print(_git_state())"
+    assert run("python", "-c", program) == f"{{'git_commit': '{COMMIT}', 'git_changed': True}}\n"
 
 
 def test_command(run, checkout):

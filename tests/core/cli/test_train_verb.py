@@ -61,10 +61,10 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
             progress({**step, "iteration": 10})
             progress({"event": "validation", "iteration": 10, "epoch": 1, "miou": 0.5, "per_class_iou": {}})
             progress({"event": "skipped", "iteration": 12})
-            progress({"event": "warning", "message": "no compiler"})
+            progress({"event": "warning", "message": "no compiler in [/tmp/x.py]"})
             progress({**step, "iteration": 20})
     shown = capsys.readouterr().err
-    for part in ("run 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", "warning: no compiler"):
+    for part in ("run 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", "warning: no compiler in [/tmp/x.py]"):
         assert part in shown
     assert "loss 1.2500" in shown and "33.3 images/s" in shown
     assert ("ETA" in shown) != terminal

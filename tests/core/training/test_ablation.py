@@ -177,6 +177,16 @@ def test_switches_of_a_recipe(small_camvid, tmp_path):
     assert "recipe as it is" in (out / "table.md").read_text()
 
 
+def test_a_variant_that_fails_does_not_stop_the_others(small_camvid, tmp_path, capsys):
+    out = tmp_path / "switches"
+    switches = ("--switch", "optimizer.lr=1e30", "--switch", "boundary_weight=1")
+    options = ("--set", "model=espnet", "--set", "max_skipped=1", "--set", "epochs=2")
+    assert run(small_camvid, out, *switches, *options) == 1
+    assert "lsabinet: error: optimizer.lr=1e30/seed1: loss or gradient was not finite" in capsys.readouterr().err
+    rows = json.loads((out / "table.json").read_text())["rows"]
+    assert [row["miou"] is None for row in rows] == [False, True, False]
+
+
 def test_figures_of_a_row_by_hand():
     def done(miou: float) -> RunRecord:
         return RunRecord("finished", val_miou=miou, val_miou_paper_rule=miou + 0.1)

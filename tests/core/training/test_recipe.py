@@ -55,6 +55,10 @@ def test_overrides():
         ("label_smoothing=1", "label_smoothing: input should be less than 1, got 1"),
         ("boundary_radius=0", "boundary_radius: input should be greater than or equal to 1, got 0"),
         ("max_skipped=0", "max_skipped: input should be greater than or equal to 1, got 0"),
+        ("optimizer.betas=[2, 3]", "optimizer.betas.0: input should be less than 1, got 2"),
+        ("input_size=[0, 480]", "input_size.0: input should be greater than or equal to 64, got 0"),
+        ("augmentation.crop_size=[8, 8]", "augmentation.crop_size: expected at least 64x64, got 8x8"),
+        ("std=[0, 1, 1]", "std.0: input should be greater than 0, got 0"),
         ("clip_norm=-1", "clip_norm: input should be greater than or equal to 0, got -1"),
     ],
 )
