@@ -87,6 +87,8 @@ class Trainer:
             self._start_from_weights(model)
         self.network = Supervised(model, classes, heads=recipe.auxiliary_weight > 0)
         self.network.to(device, memory_format=torch.channels_last)
+        # The crops have one size: cuDNN looks for its fastest kernels once.
+        torch.backends.cudnn.benchmark = True
         self.model = self.network.network
         self.average = WeightAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
         if distributed.world_size() > 1:

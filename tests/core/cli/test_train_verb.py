@@ -64,7 +64,8 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
             progress({"event": "warning", "message": "no compiler in [/tmp/x.py]"})
             progress({**step, "iteration": 20})
     shown = capsys.readouterr().err
-    for part in ("run 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", "warning: no compiler in [/tmp/x.py]"):
+    warning = "warning: no compiler in [/tmp/x.py]"
+    for part in ("run 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", warning):
         assert part in shown
     assert "loss 1.2500" in shown and "33.3 images/s" in shown
     assert ("ETA" in shown) != terminal
