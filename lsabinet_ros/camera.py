@@ -136,8 +136,8 @@ class Camera:
         pixels = self._decode(frame.message)
         decoded_s = time.perf_counter()
         if not self._warm:
-            # Only its first frame tells the camera's size, for which the engine may have to be built.
-            self._segmenter.warm_up(pixels.shape[:2])
+            # Only its first frame tells the camera's size, for which the engine may have to be built: beside the frames.
+            self._segmenter.warm_up(pixels.shape[:2], wait=False)
             self._warm = True
         ready_s = time.perf_counter()
         result = self._segmenter.segment(pixels, confidence=wanted.confidence)

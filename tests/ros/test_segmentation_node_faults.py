@@ -31,7 +31,8 @@ class FaultySegmenter:
         self.warmed: list[tuple[int, int]] = []
         self.closed = False
 
-    def warm_up(self, size):
+    def warm_up(self, size, wait):
+        assert not wait
         assert not self.asked or self.warmed
         self.warmed.append(size)
 
