@@ -85,11 +85,11 @@ class RunFolder:
             kept = [line for line in lines if _iteration(line) <= iteration]
             write_text(self._metrics, "".join(f"{line}\n" for line in kept))
 
-    def validated(self) -> dict[int, float]:
-        """mIoU in 0..1 of every validation in the records, by iteration; 0 where it is undefined."""
+    def validated(self) -> dict[int, float | None]:
+        """mIoU in 0..1 of every validation in the records, by iteration; None where it is undefined."""
         lines = self._metrics.read_text(encoding="utf-8").splitlines() if self._metrics.exists() else []
         records = [json.loads(line) for line in lines if '"val"' in line and _iteration(line) < float("inf")]
-        return {record["iteration"]: record["val"]["miou"] or 0.0 for record in records}
+        return {record["iteration"]: record["val"]["miou"] for record in records}
 
     def begin_session(self, facts: dict) -> list[str]:
         """Note in run.json on what the run goes on from here.

@@ -116,8 +116,9 @@ class Trainer:
             self._notify("warning", message=f"{self.run.path} has no checkpoint yet: starting at its beginning")
         if distributed.is_main():
             self.run.truncate_metrics(self.iteration)
-            # A run may be cut between a validation and the checkpoint behind it.
-            self.best_miou = max([self.best_miou, *self.run.validated().values()])
+            # The checkpoint is written before the validation of its iteration is known.
+            known = [miou for miou in self.run.validated().values() if miou is not None]
+            self.best_miou = max([self.best_miou, *known])
 
     def fit(self) -> dict | None:
         """Train to the end of the recipe; returns the summary that is also written to the run's folder.
@@ -280,10 +281,13 @@ class Trainer:
             self._validate(step, epoch)
 
     def _validate(self, step: GradientStep, epoch: int) -> dict:
-        """Measure, write weights and checkpoint; returns the summary of the run so far."""
+        """Measure, write checkpoint, weights and record, in this order; returns the summary of the run so far.
+
+        What is written first is safe should the next fail. The record is last: without it, a resumed run does all of
+        this again.
+        """
         report = self.validation.measure(self._validated)
         figures = report.to_dict()
-        self.run.record(iteration=self.iteration, epoch=epoch, val=figures)
         self._notify(
             "validation",
             iteration=self.iteration,
@@ -291,15 +295,19 @@ class Trainer:
             miou=report.miou,
             per_class_iou=figures["per_class_iou"],
         )
-        best = report.miou > self.best_miou
-        self.best_miou = max(self.best_miou, report.miou)
-        facts = {"iterations": self.iteration, "seconds": round(self.seconds)}
-        self.validation.save(self.model, self.average, report.miou, best, facts)
+        # Its best_miou is that of the validations before: whether this one is the best is decided again, if cut here.
         self._checkpoint(step)
+        # Without a labelled pixel there is none.
+        miou = None if math.isnan(report.miou) else report.miou
+        best = miou is not None and miou > self.best_miou
+        facts = {"iterations": self.iteration, "seconds": round(self.seconds)}
+        self.validation.save(self.model, self.average, miou, best, facts)
+        if best:
+            self.best_miou = miou
+        self.run.record(iteration=self.iteration, epoch=epoch, val=figures)
         return {
             "iterations": self.iteration,
-            # Without a labelled pixel there is none.
-            "val_miou": None if math.isnan(report.miou) else report.miou,
+            "val_miou": miou,
             "best_val_miou": self.best_miou if self.best_miou >= 0 else None,
             "seconds": round(self.seconds),
             "skipped": self.skipped,

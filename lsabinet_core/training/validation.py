@@ -55,13 +55,15 @@ class Validation:
         ) as segmenter:
             return evaluate(segmenter, self.val)
 
-    def save(self, model: nn.Module, average: WeightAverage | None, miou: float, best: bool, facts: dict) -> None:
+    def save(
+        self, model: nn.Module, average: WeightAverage | None, miou: float | None, best: bool, facts: dict
+    ) -> None:
         """Write the weights files.
 
         Args:
             model: the network that is trained.
             average: None without one.
-            miou: measured on the average, or on ``model`` without one.
+            miou: measured on the average, or on ``model`` without one; None where it is undefined.
             best: whether it is the highest so far.
             facts: about the run, for the metadata.
         """

@@ -1,8 +1,11 @@
 import cv2
 import numpy as np
 import pytest
+import torch
+from staged_run import Stage
 
 from lsabinet_core.data.synthetic import SyntheticDataset
+from lsabinet_core.training import run_pictures
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +25,29 @@ def small_camvid(tmp_path_factory):
             lines.append(f"/SegNet/CamVid/{split}/{index}.png /SegNet/CamVid/{split}annot/{index}.png")
         (root / f"{split}.txt").write_text("\n".join(lines) + "\n")
     return root
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    monkeypatch.setattr(run_pictures, "write_pictures", lambda *arguments: None)
+
+
+@pytest.fixture(scope="session")
+def whole(small_camvid, tmp_path_factory):
+    """The weights of the run that nothing happens to."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_pictures, "write_pictures", lambda *arguments: None)
+        stage = Stage(small_camvid, tmp_path_factory.mktemp("whole") / "run")
+        assert stage.start()["iterations"] == 6
+    torch.set_num_threads(threads)
+    return stage.run.ema

@@ -6,101 +6,21 @@ import multiprocessing
 import os
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from staged_run import CPU, Stage, check_checkpoint, check_same, once
 
 from lsabinet_core.data import open_dataset
 from lsabinet_core.errors import DatasetError, RecipeError, TrainingError
+from lsabinet_core.models.weights import read_metadata
 from lsabinet_core.training import run_pictures, samples
 from lsabinet_core.training.checkpoint import load_checkpoint
-from lsabinet_core.training.recipe import load_recipe
-from lsabinet_core.training.run_folder import RunFolder
 from lsabinet_core.training.step import GradientStep
-from lsabinet_core.training.trainer import Trainer
 
-CPU = torch.device("cpu")
-# Three epochs of two iterations, validated after each, of a network with few layers: it is not what is tested.
-CHANGES = [
-    "model=espnet",
-    *("augmentation.crop_size=[64, 64]", "augmentation.scales=[0.75, 1.0]", "batch_size=4", "epochs=3"),
-    *("validate_epochs=1", "schedule.warmup_iterations=2", "input_size=[72, 96]", "ema_decay=0.8"),
-]
-
-
-class Stage:
-    """A run whose course a test can change at its validations.
-
-    Args:
-        at_validation: called with the validation's event.
-    """
-
-    def __init__(self, root, out, changes=(), at_validation=lambda event: None):
-        self.root = root
-        self.run = RunFolder(out)
-        self.recipe = load_recipe("synthetic", [*CHANGES, *changes])
-        self.at_validation = at_validation
-        self.events = []
-
-    def observe(self, event):
-        self.events.append(event)
-        if event["event"] == "validation":
-            self.at_validation(event)
-
-    def trainer(self, workers=0):
-        train, val = (open_dataset("camvid", self.root, split) for split in ("train", "val"))
-        return Trainer(self.recipe, train, val, self.run, device=CPU, workers=workers, observer=self.observe)
-
-    def start(self, workers=0):
-        self.run.create(self.recipe, {"dataset": "camvid"})
-        return self.trainer(workers).fit()
-
-    def resume(self, workers=0):
-        trainer = self.trainer(workers)
-        trainer.resume()
-        return trainer.fit()
-
-    def of(self, kind):
-        return [event for event in self.events if event["event"] == kind]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def no_pictures(monkeypatch):
-    monkeypatch.setattr(run_pictures, "write_pictures", lambda *arguments: None)
-
-
-@pytest.fixture(scope="module")
-def whole(small_camvid, tmp_path_factory):
-    """The weights of the run that nothing happens to."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_pictures, "write_pictures", lambda *arguments: None)
-        torch.set_num_threads(1)
-        stage = Stage(small_camvid, tmp_path_factory.mktemp("whole") / "run")
-        assert stage.start()["iterations"] == 6
-    return stage.run.ema
-
-
-def once(action):
-    """An ``at_validation`` that acts at the second validation, whose checkpoint is not written yet."""
-    return lambda event: action() if event["iteration"] == 4 else None
-
-
-def check_checkpoint(run, iteration):
-    assert load_checkpoint(run.checkpoint, CPU)["iteration"] == iteration
-    assert not list(run.path.glob(".*.tmp*"))
-
-
-def check_same(first, second):
-    expected, got = safetensors.torch.load_file(first), safetensors.torch.load_file(second)
-    assert all(torch.equal(expected[key], got[key]) for key in expected)
+pytestmark = pytest.mark.usefixtures("one_thread", "no_pictures")
 
 
 def test_full_disk(small_camvid, tmp_path, whole):
@@ -118,12 +38,17 @@ def test_full_disk(small_camvid, tmp_path, whole):
     check_same(whole, stage.run.ema)
 
 
-def test_disk_full_of_records(small_camvid, tmp_path):
+def test_disk_full_of_records(small_camvid, tmp_path, monkeypatch):
     stage = Stage(small_camvid, tmp_path / "run")
     stage.run.path.mkdir()
     (stage.run.path / "metrics.jsonl").symlink_to("/dev/full")
-    with pytest.raises(TrainingError, match="there was no checkpoint yet: mend it, then start again with --resume"):
+    # The first record is of a validation, behind its checkpoint.
+    with pytest.raises(TrainingError, match="the checkpoint of iteration 2 is whole"):
         stage.start()
+    stage.run.checkpoint.unlink()
+    monkeypatch.setattr("lsabinet_core.training.trainer.LOG_ITERATIONS", 1)
+    with pytest.raises(TrainingError, match="there was no checkpoint yet: mend it, then start again with --resume"):
+        stage.trainer().fit()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -157,17 +82,6 @@ def test_dead_worker(small_camvid, tmp_path, whole):
     done = load_checkpoint(stage.run.checkpoint, CPU)["iteration"]
     assert 4 <= done < 18
     check_checkpoint(stage.run, done)
-
-
-def test_cut_before_the_first_checkpoint(small_camvid, tmp_path, whole):
-    stage = Stage(small_camvid, tmp_path / "run")
-    stage.run.create(stage.recipe, {})
-    stage.run.record(iteration=1, loss=3.0)
-    assert stage.resume()["iterations"] == 6
-    assert "no checkpoint yet" in stage.of("warning")[0]["message"]
-    lines = (stage.run.path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["iteration"] for line in lines] == [2, 4, 6, 6]
-    check_same(whole, stage.run.ema)
 
 
 def patterned(monkeypatch, finite):
@@ -229,83 +143,25 @@ def test_settings_that_cannot_run_here(small_camvid, tmp_path):
         Stage(small_camvid, tmp_path, changes=["precision=fp16"]).trainer()
 
 
-def test_cut_between_the_last_checkpoint_and_the_summary(small_camvid, tmp_path, whole):
-    stage = Stage(small_camvid, tmp_path / "run")
-    expected = stage.start()
-    (stage.run.path / "summary.json").unlink()
-    stage.run.ema.unlink()
-    got = stage.resume()
-    assert {**got, "seconds": 0} == {**expected, "seconds": 0}
-    assert json.loads((stage.run.path / "summary.json").read_text()) == got
-    check_same(whole, stage.run.ema)
-    with pytest.raises(TrainingError, match="is complete after 6 iterations: nothing to resume"):
-        stage.resume()
-
-
-def test_cut_in_the_last_validation(small_camvid, tmp_path, monkeypatch, whole):
-    def cut(event):
-        if event["iteration"] == 6:
-            raise KeyboardInterrupt
-
-    # As if each iteration took longer than is to be lost.
-    monkeypatch.setattr("lsabinet_core.training.trainer.CHECKPOINT_SECONDS", -1)
-    stage = Stage(small_camvid, tmp_path / "run", at_validation=cut)
-    with pytest.raises(KeyboardInterrupt):
+def test_no_labelled_pixel_to_validate_on(small_camvid, tmp_path):
+    root = tmp_path / "camvid"
+    shutil.copytree(small_camvid, root)
+    for path in (root / "valannot").iterdir():
+        cv2.imwrite(str(path), np.full((72, 96), 11, np.uint8))
+    stage = Stage(root, tmp_path / "run", ["ema_decay=0", "epochs=2"], once(lambda: (_ for _ in ()).throw(OSError)))
+    with pytest.raises(TrainingError):
         stage.start()
-    check_checkpoint(stage.run, 6)
-    stage.events.clear()
     stage.at_validation = lambda event: None
-    assert stage.resume()["iterations"] == 6
-    assert stage.of("step") == [] and [event["iteration"] for event in stage.of("validation")] == [6]
-    check_same(whole, stage.run.ema)
+    stage.resume()
 
+    def strictly(text):
+        return json.loads(text, parse_constant=pytest.fail)
 
-def test_cut_in_another_validation(small_camvid, tmp_path, monkeypatch, whole):
-    """What was due is made up for, and the best so far is that of the records."""
-
-    def cut(event):
-        if event["iteration"] == 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("lsabinet_core.training.trainer.CHECKPOINT_SECONDS", -1)
-    stage = Stage(small_camvid, tmp_path / "run", at_validation=cut)
-    with pytest.raises(KeyboardInterrupt):
-        stage.start()
-    check_checkpoint(stage.run, 4)
-    # As if it had been killed before the record was written.
-    stage.run.truncate_metrics(3)
-    records = stage.run.path / "metrics.jsonl"
-    lines = records.read_text().splitlines()
-    first = json.loads(lines[-1])
-    first["val"]["miou"] = 0.99
-    records.write_text("".join(f"{line}\n" for line in (*lines[:-1], json.dumps(first))))
-    stage.events.clear()
-    stage.at_validation = lambda event: None
-    assert stage.resume()["best_val_miou"] == 0.99
-    assert [event["iteration"] for event in stage.of("validation")] == [4, 6]
-    check_same(whole, stage.run.ema)
-
-
-def test_a_resumed_run_drops_what_it_would_have_dropped(small_camvid, tmp_path):
-    """Dropout is the one chance that a step itself takes."""
-    changes = ["model=enet", "ema_decay=0", "epochs=2"]
-    stages = [Stage(small_camvid, tmp_path / name, changes) for name in ("whole", "cut")]
-    stages[0].start()
-    stages[1].at_validation = once(lambda: None)
-    stages[1].observe = lambda event: (_ for _ in ()).throw(KeyboardInterrupt) if cut_at(event, 3) else None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lsabinet_core.training.trainer.CHECKPOINT_SECONDS", -1)
-        patch.setattr("lsabinet_core.training.trainer.LOG_ITERATIONS", 1)
-        with pytest.raises(KeyboardInterrupt):
-            stages[1].start()
-    check_checkpoint(stages[1].run, 2)
-    stages[1].observe = lambda event: None
-    stages[1].resume()
-    check_same(stages[0].run.last, stages[1].run.last)
-
-
-def cut_at(event, iteration):
-    return event["event"] == "step" and event["iteration"] == iteration
+    summary = strictly((stage.run.path / "summary.json").read_text())
+    assert summary["val_miou"] is None and summary["best_val_miou"] is None
+    records = [strictly(line) for line in (stage.run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["val"]["miou"] for record in records if "val" in record] == [None, None]
+    assert read_metadata(stage.run.last).training["val_miou"] is None and not stage.run.best.exists()
 
 
 def test_one_process_at_a_time(small_camvid, tmp_path):
