@@ -1,10 +1,14 @@
-"""Bring up the segmentation node for one camera: ``ros2 launch lsabinet_ros segment.launch.py image_topic:=/my/image``.
+"""Bring up the segmentation node.
+
+One camera: ``ros2 launch lsabinet_ros segment.launch.py image_topic:=/my/image``.
+Several: ``ros2 launch lsabinet_ros segment.launch.py cameras:=front,rear``.
 
 Arguments: ``ros2 launch lsabinet_ros segment.launch.py --show-args``.
 """
 
 import os
 from pathlib import Path
+from typing import List  # noqa: UP035
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler, Shutdown
@@ -39,7 +43,14 @@ def arguments():
             "image_topic",
             default_value="image_raw",
             description="Camera topic (sensor_msgs/Image), relative to the namespace unless it begins with '/'. "
-            "With compressed, the topic <image_topic>/compressed is subscribed.",
+            "With compressed, the topic <image_topic>/compressed is subscribed. With cameras, relative to each name.",
+        ),
+        DeclareLaunchArgument(
+            "cameras",
+            default_value="",
+            description="Names of several cameras that share the network, separated by commas: the camera NAME is "
+            "read from NAME/<image_topic>, NAME/image_raw by default, and its masks are on ~/NAME/output/mask. "
+            "Empty: one camera. Name them here and not in params_file, which this file does not read.",
         ),
         DeclareLaunchArgument(
             "weights",
@@ -62,7 +73,7 @@ def arguments():
             description="Parameter file of the node.",
         ),
         DeclareLaunchArgument(
-            "namespace", default_value="", description="Namespace of the node and its topics, one per camera."
+            "namespace", default_value="", description="Namespace of the node and its relative topics."
         ),
         DeclareLaunchArgument(
             "autostart",
@@ -107,6 +118,18 @@ def start_node(context):
             overrides[name] = ParameterValue(value(name), value_type=str)
     if value("compressed"):
         overrides["compressed"] = value("compressed").lower() == "true"
+    cameras = [name.strip() for name in value("cameras").split(",")] if value("cameras").strip() else []
+    if cameras:
+        # launch_ros knows no list[str].
+        overrides["cameras"] = ParameterValue(cameras, value_type=List[str])  # noqa: UP006
+        if not all(name.isascii() and name.isidentifier() for name in cameras):
+            raise RuntimeError(f"cameras: expected ROS names separated by commas, got {value('cameras')!r}")
+        if value("image_topic").startswith("/"):
+            raise RuntimeError(
+                "image_topic: expected a topic relative to each of the cameras, as image_raw, "
+                f"got {value('image_topic')!r}"
+            )
+    topics = {f"~/{name}": f"{name}/{value('image_topic')}" for name in cameras} or {"~": value("image_topic")}
 
     environment = {name: size for name, size in MALLOC.items() if name not in os.environ}
     if not any(os.environ.get(name) for name in PROFILE_VARIABLES):
@@ -123,8 +146,9 @@ def start_node(context):
         namespace=value("namespace"),
         parameters=[value("params_file"), overrides],
         remappings=[
-            ("~/input/image", value("image_topic")),
-            ("~/input/image/compressed", value("image_topic") + "/compressed"),
+            (f"{prefix}/input/image{transport}", topic + transport)
+            for prefix, topic in topics.items()
+            for transport in ("", "/compressed")
         ],
         ros_arguments=["--log-level", value("log_level")],
         additional_env=environment,

@@ -12,9 +12,9 @@ class FrameLatency:
     """Milliseconds that one frame spent in each stage.
 
     Attributes:
-        wait: in the mailbox, from the subscription's callback on.
+        wait: from the subscription's callback on: in the mailbox, and for the other cameras' frames of its batch.
         decode: message to BGR array.
-        preprocess: resize and normalise.
+        preprocess: resize and normalise; this and the next two are the frame's share of its batch.
         inference: the network, the device waited for.
         postprocess: logits to mask at the frame's size.
         publish: building and publishing the outputs.

@@ -1,6 +1,7 @@
-"""The newest-frame slot between the subscription and the worker, and the count of what became of every frame."""
+"""The newest-frame slot between a subscription and the worker, and the count of what became of every frame."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Generic, TypeVar
@@ -50,10 +51,13 @@ class Mailbox(Generic[Item]):
     """One slot: a newer item replaces an older one, so that the taker never works on a stale frame.
 
     Safe for one thread that puts and one that takes and finishes; anyone may read ``counts``.
+
+    Args:
+        changed: shared by the mailboxes that one taker waits for at once (``take_waiting``); None for one of its own.
     """
 
-    def __init__(self):
-        self._changed = threading.Condition()
+    def __init__(self, changed: threading.Condition | None = None):
+        self._changed = threading.Condition() if changed is None else changed
         self._item: Item | None = None
         self._counts = FrameCounts()
         self._closed = False
@@ -77,13 +81,7 @@ class Mailbox(Generic[Item]):
 
         Every item taken must be given back to ``finish``.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._item is not None, timeout_s)
-            if self._closed or self._item is None:
-                return None
-            item, self._item = self._item, None
-            self._count(received=1, in_flight=1)
-            return item
+        return take_waiting([self], timeout_s).get(0)
 
     def finish(self, outcome: Outcome) -> None:
         """Count what became of the item taken last."""
@@ -106,3 +104,28 @@ class Mailbox(Generic[Item]):
 
     def _count(self, **changes: int) -> None:
         self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in changes.items()})
+
+
+def take_waiting(mailboxes: Sequence[Mailbox[Item]], timeout_s: float | None = None) -> dict[int, Item]:
+    """Wait until any of the mailboxes has an item, and take the items of all that have one.
+
+    Every item taken must be given back to its mailbox's ``finish``.
+
+    Args:
+        mailboxes: all made with the same condition.
+        timeout_s: the longest wait; None has no limit.
+
+    Returns:
+        Items by the mailbox's index; empty when one of the mailboxes was closed or the time is over.
+    """
+    changed = mailboxes[0]._changed
+    with changed:
+        changed.wait_for(lambda: any(m._closed or m._item is not None for m in mailboxes), timeout_s)
+        if any(mailbox._closed for mailbox in mailboxes):
+            return {}
+        items = {}
+        for index, mailbox in enumerate(mailboxes):
+            if mailbox._item is not None:
+                items[index], mailbox._item = mailbox._item, None
+                mailbox._count(received=1, in_flight=1)
+        return items

@@ -73,21 +73,16 @@ def label_info_message(label_set: LabelSet, header: Header):
     )
 
 
-def diagnostics_message(
-    name: str, hardware_id: str, level: int, message: str, values: Mapping[str, object], header: Header
-) -> DiagnosticArray:
-    """A DiagnosticArray with one status; values are turned into strings."""
-    return DiagnosticArray(
-        header=header,
-        status=[
-            DiagnosticStatus(
-                level=bytes([level]),
-                name=name,
-                message=message,
-                hardware_id=hardware_id,
-                values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-            )
-        ],
+def diagnostic_status(
+    name: str, hardware_id: str, level: int, message: str, values: Mapping[str, object]
+) -> DiagnosticStatus:
+    """A DiagnosticStatus; values are turned into strings."""
+    return DiagnosticStatus(
+        level=bytes([level]),
+        name=name,
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
 
 

@@ -1,10 +1,10 @@
-"""The node: camera frames in, masks and per-frame latency out. A managed (lifecycle) node for one camera."""
+"""The node: camera frames in, masks and per-frame latency out. A managed (lifecycle) node."""
 
 import gc
 import traceback
 from concurrent.futures import wait
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -16,8 +16,9 @@ from std_msgs.msg import Header
 from lsabinet_core.errors import LsabinetError
 from lsabinet_ros import diagnostics, parameters
 from lsabinet_ros.camera import Camera, milliseconds, one_line
+from lsabinet_ros.cameras import Cameras
 from lsabinet_ros.core_log import CoreLog
-from lsabinet_ros.messages import diagnostics_message
+from lsabinet_ros.messages import diagnostic_status
 from lsabinet_ros.watchdog import Health, Level, Limits
 from lsabinet_ros.worker import WorkerThread
 
@@ -33,9 +34,8 @@ class SegmentationNode(LifecycleNode):
         self._worker: WorkerThread | None = None
         self._core_log: CoreLog | None = None
         self._segmenter = None
-        self._camera: Camera | None = None
+        self._cameras: Cameras | None = None
         self._configure_problem: str | None = None
-        self._rates = diagnostics.Rates()
         self._refused = parameters.declare(self)
         self._timer = None
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -69,18 +69,18 @@ class SegmentationNode(LifecycleNode):
         """Enable the publishers, publish the labels, subscribe."""
         try:
             result = super().on_activate(state)
-            self._camera.watchdog.limits = self._limits({})
-            self._camera.start(self._worker)
+            self._set_limits({})
+            self._cameras.start(self._worker)
         except Exception as error:
             self._log_problem("activate", error)
             return TransitionCallbackReturn.ERROR
-        self.get_logger().info(f"active: segmenting {self._camera.topic}")
+        self.get_logger().info(f"active: segmenting {', '.join(camera.topic for camera in self._cameras)}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and let the frame in work finish; if it hangs, give up the network."""
         try:
-            if not self._camera.stop(STOP_TIMEOUT_S):
+            if not self._cameras.stop(STOP_TIMEOUT_S):
                 self.get_logger().error(
                     f"deactivate failed: a frame is still in work after {STOP_TIMEOUT_S:g} s, the device hangs; "
                     "the network is given up: configure again"
@@ -118,8 +118,8 @@ class SegmentationNode(LifecycleNode):
             if not self.context.ok():
                 raise LsabinetError("interrupted")
         self._segmenter = loading.result()
-        self._camera = Camera(self, self._segmenter, compressed=values["compressed"])
-        self._rates = diagnostics.Rates()
+        names = parameters.camera_names(values["cameras"])
+        self._cameras = Cameras(self, self._segmenter, names, compressed=values["compressed"])
         self.get_logger().info(
             f"configured: {values['weights']} ({self._segmenter.metadata.architecture}, "
             f"{len(self._segmenter.label_set)} classes) on {self._segmenter.device}, {self._segmenter.precision}, "
@@ -132,14 +132,14 @@ class SegmentationNode(LifecycleNode):
         Returns:
             False when the worker is still busy and was left to itself, with the network that it uses.
         """
-        camera, self._camera = self._camera, None
+        cameras, self._cameras = self._cameras, None
         segmenter, self._segmenter = self._segmenter, None
         worker, self._worker = self._worker, None
         core_log, self._core_log = self._core_log, None
         idle = True
-        if camera is not None:
-            idle = camera.stop(STOP_TIMEOUT_S)
-            camera.destroy()
+        if cameras is not None:
+            idle = cameras.stop(STOP_TIMEOUT_S)
+            cameras.destroy()
         if segmenter is not None and idle:
             segmenter.close()
         if worker is not None:
@@ -147,7 +147,7 @@ class SegmentationNode(LifecycleNode):
             idle = worker.end(0.1 if segmenter is None or not idle else STOP_TIMEOUT_S)
         if core_log is not None:
             core_log.close()
-        del camera, segmenter
+        del cameras, segmenter
         gc.collect()
         return idle
 
@@ -166,10 +166,12 @@ class SegmentationNode(LifecycleNode):
     def _parameter(self, name: str) -> parameters.Value:
         return self.get_parameter(name).value
 
-    def _limits(self, changes: dict[str, parameters.Value]) -> Limits:
-        """The watchdog's limits after ``changes`` to the present parameters."""
+    def _set_limits(self, changes: dict[str, parameters.Value]) -> None:
+        """Give every camera's watchdog the limits after ``changes`` to the present parameters."""
         names = Limits.__dataclass_fields__
-        return Limits(**{name: changes[name] if name in changes else self._parameter(name) for name in names})
+        limits = Limits(**{name: changes[name] if name in changes else self._parameter(name) for name in names})
+        for camera in self._cameras:
+            camera.watchdog.limits = limits
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         values = {change.name: change.value for change in changes}
@@ -177,8 +179,8 @@ class SegmentationNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=reason)
         for name in values:
             self._refused.pop(name, None)
-        if self._camera is not None:
-            self._camera.watchdog.limits = self._limits(values)
+        if self._cameras is not None:
+            self._set_limits(values)
         if "diagnostics_period_s" in values and self._timer is not None:
             self._timer.timer_period_ns = values["diagnostics_period_s"] * 1e9
             self._timer.reset()
@@ -189,47 +191,54 @@ class SegmentationNode(LifecycleNode):
     def _report(self) -> None:
         try:
             header = Header(stamp=self.get_clock().now().to_msg())
-            health = self._health()
-            message = diagnostics_message(
-                name=f"{self.get_fully_qualified_name().lstrip('/')}: health",
-                hardware_id="none" if self._segmenter is None else self._segmenter.device,
-                level=health.level,
-                message=health.message,
-                values=self._status_values(),
-                header=header,
-            )
-            self._diagnostics.publish(message)
+            if self._cameras is not None:
+                statuses = [self._status(camera.name, camera) for camera in self._cameras]
+            else:
+                statuses = [self._status(name, None) for name in parameters.camera_names(self._parameter("cameras"))]
+            self._diagnostics.publish(DiagnosticArray(header=header, status=statuses or [self._status("", None)]))
         except Exception as error:
             if self.context.ok():
                 self.get_logger().error(f"diagnostics failed: {one_line(error)}", throttle_duration_sec=30.0)
 
-    def _health(self) -> Health:
+    def _status(self, name: str, camera: Camera | None) -> DiagnosticStatus:
+        """One camera's status, or the one in its place while there is none."""
+        health = self._health(camera)
+        node_name = self.get_fully_qualified_name().lstrip("/")
+        return diagnostic_status(
+            name=f"{node_name}: health: {name}" if name else f"{node_name}: health",
+            hardware_id="none" if self._segmenter is None else self._segmenter.device,
+            level=health.level,
+            message=health.message,
+            values=self._status_values(camera),
+        )
+
+    def _health(self, camera: Camera | None) -> Health:
         if self._configure_problem is not None:
             return Health(Level.ERROR, f"configure failed: {self._configure_problem}")
-        if self._camera is None:
+        if camera is None:
             return Health(Level.OK, "unconfigured")
-        if not self._camera.running:
+        if not camera.running:
             return Health(Level.OK, "inactive")
-        return self._camera.watchdog.check()
+        return camera.watchdog.check()
 
-    def _status_values(self) -> dict[str, object]:
+    def _status_values(self, camera: Camera | None) -> dict[str, object]:
         values: dict[str, object] = {"weights": self._parameter("weights")}
-        if self._camera is not None:
-            counts = self._camera.counts
-            input_hz, output_hz = self._rates(counts)
+        if camera is not None:
+            counts = camera.counts
+            input_hz, output_hz = camera.rates(counts)
             values |= {
-                "state": "active" if self._camera.running else "inactive",
+                "state": "active" if camera.running else "inactive",
                 "architecture": self._segmenter.metadata.architecture,
                 "label_set": self._segmenter.label_set.name,
                 "device": self._segmenter.device,
                 "precision": self._segmenter.precision,
                 "backend": self._segmenter.backend,
-                "input_topic": self._camera.topic,
+                "input_topic": camera.topic,
                 **diagnostics.count_values(counts),
                 "input_rate_hz": f"{input_hz:.1f}",
                 "output_rate_hz": f"{output_hz:.1f}",
             }
-            if (latency := self._camera.last_latency) is not None:
+            if (latency := camera.last_latency) is not None:
                 values["last_processing_ms"] = milliseconds(latency.processing)
                 values["last_pipeline_ms"] = milliseconds(latency.pipeline)
             if (device_mib := diagnostics.device_memory_mib(self._segmenter.device)) is not None:
@@ -254,7 +263,12 @@ def _load(values: dict[str, parameters.Value]):
         threads=values["threads"],
     )
     try:
-        segmenter.warm_up((values["warm_up_height"], values["warm_up_width"]) if values["warm_up_height"] else None)
+        if values["warm_up_height"]:
+            # Any number of the cameras may have a frame at the same moment.
+            for frames in range(1, 1 + max(1, len(parameters.camera_names(values["cameras"])))):
+                segmenter.warm_up((values["warm_up_height"], values["warm_up_width"]), frames=frames)
+        else:
+            segmenter.warm_up()
     except Exception:
         segmenter.close()
         raise

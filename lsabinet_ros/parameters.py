@@ -6,6 +6,7 @@ python -m lsabinet_ros.parameters --yaml   prints config/segment.param.yaml
 
 import argparse
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from lsabinet_ros.watchdog import Limits
 if TYPE_CHECKING:
     from rclpy.node import Node
 
-Value = bool | int | float | str
+Value = bool | int | float | str | list[str]
+
+_NAME_TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class ParameterError(LsabinetError):
@@ -43,6 +46,8 @@ class Setting:
         settable: when it may change.
         minimum, maximum: both inclusive, for numbers.
         choices: allowed strings; none means any that is not empty.
+
+    A list is one of camera names: the only kind of list there is.
     """
 
     name: str
@@ -55,13 +60,15 @@ class Setting:
 
     @property
     def type_name(self) -> str:
-        return {bool: "bool", int: "integer", float: "double", str: "string"}[type(self.default)]
+        return {bool: "bool", int: "integer", float: "double", str: "string", list: "string_array"}[type(self.default)]
 
     @property
     def allowed(self) -> str:
         """What values are allowed, in words."""
         if isinstance(self.default, bool):
             return "true or false"
+        if isinstance(self.default, list):
+            return "[''], or ROS names without slash, each once"
         if isinstance(self.default, str):
             return ", ".join(self.choices) if self.choices else "any"
         return f"{self.minimum:g} to {self.maximum:g}"
@@ -71,11 +78,19 @@ class Setting:
         got = f"{self.name}: expected {self.type_name} ({self.allowed}), got {value!r}"
         if type(value) is not type(self.default):
             return got
+        if isinstance(value, list):
+            return None if value == [""] or _are_names(value) else got
         if isinstance(value, str):
             return got if not value.strip() or (self.choices and value not in self.choices) else None
         if not isinstance(value, bool) and not (math.isfinite(value) and self.minimum <= value <= self.maximum):
             return got
         return None
+
+
+def _are_names(value: list) -> bool:
+    """Whether these can name cameras: ROS name tokens, each once."""
+    tokens = all(isinstance(name, str) and _NAME_TOKEN.fullmatch(name) and "__" not in name for name in value)
+    return bool(value) and tokens and len(set(value)) == len(value)
 
 
 _LIMITS = Limits()
@@ -143,6 +158,13 @@ SETTINGS: tuple[Setting, ...] = (
         maximum=8192,
     ),
     Setting(
+        "cameras",
+        [""],
+        "Names of several cameras that share the network: each NAME has its topics under ~/NAME instead of ~. [''] "
+        "stands for the empty list, which has no type in a parameter file: one camera under ~.",
+        Settable.UNCONFIGURED,
+    ),
+    Setting(
         "compressed",
         False,
         "Subscribe to ~/input/image/compressed (CompressedImage) instead of ~/input/image (Image).",
@@ -196,6 +218,11 @@ SETTINGS: tuple[Setting, ...] = (
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
+def camera_names(value: list[str]) -> list[str]:
+    """The names in the parameter ``cameras``; empty for the one camera under ``~``."""
+    return [name for name in value if name]
+
+
 def size_problems(values: Mapping[str, Value]) -> list[str]:
     """What is wrong with the pairs of height and width, which are set one at a time and so are checked at configure."""
     problems = []
@@ -225,6 +252,9 @@ def declare(node: "Node") -> dict[str, str]:
         # First with any type, to see what the user gave; rclpy would raise on a wrong type and lose the value.
         value = node.declare_parameter(setting.name, setting.default, ParameterDescriptor(dynamic_typing=True)).value
         node.undeclare_parameter(setting.name)
+        if type(setting.default) is list and value is None:
+            # An empty list has no type.
+            value = setting.default
         if type(setting.default) is float and type(value) is int:
             value = float(value)
         if problem := setting.problem(value):

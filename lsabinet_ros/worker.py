@@ -1,13 +1,13 @@
-"""The thread in which inference runs, so that it never blocks the executor, and the loop that empties a mailbox."""
+"""The thread in which inference runs, so that it never blocks the executor, and the loop that empties the mailboxes."""
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
 from lsabinet_core.errors import FrameError
-from lsabinet_ros.mailbox import Mailbox, Outcome
+from lsabinet_ros.mailbox import Mailbox, Outcome, take_waiting
 
 Item = TypeVar("Item")
 
@@ -52,23 +52,39 @@ class WorkerThread:
             del job, future, function
 
 
-def serve(mailbox: Mailbox[Item], process: Callable[[Item], Outcome], on_error: Callable[[Exception], None]) -> None:
-    """Process items, newest first and only, until the mailbox is closed; an error costs one item.
+def serve(
+    mailboxes: Sequence[Mailbox[Item]],
+    process: Callable[[dict[int, Item]], Iterable[tuple[int, Outcome | Exception]]],
+    on_error: Callable[[int, Exception], None],
+) -> None:
+    """Process items, newest first and only, until the mailboxes are closed; an error costs one item.
 
     Args:
-        mailbox: where the items come from and the outcomes are counted.
-        process: returns the item's outcome. FrameError means a bad frame (rejected), any other exception a failure.
-        on_error: called with each error; it logs.
+        mailboxes: where the items come from and the outcomes are counted; they share a condition.
+        process: takes the items that wait, by their mailbox's index, and yields index and outcome of each as soon as
+            it is done. FrameError instead of an outcome means a bad frame (rejected), any other exception a failure;
+            one that it raises is that of all items not done yet.
+        on_error: called with index and error of each item that has one; it logs.
     """
-    while (item := mailbox.take()) is not None:
-        outcome = Outcome.FAILED
+
+    def finish(index: int, outcome: Outcome | Exception) -> None:
+        error = outcome if isinstance(outcome, Exception) else None
+        if error is not None:
+            outcome = Outcome.REJECTED if isinstance(error, FrameError) else Outcome.FAILED
         try:
-            outcome = process(item)
-        except FrameError as error:
-            outcome = Outcome.REJECTED
-            on_error(error)
-        except Exception as error:
-            on_error(error)
+            if error is not None:
+                on_error(index, error)
         finally:
-            mailbox.finish(outcome)
-        del item
+            mailboxes[index].finish(outcome)
+
+    while items := take_waiting(mailboxes):
+        left = set(items)
+        try:
+            for index, outcome in process(items):
+                left.remove(index)
+                finish(index, outcome)
+        except Exception as error:
+            for index in left:
+                finish(index, error)
+        # What a frame holds is not kept until the next one comes.
+        del items

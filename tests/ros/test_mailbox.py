@@ -1,4 +1,4 @@
-"""The newest-frame slot, the loop that empties it, and the thread it runs in."""
+"""The newest-frame slot, the loop that empties one or several, and the thread it runs in."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lsabinet_core.errors import FrameError
-from lsabinet_ros.mailbox import FrameCounts, Mailbox, Outcome
+from lsabinet_ros.mailbox import FrameCounts, Mailbox, Outcome, take_waiting
 from lsabinet_ros.worker import WorkerThread, serve
 
 
@@ -72,15 +72,16 @@ def test_counts_balance_at_every_moment_under_load():
     mailbox = Mailbox()
     processed, errors, snapshots = [], [], []
 
-    def process(item: int) -> Outcome:
+    def process(items: dict[int, int]):
+        (item,) = items.values()
         processed.append(item)
         if item % 5 == 0:
             raise FrameError("bad")
-        if item % 7 == 0:
-            raise ValueError("broken")
-        return Outcome.PUBLISHED
+        yield 0, ValueError("broken") if item % 7 == 0 else Outcome.PUBLISHED
 
-    server = threading.Thread(target=serve, args=(mailbox, process, errors.append))
+    server = threading.Thread(
+        target=serve, args=([mailbox], process, lambda index, error: errors.append((index, error)))
+    )
     server.start()
     for item in range(1, 3001):
         mailbox.put(item)
@@ -99,6 +100,56 @@ def test_counts_balance_at_every_moment_under_load():
     assert counts.rejected == sum(item % 5 == 0 for item in processed)
     assert counts.failed == sum(item % 7 == 0 and item % 5 != 0 for item in processed)
     assert len(errors) == counts.rejected + counts.failed
+
+
+def test_all_that_waits_is_taken_together_and_an_empty_mailbox_delays_nobody():
+    changed = threading.Condition()
+    first, silent, last = mailboxes = [Mailbox(changed) for _ in range(3)]
+    assert take_waiting(mailboxes, timeout_s=0.01) == {}
+    for item in (1, 2):
+        first.put(item)
+    last.put(3)
+    assert take_waiting(mailboxes) == {0: 2, 2: 3}
+    assert [mailbox.counts.in_flight for mailbox in mailboxes] == [1, 0, 1]
+    # The last is still in work when the first has a frame again.
+    first.finish(Outcome.PUBLISHED)
+    taken = []
+    taker = threading.Thread(target=lambda: taken.append(take_waiting(mailboxes)))
+    taker.start()
+    first.put(4)
+    taker.join(10)
+    assert taken == [{0: 4}]
+    assert silent.counts == FrameCounts()
+    silent.close()
+    assert take_waiting(mailboxes) == {}
+
+
+def test_an_error_costs_the_items_it_is_about():
+    changed = threading.Condition()
+    mailboxes = [Mailbox(changed) for _ in range(4)]
+    errors = []
+
+    def process(items):
+        assert items == {0: "bad", 1: "good", 2: "lost", 3: "lost"}
+        yield 0, FrameError("bad")
+        assert mailboxes[0].counts.rejected == 1
+        yield 1, Outcome.PUBLISHED
+        # The only way out of the loop, and what waits then is dropped.
+        mailboxes[0].put("late")
+        for mailbox in mailboxes:
+            mailbox.close()
+        raise RuntimeError("device lost")
+
+    for mailbox, item in zip(mailboxes, ("bad", "good", "lost", "lost")):
+        mailbox.put(item)
+    serve(mailboxes, process, lambda index, error: errors.append((index, str(error))))
+    assert [mailbox.counts for mailbox in mailboxes] == [
+        FrameCounts(received=2, rejected=1, dropped=1),
+        FrameCounts(received=1, published=1),
+        FrameCounts(received=1, failed=1),
+        FrameCounts(received=1, failed=1),
+    ]
+    assert errors == [(0, "bad"), (2, "device lost"), (3, "device lost")]
 
 
 def test_worker_thread_runs_jobs_in_order_in_one_thread():

@@ -68,9 +68,8 @@ def test_overlay_is_rgb_and_its_alpha_runs_from_frame_to_colours(header):
         assert tuple(message.data[:3]) == pixel
 
 
-def test_diagnostics(header):
-    message = messages.diagnostics_message("a: health", "cpu", 1, "slow", {"rate": 1.5, "frames": 3}, header)
-    (status,) = message.status
+def test_diagnostics():
+    status = messages.diagnostic_status("a: health", "cpu", 1, "slow", {"rate": 1.5, "frames": 3})
     assert (status.level, status.name, status.message) == (DiagnosticStatus.WARN, "a: health", "slow")
     assert [(item.key, item.value) for item in status.values] == [("rate", "1.5"), ("frames", "3")]
 

@@ -20,6 +20,7 @@ TYPES = {
     int: ParameterType.PARAMETER_INTEGER,
     float: ParameterType.PARAMETER_DOUBLE,
     str: ParameterType.PARAMETER_STRING,
+    list: ParameterType.PARAMETER_STRING_ARRAY,
 }
 
 
@@ -120,6 +121,24 @@ def test_ranges_and_choices():
     assert BY_NAME["precision"].problem("int4")
     assert BY_NAME["weights"].problem("/my/file.safetensors") is None
     assert BY_NAME["weights"].problem("  ")
+
+
+@pytest.mark.parametrize("names", [["front"], ["front", "rear_2"], ["_hidden", "A"]])
+def test_names_of_cameras(names):
+    assert BY_NAME["cameras"].problem(names) is None
+    assert parameters.camera_names(names) == names
+    assert parameters.camera_names(BY_NAME["cameras"].default) == []
+
+
+@pytest.mark.parametrize(
+    "names", [["", "front"], ["front", "front"], ["a/b"], ["/front"], ["2nd"], ["a b"], ["a-b"], ["a__b"], ["vörn"]]
+)
+def test_what_cannot_name_cameras_is_refused_in_one_line(names, make_node):
+    problem = BY_NAME["cameras"].problem(names)
+    assert problem.startswith("cameras: expected") and repr(names) in problem and "\n" not in problem
+    node = make_node(cameras=names)
+    assert parameters.declare(node) == {"cameras": problem}
+    assert parameters.values(node)["cameras"] == [""]
 
 
 def test_structural_parameters_only_change_while_unconfigured():

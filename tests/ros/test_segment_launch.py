@@ -13,6 +13,7 @@ from lsabinet_ros.parameters import BY_NAME
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "image_topic",
+    "cameras",
     "weights",
     "device",
     "backend",
@@ -108,6 +109,31 @@ def test_arguments_reach_the_node(run, tmp_path):
     assert node.remappings[0] == ("~/input/image", "/front/image")
     assert node.remappings[1] == ("~/input/image/compressed", "/front/image/compressed")
     assert node.ros_arguments == ["--log-level", "debug"]
+
+
+def test_several_cameras_have_a_topic_each(run):
+    node = the_node(run(cameras="front, rear")[0])
+    assert overrides(node) == {"use_sim_time": False, "cameras": ["front", "rear"]}
+    assert BY_NAME["cameras"].problem(overrides(node)["cameras"]) is None
+    assert node.remappings == [
+        ("~/front/input/image", "front/image_raw"),
+        ("~/front/input/image/compressed", "front/image_raw/compressed"),
+        ("~/rear/input/image", "rear/image_raw"),
+        ("~/rear/input/image/compressed", "rear/image_raw/compressed"),
+    ]
+    node = the_node(run(cameras="rear", image_topic="image_rect")[0])
+    assert node.remappings[0] == ("~/rear/input/image", "rear/image_rect")
+
+
+def test_several_cameras_cannot_share_a_topic(run):
+    with pytest.raises(RuntimeError, match="image_topic: expected .* got '/camera/image'"):
+        run(cameras="front,rear", image_topic="/camera/image")
+
+
+@pytest.mark.parametrize("cameras", ["front,", "front,,rear", "a/b", "a b"])
+def test_names_of_cameras_are_checked(run, cameras):
+    with pytest.raises(RuntimeError, match=f"cameras: expected .* got '{cameras}'"):
+        run(cameras=cameras)
 
 
 @pytest.mark.parametrize("name", ["autostart", "compressed", "use_sim_time", "log_level"])

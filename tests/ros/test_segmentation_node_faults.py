@@ -31,8 +31,8 @@ class FaultySegmenter:
         self.warmed: list[tuple[int, int]] = []
         self.closed = False
 
-    def warm_up(self, size, wait):
-        assert not wait
+    def warm_up(self, size, frames, wait):
+        assert frames == 1 and not wait
         assert not self.asked or self.warmed
         self.warmed.append(size)
 
@@ -193,7 +193,7 @@ def test_error_at_activate_releases_everything(client, segmenter, monkeypatch):
         raise RuntimeError("no topic today")
 
     with monkeypatch.context() as patch:
-        patch.setattr(segmentation_node.Camera, "start", fail)
+        patch.setattr(segmentation_node.Cameras, "start", fail)
         assert client.change(ACTIVATE) is False
     assert client.state() == UNCONFIGURED
     assert segmenter.closed
