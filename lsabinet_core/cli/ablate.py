@@ -75,10 +75,11 @@ def run(args: argparse.Namespace) -> int:
             rows[name].runs[seed] = read_run(args.out / planned.name)
         write_tables(args.out, list(rows.values()), facts)
 
-    failures = []
+    of_run = {planned.name: of for of, planned in plan.items()}
 
     def fail(planned, error) -> None:
-        failures.append(planned.name)
+        name, seed = of_run[planned.name]
+        rows[name].errors[seed] = str(error)
         print(f"lsabinet: error: {planned.name}: {error}", file=sys.stderr)
 
     with TrainingProgress(sys.stderr) as progress:
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     tabulate()
     _print_table(list(rows.values()), facts)
     print(f"\nThe table as Markdown, CSV and JSON: {args.out / 'table.md'}, .csv, .json")
-    return 1 if failures else 0
+    return 1 if any(row.errors for row in rows.values()) else 0
 
 
 def _costs(folder: Path, recipes: list, num_classes: int, device) -> tuple[list, dict]:

@@ -51,16 +51,18 @@ class Cost:
 
 @dataclass
 class Row:
-    """A variant with its cost and its runs, by seed."""
+    """A variant with its cost and, by seed, its runs and why those that failed did."""
 
     variant: Variant
     cost: Cost
     runs: dict[int, RunRecord] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
 
     @property
     def mious(self) -> dict[int, float]:
-        """Standard mIoU in 0..1 of each finished run."""
-        return {seed: run.val_miou for seed, run in self.runs.items() if run.state == "finished"}
+        """Standard mIoU in 0..1 of each finished run that has one."""
+        finished = {seed: run.val_miou for seed, run in self.runs.items() if run.state == "finished"}
+        return {seed: miou for seed, miou in finished.items() if miou is not None}
 
     @property
     def mean(self) -> float | None:

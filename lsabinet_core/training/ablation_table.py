@@ -28,6 +28,8 @@ def columns(rows: Sequence[Row]) -> list[str]:
 def cells(row: Row, base: Row) -> list[str]:
     """One row in the order of ``columns``; ``-`` where there is no figure."""
     variant, cost = row.variant, row.cost
+    finished = sum(run.state == "finished" for run in row.runs.values())
+    failed = f", {len(row.errors)} failed" if row.errors else ""
     of_modules = variant.modules is not None
     if of_modules:
         head = ["x" if name in variant.modules else "" for name in MODULES]
@@ -40,7 +42,7 @@ def cells(row: Row, base: Row) -> list[str]:
         _percent(row.spread),
         "-" if row is base else _percent(row.difference(base), signed=True),
         _percent(row.mean_paper_rule),
-        f"{len(row.mious)}/{len(row.runs)}",
+        f"{finished}/{len(row.runs)}{failed}",
         f"{cost.parameters:,}",
         *(([paper[0]] if paper else ["not printed"]) if of_modules else []),
         f"{cost.gmacs:.3f}",
@@ -88,6 +90,8 @@ def document(rows: Sequence[Row], facts: dict) -> dict:
                 "miou_spread": row.spread,
                 "miou_difference": row.difference(base),
                 "miou_paper_rule": row.mean_paper_rule,
+                "failed": len(row.errors),
+                "errors": {str(seed): error for seed, error in row.errors.items()},
                 "runs": {str(seed): vars(run) for seed, run in row.runs.items()},
                 "parameters": row.cost.parameters,
                 "gmacs": round(row.cost.gmacs, 6),

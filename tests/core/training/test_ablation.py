@@ -182,9 +182,13 @@ def test_a_variant_that_fails_does_not_stop_the_others(small_camvid, tmp_path, c
     switches = ("--switch", "optimizer.lr=1e30", "--switch", "boundary_weight=1")
     options = ("--set", "model=espnet", "--set", "max_skipped=1", "--set", "epochs=2")
     assert run(small_camvid, out, *switches, *options) == 1
-    assert "lsabinet: error: optimizer.lr=1e30/seed1: loss or gradient was not finite" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "lsabinet: error: optimizer.lr=1e30/seed1: loss or gradient was not finite" in printed.err
+    assert printed.out.count("0/1, 1 failed") == 1 and printed.out.count("1/1") == 2
     rows = json.loads((out / "table.json").read_text())["rows"]
     assert [row["miou"] is None for row in rows] == [False, True, False]
+    assert [row["failed"] for row in rows] == [0, 1, 0]
+    assert "not finite" in rows[1]["errors"]["1"] and rows[0]["errors"] == {}
 
 
 def test_figures_of_a_row_by_hand():
@@ -209,6 +213,8 @@ def test_figures_of_a_row_by_hand():
         "GMACs": "8.655",
         "latency ms": "12.3",
     }
+    unlabelled = Row(Variant("z"), cost, {1: RunRecord("finished"), 2: done(0.4)}, {3: "it diverged"})
+    assert (unlabelled.mean, unlabelled.spread) == (0.4, None) and cells(unlabelled, base)[5] == "2/2, 1 failed"
     empty = Row(Variant("y"), cost, {1: RunRecord("waiting")})
     assert (empty.mean, empty.spread, empty.difference(base)) == (None, None, None)
 
