@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from lsabinet_core.data import SegmentationDataset
-from lsabinet_core.errors import TrainingError
+from lsabinet_core.errors import LsabinetError, RecipeError, TrainingError, WeightsError
 
 from .recipe import Recipe
 from .run_folder import RunFolder
@@ -139,7 +139,7 @@ def carry_out_all(
     workers: int = 1,
     observer: Observer = lambda event: None,
     deadline: float | None = None,
-    failed: Callable[[PlannedRun, TrainingError], None] | None = None,
+    failed: Callable[[PlannedRun, LsabinetError], None] | None = None,
 ) -> Iterator[PlannedRun]:
     """Carry out the runs that are not finished yet, one after the other, and yield each once it is.
 
@@ -151,13 +151,14 @@ def carry_out_all(
         workers: processes that prepare batches.
         observer: of the Trainers; called with ``{"event": "run", "name", "done", "total"}`` before each run.
         deadline: on ``time.monotonic()``'s clock, to stop at the last checkpoint before it; None: never.
-        failed: called with a run that cannot go on, such as one that diverged, and its error; the next one follows.
-            None: the error ends the campaign.
+        failed: called with a run that cannot go on, such as one that diverged or whose recipe fits neither its network
+            nor the device, and its error; the next one follows. None: the error ends the campaign.
 
     Raises:
         TimeUp: the deadline is near; call again to go on.
         TrainingError: one of the folders holds a run with another recipe or other data (known before any is trained),
             or a run failed.
+        RecipeError, WeightsError: a run cannot begin, as a ``Trainer`` says.
     """
     for planned in runs:
         _check_same(planned, RunFolder(folder / planned.name))
@@ -177,7 +178,7 @@ def carry_out_all(
                 observer=observer,
                 deadline=deadline,
             )
-        except TrainingError as error:
+        except (TrainingError, RecipeError, WeightsError) as error:
             if failed is None:
                 raise
             failed(planned, error)

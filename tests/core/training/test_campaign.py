@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lsabinet_core.data import open_dataset
-from lsabinet_core.errors import TrainingError
+from lsabinet_core.errors import RecipeError, TrainingError, WeightsError
 from lsabinet_core.training import campaign
 from lsabinet_core.training.campaign import (
     PlannedRun,
@@ -127,7 +127,8 @@ def test_a_folder_without_a_run(tmp_path):
     assert read_run(tmp_path / "none") == RunRecord("waiting")
 
 
-def test_runs_one_after_the_other(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", [TrainingError, RecipeError, WeightsError])
+def test_runs_one_after_the_other(tmp_path, monkeypatch, kind):
     """Finished ones are passed over, one that fails can be left behind; what cannot be is known before any begins."""
     recipe = load_recipe("synthetic", SMALL)
     runs = [PlannedRun(name, recipe, "camvid") for name in "abc"]
@@ -139,7 +140,7 @@ def test_runs_one_after_the_other(tmp_path, monkeypatch):
     def carry_out(planned, *_arguments, **_options):
         begun.append(planned.name)
         if planned.name == "b":
-            raise TrainingError("lost")
+            raise kind("lost")
 
     def all_of(runs, **options):
         begun.clear()
@@ -150,7 +151,7 @@ def test_runs_one_after_the_other(tmp_path, monkeypatch):
     assert all_of(runs, failed=lambda *what: failures.append(what), observer=events.append) == ["c"]
     assert begun == ["b", "c"] and [(planned.name, str(error)) for planned, error in failures] == [("b", "lost")]
     assert events == [{"event": "run", "name": name, "done": at, "total": 3} for at, name in ((1, "b"), (2, "c"))]
-    with pytest.raises(TrainingError, match="lost"):
+    with pytest.raises(kind, match="lost"):
         all_of(runs)
     assert begun == ["b"]
     with pytest.raises(TimeUp):

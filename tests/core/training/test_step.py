@@ -259,8 +259,9 @@ def test_a_compiled_gradient_that_is_wrong_is_noticed(batch, monkeypatch, networ
 
     torch.manual_seed(1)
     built = network()
+    plain = make_step(copy.deepcopy(built))
     torch.manual_seed(5)
-    expected = update(make_step(copy.deepcopy(built)), batch)
+    expected = update(plain, batch)
     monkeypatch.setattr(torch, "compile", compile_wrongly)
     warnings = []
     step = make_step(built, compile=True, warn=warnings.append)
@@ -269,8 +270,8 @@ def test_a_compiled_gradient_that_is_wrong_is_noticed(batch, monkeypatch, networ
     assert step.objective.is_compiled is not wrong
     message = "the compiled training step has another gradient than the network: it runs uncompiled"
     assert warnings == [message] * wrong
-    if network is Tiny:
-        torch.testing.assert_close(got, expected)
+    # With the masks of the uncompiled step, too.
+    torch.testing.assert_close(got, expected)
     step(*batch)
     assert len(warnings) == wrong
 
@@ -285,6 +286,29 @@ class Enlarging(nn.Module):
 
     def forward(self, image):
         return resize_bilinear(self.classify(self.features(image)), image.shape[-2:])
+
+
+def test_the_check_waits_for_a_gradient(batch, monkeypatch):
+    """A batch without a labelled pixel has none."""
+    monkeypatch.setattr(torch, "compile", lambda compute: lambda *arguments: compute(*arguments) * 3)
+    images, labels = batch
+    warnings = []
+    step = make_step(tiny(), compile=True, warn=warnings.append)
+    step(images, torch.full_like(labels, 255))
+    assert step.objective.is_compiled and warnings == []
+    step(images, labels)
+    assert not step.objective.is_compiled and len(warnings) == 1
+
+
+@pytest.mark.parametrize(("share", "agrees"), [(0.5, False), (1e-5, True)])
+def test_a_lost_part_of_the_gradient(share, agrees):
+    """What is no more than rounding may be missing."""
+    step = make_step(tiny())
+    shares = [1.0, share, 1.0, 1.0]
+    expected = [part * torch.ones_like(p) / p.numel() ** 0.5 for part, p in zip(shares, step.network.parameters())]
+    for index, (parameter, gradient) in enumerate(zip(step.network.parameters(), expected)):
+        parameter.grad = gradient * (index != 1)
+    assert step._agrees(expected) is agrees
 
 
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
