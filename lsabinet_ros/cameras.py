@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
-from lsabinet_ros.camera import Camera, DecodedFrame, ReceivedFrame
+from lsabinet_ros.camera import Camera, DecodedFrame, ReceivedFrame, one_line
 from lsabinet_ros.mailbox import Outcome
 from lsabinet_ros.worker import WorkerThread, serve
 
@@ -28,6 +28,7 @@ class Cameras(Sequence[Camera]):
     """
 
     def __init__(self, node: LifecycleNode, segmenter: "Segmenter", names: Sequence[str], *, compressed: bool):
+        self._node = node
         self._segmenter = segmenter
         self._cameras: list[Camera] = []
         self._serving: Future | None = None
@@ -131,9 +132,13 @@ class Cameras(Sequence[Camera]):
         if len(frames) > 1:
             try:
                 return self._segmenter.segment(frames, confidence=confidence)
-            except Exception:
+            except Exception as error:
                 # Not every camera need suffer: alone, each frame shows whether it is to blame.
-                pass
+                if not self._stopped and self._node.context.ok():
+                    self._node.get_logger().warning(
+                        f"{len(frames)} frames failed together and are segmented one by one: {one_line(error)}",
+                        throttle_duration_sec=30.0,
+                    )
         results = []
         for frame in frames:
             try:

@@ -113,9 +113,15 @@ def _remove_if_abandoned(segment: str) -> None:
 
 
 class Client:
-    """What a camera, a planner and an operator do with the node."""
+    """What a camera, a planner and an operator do with the node.
 
-    def __init__(self, domain: int, compressed: bool = False):
+    Args:
+        name: of the camera, where the node has several.
+    """
+
+    def __init__(self, domain: int, compressed: bool = False, name: str = ""):
+        self._name = name
+        root = f"/segmentation/{name}" if name else "/segmentation"
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("test_client", context=self.context)
@@ -127,13 +133,13 @@ class Client:
         self.processing: list[float] = []
         self.pipeline: list[float] = []
         self.subscribe(DiagnosticArray, "/diagnostics", self.diagnostics.append)
-        self.subscribe(Image, "/segmentation/output/mask", self.masks.append)
-        self.subscribe(DiagnosticArray, "/segmentation/debug/latency", self.latencies.append)
-        self.subscribe(Float64, "/segmentation/debug/processing_time_ms", lambda m: self.processing.append(m.data))
-        self.subscribe(Float64, "/segmentation/debug/pipeline_latency_ms", lambda m: self.pipeline.append(m.data))
+        self.subscribe(Image, f"{root}/output/mask", self.masks.append)
+        self.subscribe(DiagnosticArray, f"{root}/debug/latency", self.latencies.append)
+        self.subscribe(Float64, f"{root}/debug/processing_time_ms", lambda m: self.processing.append(m.data))
+        self.subscribe(Float64, f"{root}/debug/pipeline_latency_ms", lambda m: self.pipeline.append(m.data))
         kind, topic = (CompressedImage, "/compressed") if compressed else (Image, "")
         self.camera = self.node.create_publisher(
-            kind, f"/segmentation/input/image{topic}", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+            kind, f"{root}/input/image{topic}", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         )
         self._change = self.node.create_client(ChangeState, "/segmentation/change_state")
         self._get = self.node.create_client(GetState, "/segmentation/get_state")
@@ -258,9 +264,9 @@ class Client:
         self.diagnostics.clear()
         return self.read_status(self.until(fresh, "diagnostics"))
 
-    @staticmethod
-    def read_status(message: DiagnosticArray) -> dict[str, str]:
-        (status,) = message.status
+    def read_status(self, message: DiagnosticArray) -> dict[str, str]:
+        """The camera's status; without a name it must be the only one."""
+        (status,) = [status for status in message.status if status.name.endswith(self._name)]
         values = {item.key: item.value for item in status.values}
         return {**values, "level": status.level[0], "message": status.message, "name": status.name}
 

@@ -1,0 +1,274 @@
+"""Several cameras on one node over real DDS: one network, one batch, and no camera delays another."""
+
+import contextlib
+import re
+import threading
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rclpy
+from node_frames import bad_frames, pixels_of, random_frame
+from node_harness import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, UNCONFIGURED, Client, NodeProcess
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+
+from lsabinet_core.inference.segmenter import Segmentation, Timings
+from lsabinet_core.labels import CAMVID
+from lsabinet_ros import node as segmentation_node
+
+NAMES = ["front", "rear"]
+SIZES = {"front": (72, 100), "rear": (120, 160)}
+UNLIMITED = {"input_timeout_s": 0.0, "max_processing_time_ms": 0.0, "max_image_age_ms": 0.0}
+
+
+class RecordingSegmenter:
+    """Answers each frame with the class that is its first pixel; says which frames came together."""
+
+    label_set = CAMVID
+    metadata = SimpleNamespace(architecture="recording")
+    device, precision, backend = "cpu", "fp32", "none"
+    timings = Timings(0.1, 0.2, 0.3)
+
+    def __init__(self):
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.poison: int | None = None
+        self.calls: list[list[int]] = []
+        self.warmed: list[tuple[tuple[int, int], int]] = []
+
+    def network_size(self, size):
+        return 64, 96
+
+    def warm_up(self, size, *, frames, wait):
+        self.warmed.append((size, frames))
+
+    def segment(self, frames, *, confidence):
+        several = isinstance(frames, list)
+        values = [int(frame[0, 0, 0]) for frame in (frames if several else [frames])]
+        self.calls.append(values)
+        self.go_on.wait()
+        if self.poison in values:
+            raise RuntimeError("poisoned")
+        results = [
+            Segmentation(np.full(frame.shape[:2], value, np.uint8), None, self.timings)
+            for frame, value in zip(frames if several else [frames], values)
+        ]
+        return results if several else results[0]
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def segmenter(monkeypatch):
+    recording = RecordingSegmenter()
+    monkeypatch.setattr(segmentation_node, "_load", lambda values: recording)
+    yield recording
+    recording.go_on.set()
+
+
+@contextlib.contextmanager
+def clients_of(domain: int):
+    """One client per camera, all topics matched."""
+    clients = [Client(domain, name=name) for name in NAMES]
+    try:
+        for client in clients:
+            client.bring_up()
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+@pytest.fixture
+def clients(ros_domain, segmenter):
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    parameters = {**UNLIMITED, "diagnostics_period_s": 0.1, "cameras": NAMES}
+    node = segmentation_node.SegmentationNode(
+        context=context, parameter_overrides=[Parameter(name, value=value) for name, value in parameters.items()]
+    )
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    ended = threading.Event()
+
+    def spin():
+        while not ended.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    with clients_of(ros_domain) as both:
+        yield both
+    ended.set()
+    thread.join(10)
+    segmenter.go_on.set()
+    node.release()
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def plain(client: Client, name: str, value: int):
+    return client.image(np.full((*SIZES[name], 3), value, np.uint8), frame_id=name)
+
+
+def send_together(clients, segmenter, messages: dict[int, object]) -> None:
+    """Publish while the worker is busy with another frame, so that all of them wait at the same moment."""
+    first = clients[0]
+    calls = len(segmenter.calls)
+    segmenter.go_on.clear()
+    blocker = plain(first, "front", 10)
+    first.until(lambda: first.camera.publish(blocker) or len(segmenter.calls) > calls, "frame in work")
+    first.spin(0.2)
+    for index, message in messages.items():
+        client = clients[index]
+
+        def waits():
+            client.camera.publish(message)
+            return client.status()["frames_waiting"] == "1"
+
+        client.until(waits, "frame that waits")
+    # The blocker may have been sent more than once; what waits is the newest.
+    segmenter.go_on.set()
+
+
+def mask_with(client: Client, header):
+    return client.until(lambda: [mask for mask in client.masks if mask.header == header], "mask")[0]
+
+
+def test_frames_that_wait_together_go_through_in_one_batch(clients, segmenter):
+    front, rear = clients
+    messages = {0: plain(front, "front", 3), 1: plain(rear, "rear", 4)}
+    send_together(clients, segmenter, messages)
+    for client, name, value, message in zip(clients, NAMES, (3, 4), messages.values()):
+        mask = mask_with(client, message.header)
+        assert (mask.height, mask.width) == SIZES[name]
+        assert set(mask.data) == {value}
+        record = client.until(lambda: [r for r in client.latencies if r.header == message.header], "record")[0]
+        values = {item.key: float(item.value) for item in record.status[0].values}
+        assert (values["preprocess"], values["inference"], values["postprocess"]) == (0.1, 0.2, 0.3)
+        stages = ("wait", "decode", "preprocess", "inference", "postprocess", "publish")
+        assert values["processing"] == pytest.approx(sum(values[stage] for stage in stages), abs=0.005)
+    assert [3, 4] in segmenter.calls
+    # Whatever number of frames comes together, it was warmed up.
+    assert [frames for _, frames in segmenter.warmed] == [1, 2]
+
+
+def test_a_bad_frame_rejects_only_itself(clients, segmenter):
+    front, rear = clients
+    before = [client.frames() for client in clients]
+    good = plain(rear, "rear", 5)
+    send_together(clients, segmenter, {0: bad_frames(front)["short data"], 1: good})
+    assert set(mask_with(rear, good.header).data) == {5}
+    after = [client.frames() for client in clients]
+    assert after[0]["rejected"] > before[0]["rejected"]
+    assert after[1]["rejected"] == before[1]["rejected"]
+    assert (front.status()["level"], rear.status()["level"]) == (1, 0)
+
+
+def test_a_frame_that_fails_in_a_batch_fails_alone(clients, segmenter):
+    front, rear = clients
+    segmenter.poison = 7
+    good = plain(rear, "rear", 6)
+    send_together(clients, segmenter, {0: plain(front, "front", 7), 1: good})
+    assert set(mask_with(rear, good.header).data) == {6}
+    together = segmenter.calls.index([7, 6])
+    assert segmenter.calls[together + 1 : together + 3] == [[7], [6]]
+    # More than one where the message had to be sent again.
+    assert front.frames()["failed"] >= 1 and rear.frames()["failed"] == 0
+    assert "poisoned" in front.status()["message"]
+    assert rear.status()["level"] == 0
+
+
+@pytest.fixture
+def node(ros_domain, weights_file):
+    process = NodeProcess(
+        weights=weights_file,
+        backend="torch",
+        threads=1,
+        diagnostics_period_s=0.1,
+        cameras="[front,rear]",
+        **UNLIMITED,
+    )
+    yield process
+    status = process.end() if process.process.poll() is None else process.process.returncode
+    assert status == 0, process.output
+    assert "Traceback" not in process.output
+
+
+def test_a_camera_that_stops_delays_no_other(ros_domain, node, weights_file):
+    from lsabinet_core.inference import Segmenter
+
+    with clients_of(ros_domain) as (front, rear):
+        for client in (front, rear):
+            client.masks.clear()
+        for seed in range(10):
+            front.camera.publish(front.image(random_frame(seed, SIZES["front"]), frame_id="front"))
+            rear.camera.publish(rear.image(random_frame(seed, SIZES["rear"]), frame_id="rear"))
+            rear.spin(0.05)
+        front.until(lambda: front.masks, "masks of the front camera")
+        assert {mask.header.frame_id for mask in front.masks} == {"front"}
+        assert front.set(input_timeout_s=1.0) == []
+
+        # From here on the front camera is silent.
+        with Segmenter.from_pretrained(weights_file, device="cpu", backend="torch", threads=1) as segmenter:
+            end = time.monotonic() + 2.0
+            seed = 0
+            while time.monotonic() < end:
+                pixels = random_frame(seed, SIZES["rear"])
+                message = rear.image(pixels, frame_id="rear")
+                mask = rear.mask_of(message)
+                assert mask.header == message.header
+                assert (mask.height, mask.width) == SIZES["rear"]
+                assert (pixels_of(mask) == segmenter.segment(pixels).mask).mean() > 0.999
+                seed += 1
+        assert seed > 2
+        assert re.match(r"no image for \d+\.\d s", front.status()["message"])
+        rear.mask_of(rear.image(random_frame(0, SIZES["rear"])))
+        assert rear.set(input_timeout_s=0.0) == []
+        report = rear.until(lambda: rear.diagnostics, "diagnostics")[-1]
+        assert [status.name for status in report.status] == [f"segmentation: health: {name}" for name in NAMES]
+        for client, name in ((front, "front"), (rear, "rear")):
+            counts = client.frames()
+            outcomes = ("published", "dropped", "rejected", "failed", "in_flight")
+            assert counts["received"] == sum(counts[outcome] for outcome in outcomes)
+            assert counts["published"] > 0 and counts["failed"] == counts["rejected"] == 0
+            assert client.status()["input_topic"] == f"/segmentation/{name}/input/image"
+        # A planner that comes late learns the classes of each camera.
+        assert front.latched("/segmentation/front/output/label_map") == rear.latched(
+            "/segmentation/rear/output/label_map"
+        )
+        # The camera comes back.
+        assert front.mask_of(front.image(random_frame(1, SIZES["front"])))
+
+
+def test_cameras_change_while_unconfigured_and_bad_names_are_refused(ros_domain, weights_file):
+    node = NodeProcess(weights=weights_file, backend="torch", diagnostics_period_s=0.1, cameras="[front,'a/b']")
+    client = Client(ros_domain)
+    try:
+        assert client.change(CONFIGURE) is False
+        assert client.state() == UNCONFIGURED
+        assert "cameras: expected" in client.status()["message"] and "a/b" in client.status()["message"]
+        client.until(lambda: any("configure failed" in line for line in node.lines), "log line")
+        (line,) = [line for line in node.lines if "configure failed" in line]
+        assert "cameras: expected" in line and "a/b" in line
+        (reason,) = client.set(cameras=["front", "front"])
+        assert "each once" in reason
+        assert client.set(cameras=["left"]) == []
+        assert client.change(CONFIGURE) and client.change(ACTIVATE)
+        client.until(lambda: client.node.count_subscribers("/segmentation/left/input/image"), "the camera's topic")
+        assert client.status()["name"] == "segmentation: health: left"
+        assert "clean up" in client.set(cameras=[""])[0]
+        assert client.change(DEACTIVATE) and client.change(CLEANUP)
+        assert client.set(cameras=[""]) == []
+        client.bring_up()
+        assert client.node.count_subscribers("/segmentation/left/input/image") == 0
+        assert client.mask_of(client.image(random_frame(2)))
+        assert node.end() == 0
+    finally:
+        client.close()
+        if node.process.poll() is None:
+            node.kill()
