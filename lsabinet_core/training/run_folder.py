@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -121,7 +122,11 @@ class RunFolder:
             except OSError:
                 # A file system without locks.
                 pass
-            yield
+            _locks.add(file)
+            try:
+                yield
+            finally:
+                _locks.discard(file)
 
     def record(self, **values) -> None:
         with self._metrics.open("a", encoding="utf-8") as stream:
@@ -133,6 +138,20 @@ class RunFolder:
 
     def finish(self, summary: dict) -> None:
         write_text(self._summary, json.dumps(summary, indent=1))
+
+
+_locks: set[IO] = set()
+
+
+def _leave_locks() -> None:
+    """A lock is held until every process that has the file open closes it: also a worker that outlives a killed run."""
+    for file in _locks:
+        file.close()
+    _locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks)
 
 
 def _iteration(line: str) -> float:

@@ -171,6 +171,24 @@ def test_one_process_at_a_time(small_camvid, tmp_path):
         stage.trainer().fit()
 
 
+def test_a_worker_does_not_hold_the_folder(small_camvid, tmp_path):
+    """One may outlive the process that was killed."""
+    stage = Stage(small_camvid, tmp_path / "run")
+    stage.run.create(stage.recipe, {})
+    context = multiprocessing.get_context("fork")
+    begun, end = context.Event(), context.Event()
+    with stage.run.lock():
+        worker = context.Process(target=lambda: (begun.set(), end.wait(60)))
+        worker.start()
+        assert begun.wait(60)
+        with pytest.raises(TrainingError, match="another process trains"), stage.run.lock():
+            pass
+    with stage.run.lock():
+        assert worker.is_alive()
+    end.set()
+    worker.join()
+
+
 def test_the_record_of_sessions(small_camvid, tmp_path):
     stage = Stage(small_camvid, tmp_path / "run", ["epochs=1"], once(lambda: None))
     stage.start()
