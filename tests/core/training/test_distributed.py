@@ -205,6 +205,33 @@ def test_two_processes_have_the_loss_curve_of_one(small_camvid, monkeypatch):
     assert first == pytest.approx(expected, abs=1e-4)
 
 
+def wrongly_compiled(rank, device, factor):
+    """What the first step changes, and the warnings, where the compiled loss is ``factor`` times the right one."""
+    torch.compile = lambda compute: lambda *arguments: factor * compute(*arguments)
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 1))
+    supervised = Supervised(model, 5, heads=False)
+    synchronise_batch_norm(supervised, device)
+    optimizer = torch.optim.SGD(supervised.parameters(), lr=1.0)
+    recipe = load_recipe("synthetic", ["compile=true", "batch_size=4", "clip_norm=0"])
+    warnings = []
+    step = GradientStep(supervised, create_loss("cross_entropy", None), optimizer, recipe, device, warn=warnings.append)
+    generator = torch.Generator().manual_seed(rank)
+    images = torch.randint(0, 256, (2, 16, 24, 3), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, 5, (2, 16, 24), generator=generator, dtype=torch.uint8)
+    step(images, labels)
+    state = {name: value.numpy() for name, value in supervised.state_dict().items()}
+    return state, step.objective.is_compiled, len(warnings)
+
+
+def test_two_processes_notice_a_wrong_compiled_gradient():
+    right, wrong = launch(joined(wrongly_compiled), 1.0), launch(joined(wrongly_compiled), 3.0)
+    for (expected, *kept), (got, *given_up) in zip(right, wrong):
+        assert kept == [True, 0] and given_up == [False, 1]
+        # The steps that were not made left nothing, nor in the statistics.
+        assert all(got[name] == pytest.approx(value, abs=1e-6) for name, value in expected.items())
+
+
 @pytest.fixture(scope="module")
 def alone(small_camvid, tmp_path_factory):
     """The run of one process."""

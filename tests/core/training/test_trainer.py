@@ -17,6 +17,7 @@ from lsabinet_core.data import open_dataset
 from lsabinet_core.errors import DatasetError, RecipeError, TrainingError
 from lsabinet_core.models.weights import read_metadata
 from lsabinet_core.training import run_pictures, samples
+from lsabinet_core.training.campaign import TimeUp
 from lsabinet_core.training.checkpoint import load_checkpoint
 from lsabinet_core.training.step import GradientStep
 
@@ -116,6 +117,17 @@ def test_pictures_that_fail_cost_nothing(small_camvid, tmp_path, monkeypatch):
     assert stage.start()["iterations"] == 2
     assert "out of ink" in stage.of("warning")[0]["message"]
     assert json.loads((stage.run.path / "summary.json").read_text())["iterations"] == 2
+
+
+def test_the_end_of_time_passes_through_the_pictures(small_camvid, tmp_path, monkeypatch):
+    def stop(*_arguments):
+        raise TimeUp
+
+    monkeypatch.setattr(run_pictures, "write_pictures", stop)
+    stage = Stage(small_camvid, tmp_path / "run", changes=["epochs=1"])
+    with pytest.raises(TimeUp):
+        stage.start()
+    assert stage.run.is_finished
 
 
 def test_events(small_camvid, tmp_path):
