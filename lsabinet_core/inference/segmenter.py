@@ -13,7 +13,6 @@ from torch import nn
 from lsabinet_core.errors import FrameError, ModelError
 from lsabinet_core.inference.artefact import Artefact, is_artefact, open_artefact
 from lsabinet_core.inference.backends import DEFAULT_BACKEND, create_backend, engine_for
-from lsabinet_core.inference.backends.auto import AutoBackend
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.postprocess import masks_from_logits
 from lsabinet_core.inference.preprocess import ORDERS, check_frame, network_size, stack_frames
@@ -60,7 +59,8 @@ class Segmenter:
     A frame is resized to the network's input, normalised, run, and the logits are enlarged to the frame's size before
     the best class is taken. One instance serves one thread at a time; it may be handed from thread to thread.
 
-    Some engines are built for the size of their input: ``warm_up`` builds them, or else the first frame waits for it.
+    Some engines are built for the size of their input: ``warm_up`` builds them. Without it the first frame of a size
+    waits for an engine that was named; ``auto`` runs PyTorch until it is built.
 
     Args:
         model: a network of ``lsabinet_core.models``; it is copied, so later changes to it have no effect here. Or an
@@ -237,8 +237,8 @@ class Segmenter:
         Args:
             frame_size: (H, W) of the frames to come; None takes the trained size.
             frames: how many will come in one call, for a list of cameras.
-            wait: False for when frames wait already: the backend ``auto`` then builds in the background what takes
-                seconds, and the frames go through PyTorch meanwhile.
+            wait: False for when frames wait already: what takes seconds is then built in the background, and the frames
+                go through PyTorch meanwhile.
         """
         frame_size = frame_size or self.metadata.input_size
         network_size = self.network_size(frame_size)
@@ -249,12 +249,12 @@ class Segmenter:
         for batch in sorted(batches):
             if (network_size, batch) in self._warm:
                 continue
-            if not wait and isinstance(self._backend, AutoBackend):
-                self._backend.prepare_later(network_size, batch)
-            else:
-                self._backend.prepare(network_size, batch)
-                for _ in range(2):
-                    self.segment([blank] * batch)
+            if not wait:
+                getattr(self._backend, "prepare_later", self._backend.prepare)(network_size, batch)
+                continue
+            self._backend.prepare(network_size, batch)
+            for _ in range(2):
+                self.segment([blank] * batch)
             self._warm.add((network_size, batch))
 
     def close(self) -> None:

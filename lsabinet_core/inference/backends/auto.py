@@ -3,7 +3,6 @@
 import importlib.util
 import logging
 import statistics
-import threading
 import time
 
 import numpy as np
@@ -16,7 +15,7 @@ from lsabinet_core.inference.parity import compare, make_picture
 from lsabinet_core.inference.threads import limit_threads
 
 from .choices import Choice, ChoiceFile
-from .common import CLOSED, PRECISIONS, Run, ShapedBackend, choose_device, choose_precision
+from .common import CLOSED, PRECISIONS, ShapedBackend, choose_device, choose_precision
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +70,9 @@ class AutoBackend:
         self._source: Network | None = None
         self._file: ChoiceFile | None = None
         self._backend = None
-        self._plain = None
         self._ready: set[tuple[int, int, int]] = set()
         self._seen: dict[tuple[int, int, int], int] = {}
         self._failed: set[str] = set()
-        self._building: _Building | None = None
         self.choice: Choice | None = None
 
     @property
@@ -135,6 +132,17 @@ class AutoBackend:
         except BaseException:
             backend.close()
             raise
+        return backend
+
+    def _start_at_once(self, name: str):
+        """Started, and built unless that takes long."""
+        backend = self._start(name, build=False)
+        if not self._must_wait(backend, (1, *self._source.size)):
+            try:
+                backend.prepare(self._source.size)
+            except BaseException:
+                backend.close()
+                raise
         return backend
 
     def _give_up(self, name: str, error: Exception) -> None:
@@ -242,60 +250,34 @@ class AutoBackend:
         self._ready.add((batch, *size))
 
     def infer(self, images: np.ndarray) -> torch.Tensor:
-        return self._with_next_on_failure(lambda backend: self._for_shape(backend, images.shape[:3]).infer(images))
+        return self._with_next_on_failure(lambda backend: self._infer(backend, images))
 
     def prepare_later(self, size: tuple[int, int], batch: int = 1) -> None:
         """As ``prepare``, in the background: images of that shape go through PyTorch meanwhile."""
-        shape = (batch, *size)
-        if self._must_wait(self._backend, shape) and self._load_plain() is not None:
-            self._seen[shape] = PATIENCE
-        else:
-            self.prepare(size, batch)
+        self._with_next_on_failure(lambda backend: getattr(backend, "prepare_later", backend.prepare)(size, batch))
+        self._ready.add((batch, *size))
 
-    def _for_shape(self, backend, shape: tuple[int, int, int]):
-        """The engine, or PyTorch while the engine has not been built for images of that shape."""
-        self._take_what_was_built()
-        if not self._must_wait(backend, shape) or (plain := self._load_plain()) is None:
+    def _infer(self, backend, images: np.ndarray) -> torch.Tensor:
+        """By the engine, or by PyTorch while there is none for images of that shape."""
+        shape = batch, height, width = images.shape[:3]
+        if shape in self._ready or not self._must_wait(backend, shape):
             self._ready.add(shape)
-            return backend
+            return backend.infer(images)
         self._seen[shape] = self._seen.get(shape, 0) + 1
-        if self._seen[shape] > PATIENCE and self._building is None:
-            batch, height, width = shape
-            log.warning(
-                "backend auto: %s is being built for %d x %dx%d, PyTorch runs until then; `lsabinet export --size "
-                "%dx%d` or a warm-up at that size builds it beforehand",
-                backend.name, *shape, height, width,
-            )  # fmt: skip
-            self._building = _Building(backend, shape)
-        return plain
+        if self._seen[shape] <= PATIENCE:
+            return backend.infer_plain(images)
+        log.warning(
+            "backend auto: no %s for %d x %dx%d, which keep coming: it is built beside them; `lsabinet export --size "
+            "%dx%d` or a warm-up at that size builds it beforehand",
+            backend.name, *shape, height, width,
+        )  # fmt: skip
+        backend.prepare_later((height, width), batch)
+        self._ready.add(shape)
+        return backend.infer(images)
 
     def _must_wait(self, backend, shape: tuple[int, int, int]) -> bool:
-        if shape in self._ready or not isinstance(backend, ShapedBackend):
-            return False
         # Looking for it on disk takes a moment, so that it is done once.
-        return shape in self._seen or not backend.is_built(shape)
-
-    def _take_what_was_built(self) -> None:
-        building = self._building
-        if building is None or not building.is_done:
-            return
-        self._building = None
-        if building.backend is not self._backend:
-            return
-        if building.error is not None:
-            raise building.error
-        self._backend.keep(building.shape, building.run)
-        self._ready.add(building.shape)
-        log.info("backend auto: %s runs %d x %dx%d from now on", self._backend.name, *building.shape)
-
-    def _load_plain(self):
-        """PyTorch, or None where it does not offer the precision."""
-        if self._plain is None:
-            try:
-                self._plain = self._start(PLAIN)
-            except BackendError:
-                return None
-        return self._plain
+        return isinstance(backend, ShapedBackend) and (shape in self._seen or not backend.is_built(shape))
 
     def _with_next_on_failure(self, use):
         if self._backend is None:
@@ -316,7 +298,7 @@ class AutoBackend:
             if name in PACKAGES and name not in measured:
                 continue
             try:
-                self._take(self._start(name), Choice(name, "the engine before it failed", measured))
+                self._take(self._start_at_once(name), Choice(name, "the engine before it failed", measured))
             except Exception as error:
                 self._give_up(name, error)
                 continue
@@ -332,44 +314,14 @@ class AutoBackend:
         if self._backend is None:
             raise BackendError(CLOSED)
         reason = f"auto: {self.choice.reason}"
-        if self._plain is not None:
+        if getattr(self._backend, "ran_plain", False):
             reason += "; PyTorch for sizes that came without being prepared"
         return {**self._backend.describe(), "chosen": reason}
 
     def close(self) -> None:
-        if self._building is not None:
-            # It cannot be interrupted, and needs the network until then.
-            self._building.wait()
-            self._building = None
-        for backend in (self._backend, self._plain):
-            if backend is not None:
-                backend.close()
-        self._backend = self._plain = self._source = None
-
-
-class _Building:
-    """An engine being built for a shape, in a thread of its own."""
-
-    def __init__(self, backend: ShapedBackend, shape: tuple[int, int, int]):
-        self.backend = backend
-        self.shape = shape
-        self.run: Run | None = None
-        self.error: Exception | None = None
-        self._thread = threading.Thread(target=self._build, name="engine_builder", daemon=True)
-        self._thread.start()
-
-    def _build(self) -> None:
-        try:
-            self.run = self.backend.build(self.shape)
-        except Exception as error:
-            self.error = error
-
-    @property
-    def is_done(self) -> bool:
-        return not self._thread.is_alive()
-
-    def wait(self) -> None:
-        self._thread.join()
+        if self._backend is not None:
+            self._backend.close()
+        self._backend = self._source = None
 
 
 def _is_installed(name: str) -> bool:

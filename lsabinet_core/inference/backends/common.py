@@ -6,6 +6,7 @@ import platform
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.deploy import DeployedNetwork
 from lsabinet_core.inference.network import Network
+from lsabinet_core.inference.threads import limit_threads
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +97,8 @@ class ShapedBackend(ABC):
     """Base of engines that are built for one shape of input, (N, H, W), at a time.
 
     A subclass sets ``name`` and gives ``_build``; where that takes long it sets ``slow``, and shapes that come without
-    ``prepare`` after the first are run by ``_fallback`` instead of stopping the frames.
+    ``prepare`` after the first are run by ``_fallback`` instead of stopping the frames. After ``prepare_later`` PyTorch
+    runs a shape until a thread has built it.
     """
 
     name: str
@@ -108,6 +111,9 @@ class ShapedBackend(ABC):
         self._asked_precision = precision
         self.source: Network | Artefact | None = None
         self._runs: OrderedDict[tuple[int, int, int], Run] = OrderedDict()
+        self._builder: ThreadPoolExecutor | None = None
+        self._building: dict[tuple[int, int, int], Future[Run]] = {}
+        self._plain = None
 
     def load(self, source: Network | Artefact) -> None:
         if isinstance(source, Artefact):
@@ -125,7 +131,31 @@ class ShapedBackend(ABC):
         return shape in self._runs or self.builds_quickly(shape[1:])
 
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
-        self._run_for((self._built_batch(batch), *size))
+        shape = (self._built_batch(batch), *size)
+        if shape in self._building:
+            self._keep_built(shape)
+        self._run_for(shape)
+
+    def prepare_later(self, size: tuple[int, int], batch: int = 1) -> None:
+        """As ``prepare``, in a thread where it takes long: PyTorch runs images of that shape meanwhile."""
+        shape = (self._built_batch(batch), *size)
+        if isinstance(self.source, Artefact) or self.is_built(shape):
+            self.prepare(size, batch)
+        elif shape not in self._building:
+            if self._builder is None:
+                # One after the other: frames want the cores, too.
+                self._builder = ThreadPoolExecutor(1, "engine_builder")
+            log.info("backend %s is being built for %d x %dx%d, PyTorch runs until then", self.name, *shape)
+            self._building[shape] = self._builder.submit(self._build_beside, shape)
+
+    def _build_beside(self, shape: tuple[int, int, int]) -> Run:
+        limit_threads(self.threads)
+        return self.build(shape)
+
+    def _keep_built(self, shape: tuple[int, int, int]) -> None:
+        """Take over what the thread makes, waiting for it."""
+        self.keep(shape, self._building.pop(shape).result())
+        log.info("backend %s runs %d x %dx%d from now on", self.name, *shape)
 
     def infer(self, images: np.ndarray) -> torch.Tensor:
         count = images.shape[0]
@@ -148,6 +178,10 @@ class ShapedBackend(ABC):
 
     def _infer(self, images: np.ndarray) -> torch.Tensor:
         shape = images.shape[:3]
+        if (building := self._building.get(shape)) is not None:
+            if not building.done():
+                return self.infer_plain(images)
+            self._keep_built(shape)
         if self.slow and self._runs and shape not in self._runs:
             log.warning(
                 "backend %s is not built for %d x %dx%d: a slower engine runs it; call warm_up with that size first",
@@ -155,6 +189,24 @@ class ShapedBackend(ABC):
             )  # fmt: skip
             self.keep(shape, self._fallback(shape))
         return self._run_for(shape)(images)
+
+    @property
+    def ran_plain(self) -> bool:
+        """Whether PyTorch has run images since ``load``."""
+        return self._plain is not None
+
+    def infer_plain(self, images: np.ndarray) -> torch.Tensor:
+        """As ``infer``, by PyTorch; in fp32 where that has no such precision on the device."""
+        if self._plain is None:
+            from .torch_ import TorchBackend
+
+            if self.source is None:
+                raise BackendError(CLOSED)
+            has_precision = self.precision in ("fp32", "bf16") or (self.device.type, self.precision) == ("cuda", "fp16")
+            plain = TorchBackend(str(self.device), self.precision if has_precision else "fp32")
+            plain.load(self.source)
+            self._plain = plain
+        return self._plain.infer(images)
 
     def _run_for(self, shape: tuple[int, int, int]) -> Run:
         if self.source is None:
@@ -223,6 +275,12 @@ class ShapedBackend(ABC):
         return f"PyTorch {torch.__version__}"
 
     def close(self) -> None:
+        if self._builder is not None:
+            # What is being built cannot be interrupted, and needs the network until then.
+            self._builder.shutdown(cancel_futures=True)
+            self._builder = None
+        self._building.clear()
+        self._plain = None
         self.source = None
         self._runs.clear()
 

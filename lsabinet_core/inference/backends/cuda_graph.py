@@ -49,7 +49,8 @@ def capture(network: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, i
                 network(images)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Frames may go through PyTorch in another thread meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             logits = network(images)
 
     def run(frames: np.ndarray) -> torch.Tensor:

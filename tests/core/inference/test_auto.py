@@ -224,45 +224,39 @@ def test_comparing_ends_in_time(engines, network, monkeypatch):
     assert CLOCK.now - before < 3 * 60 + 1
 
 
-class Converted(Engine, ShapedBackend):
-    """An engine that has to be converted for each size first."""
+class Converted(ShapedBackend):
+    """An engine that has to be converted for each size first: PyTorch, which tells what it ran."""
 
-    def __init__(self, *args, **options):
-        Engine.__init__(self, *args, **options)
-        self.ran = []
+    name = "openvino"
 
-    def _check_size(self, size):
-        pass
-
-    def _build(self, shape):
-        if self.fails_in == ("build",):
-            raise RuntimeError(f"{self.name} cannot be built")
-        assert self.may_build.wait(10)
-        return threading.current_thread()
-
-    def keep(self, shape, run):
-        # It was made beside the frames.
-        assert run is not threading.current_thread()
-        self.built.add(shape)
+    def __init__(self, device, precision):
+        super().__init__(torch.device(device), precision, 0, ("fp32",))
+        self.ran, self.may_build, self.breaks = [], threading.Event(), False
+        self._torch = TorchBackend(device, precision)
+        self.may_build.set()
 
     def load(self, source):
-        TorchBackend.load(self, source)
-        self.built = set()
-        self.may_build = threading.Event()
-
-    def builds_quickly(self, size):
-        return True
+        super().load(source)
+        self._torch.load(source)
 
     def is_built(self, shape):
-        return shape in self.built
+        return shape in self._runs
 
-    def prepare(self, size, batch=1):
-        Engine.prepare(self, size, batch)
-        self.built.add((batch, *size))
+    def _build(self, shape):
+        assert self.may_build.wait(60)
+        if self.breaks:
+            raise RuntimeError("openvino cannot be built")
 
-    def infer(self, images):
-        self.ran.append(images.shape[:3])
-        return Engine.infer(self, images)
+        def run(images):
+            CLOCK.now += 0.01
+            self.ran.append(shape)
+            return self._torch.infer(images)
+
+        return run
+
+    def close(self):
+        self.may_build.set()
+        super().close()
 
 
 @pytest.fixture
@@ -271,26 +265,26 @@ def converted(engines, network, monkeypatch):
     create = backends.create_backend
 
     def convert_openvino(name, **options):
-        backend = create(name, **options)
         if name != "openvino":
-            return backend
-        return Converted(name, device=options["device"], precision=options["precision"])
+            return create(name, **options)
+        return Converted(options["device"], options["precision"])
 
     monkeypatch.setattr(backends, "create_backend", convert_openvino)
     backend = load(network)
     engine = backend._backend
     assert backend.name == "openvino"
     engine.ran.clear()
+    engine.may_build.clear()
     yield backend, engine
-    engine.may_build.set()
     backend.close()
 
 
-def until_built(backend) -> None:
-    backend._building.wait()
+def until_built(engine, shape) -> None:
+    engine.may_build.set()
+    engine._building[shape].exception(60)
 
 
-def test_frames_of_other_sizes_do_not_wait_for_a_conversion(converted, engines, noise_image, plain, caplog):
+def test_frames_of_other_sizes_do_not_wait_for_a_conversion(converted, noise_image, plain, caplog):
     backend, engine = converted
     sizes = [(96, 128), (72, 168), (128, 96)]
     pictures = {size: noise_image(1, size)[None] for size in sizes}
@@ -299,18 +293,16 @@ def test_frames_of_other_sizes_do_not_wait_for_a_conversion(converted, engines, 
     # What it was compared at is built; PyTorch ran the others.
     assert engine.ran == [(1, 96, 128)]
     assert "PyTorch for sizes" in backend.describe()["chosen"]
-    backend.prepare((72, 168))
-    backend.infer(pictures[72, 168])
-    assert engine.ran[1:] == [(1, 72, 168)]
     # A size that keeps coming is worth it, and is built while PyTorch goes on.
     for _ in range(PATIENCE + 3):
         backend.infer(pictures[128, 96])
-    assert engine.ran[2:] == [] and caplog.text.count("is being built for 1 x 128x96") == 1
-    engine.may_build.set()
-    until_built(backend)
-    backend.infer(pictures[128, 96])
-    assert engine.ran[2:] == [(1, 128, 96)]
-    assert engines[1].count("torch") == 2
+    assert engine.ran[1:] == [] and caplog.text.count("no openvino for 1 x 128x96, which keep coming") == 1
+    until_built(engine, (1, 128, 96))
+    torch.testing.assert_close(backend.infer(pictures[128, 96]), plain(pictures[128, 96]), rtol=1e-3, atol=1e-3)
+    assert engine.ran[1:] == [(1, 128, 96)]
+    backend.prepare((72, 168))
+    backend.infer(pictures[72, 168])
+    assert engine.ran[2:] == [(1, 72, 168)]
 
 
 def test_what_is_prepared_later_is_built_beside_the_first_frame(converted, noise_image):
@@ -319,21 +311,36 @@ def test_what_is_prepared_later_is_built_beside_the_first_frame(converted, noise
     backend.prepare_later((72, 168))
     backend.infer(picture)
     assert engine.ran == []
-    engine.may_build.set()
-    until_built(backend)
+    until_built(engine, (1, 72, 168))
     backend.infer(picture)
     assert engine.ran == [(1, 72, 168)]
+    # Whoever has the time waits for it, and nothing is built twice.
+    backend.prepare_later((128, 96))
+    backend.prepare((128, 96))
+    backend.infer(noise_image(1, (128, 96))[None])
+    assert engine.ran == [(1, 72, 168), (1, 128, 96)] and not engine._building
 
 
 def test_an_engine_that_cannot_be_built_beside_the_frames(converted, noise_image, plain, caplog):
     backend, engine = converted
     picture = noise_image(1, (72, 168))[None]
-    engine.fails_in = ("build",)
+    engine.breaks = True
     backend.prepare_later((72, 168))
     backend.infer(picture)
-    until_built(backend)
+    until_built(engine, (1, 72, 168))
     torch.testing.assert_close(backend.infer(picture), plain(picture), rtol=1e-3, atol=1e-3)
     assert backend.name == "onnxruntime" and "openvino cannot be built" in caplog.text
+
+
+def test_closed_while_an_engine_is_being_built(converted, noise_image):
+    backend, engine = converted
+    for size in ((72, 168), (128, 96), (96, 96)):
+        backend.prepare_later(size)
+    backend.close()
+    assert engine.source is None and not engine._building
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("engine_builder")]
+    with pytest.raises(BackendError, match="closed"):
+        backend.infer(noise_image(1, (72, 168))[None])
 
 
 def test_with_the_real_engines(network, monkeypatch, noise_image):

@@ -1,5 +1,7 @@
 """The Segmenter against the network run by plain torch code."""
 
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -287,3 +289,20 @@ def test_cameras_of_several_sizes_go_through_together(random_weights, noise_imag
             assert found.mask.shape == found.confidence.shape == frame.shape[:2]
             assert (found.mask != right.mask).mean() < 1e-3
         assert ran == [4]
+
+
+def test_a_named_engine_is_built_beside_the_frames(random_weights, noise_image, monkeypatch):
+    frame = noise_image(90, (80, 120))
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as segmenter:
+        expected = segmenter.segment(frame).mask
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="openvino") as segmenter:
+        engine, may_build = segmenter._backend, threading.Event()
+        build = engine._build
+        monkeypatch.setattr(engine, "_build", lambda shape: may_build.wait(60) and build(shape))
+        segmenter.warm_up((80, 120), wait=False)
+        assert_same_mask(segmenter.segment(frame).mask, expected)
+        assert engine.ran_plain and not engine._runs
+        may_build.set()
+        segmenter.warm_up((80, 120))
+        assert list(engine._runs) == [(1, *segmenter.network_size((80, 120)))]
+        assert_same_mask(segmenter.segment(frame).mask, expected)
