@@ -73,7 +73,7 @@ def _train(args: argparse.Namespace, device) -> int:
         summary = trainer.fit()
     if summary is not None:
         weights = folder.path / summary["weights"]
-        print(f"val mIoU {100 * summary['val_miou']:.2f} % after {summary['iterations']} iterations: {weights}")
+        print(f"val mIoU {_percent(summary['val_miou'])} after {summary['iterations']} iterations: {weights}")
     return 0
 
 
@@ -95,10 +95,14 @@ def _train_drives(args: argparse.Namespace, device) -> int:
             _recipe(args), args.root, args.out, device=device, workers=args.workers, observer=observer
         )
     print(
-        f"val mIoU {100 * summary['val_miou']:.2f} % on the drive left out, the mean of {len(summary['drives'])}: "
+        f"val mIoU {_percent(summary['val_miou'])} on the drive left out, the mean of {len(summary['drives'])}: "
         f"{args.out / 'drives.json'}"
     )
     return 0
+
+
+def _percent(fraction: float | None) -> str:
+    return "undefined, without a labelled pixel," if fraction is None else f"{100 * fraction:.2f} %"
 
 
 def _recipe(args: argparse.Namespace):
