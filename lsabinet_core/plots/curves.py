@@ -62,7 +62,7 @@ def draw_curves(
         x_label: with its unit.
         y_label: with its unit.
         smooth: draw the ``moving_mean`` of so many points, and the points themselves faintly behind it.
-        marker: matplotlib's sign for single points, for curves of few.
+        marker: matplotlib's sign for single points, for curves of few; a curve of one point has one in any case.
         from_zero: both axes begin at 0, for quantities that are in proportion.
     """
     figure = new_figure(8, 5)
@@ -134,7 +134,11 @@ def draw_run(
 
 def _draw(axes, curve: Curve, smooth: int, **style):
     """The curve's line, smoothed over the faint raw one if asked for; returns the line for the legend."""
+    values = moving_mean(curve.y, smooth)
+    if style.get("marker") is None and np.isfinite(values).sum() == 1:
+        # A line through a single point shows nothing.
+        style.update(marker="o", markersize=4)
     if smooth > 1:
         axes.plot(curve.x, curve.y, color=style["color"], linewidth=0.7, alpha=0.25)
-    [line] = axes.plot(curve.x, moving_mean(curve.y, smooth), linewidth=1.6, **style)
+    [line] = axes.plot(curve.x, values, linewidth=1.6, **style)
     return line

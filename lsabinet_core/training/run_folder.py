@@ -62,7 +62,7 @@ class RunFolder:
         """Start a new run, also in place of one that failed before its first records.
 
         Raises:
-            TrainingError: there is one already.
+            TrainingError: there is one already, or another process trains in the folder.
         """
         if self.recipe.exists() and (self.checkpoint.exists() or self._metrics.exists()):
             raise TrainingError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
@@ -70,8 +70,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(f"{self.path} cannot be made: {error.strerror}") from None
-        write_text(self._run, json.dumps({**facts, **_environment()}, indent=1))
-        write_text(self.recipe, save_recipe(recipe))
+        with self.lock():
+            write_text(self._run, json.dumps({**facts, **_environment()}, indent=1))
+            write_text(self.recipe, save_recipe(recipe))
 
     def open(self) -> tuple[Recipe, dict]:
         """Recipe and facts of a run that exists. Raises TrainingError where there is none."""
@@ -80,11 +81,16 @@ class RunFolder:
         return load_recipe(self.recipe), json.loads(self._run.read_text(encoding="utf-8"))
 
     def truncate_metrics(self, iteration: int) -> None:
-        """Drop the records past ``iteration``, which a resumed run will write again."""
+        """Drop the records past ``iteration``, which a resumed run will write again.
+
+        Raises:
+            TrainingError: another process trains in the folder, whose records they are.
+        """
         if self._metrics.exists():
-            lines = self._metrics.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if _iteration(line) <= iteration]
-            write_text(self._metrics, "".join(f"{line}\n" for line in kept))
+            with self.lock():
+                lines = self._metrics.read_text(encoding="utf-8").splitlines()
+                kept = [line for line in lines if _iteration(line) <= iteration]
+                write_text(self._metrics, "".join(f"{line}\n" for line in kept))
 
     def validated(self) -> dict[int, float | None]:
         """mIoU in 0..1 of every validation in the records, by iteration; None where it is undefined."""

@@ -69,3 +69,31 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
         assert part in shown
     assert "loss 1.2500" in shown and "33.3 images/s" in shown
     assert ("ETA" in shown) != terminal
+
+
+def test_a_resumed_runs_bar_goes_by_its_own_pace(monkeypatch):
+    import sys
+
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    progress, now = TrainingProgress(sys.stderr), 100.0
+    progress._bar.get_time = lambda: now
+    for iteration in (500, 510, 520):
+        progress(
+            {
+                **{"event": "step", "iteration": iteration, "total": 1000, "epoch": 1},
+                **{"loss": 1.25, "lr": 1e-3, "images_per_s": 33.3},
+            }
+        )
+        now += 2
+    [task] = progress._bar.tasks
+    # 10 iterations in two seconds, 480 to go.
+    assert task.completed == 520 and task.time_remaining == 96
+
+
+@pytest.mark.parametrize("option", ["--threads", "--workers"])
+def test_negative_counts_are_refused(option, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--out", str(tmp_path / "out"), option, "-1"])
+    assert stop.value.code == 2 and f"argument {option}: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -58,6 +58,17 @@ def test_smoothed_curves_keep_the_raw_ones_behind(tmp_path, figures):
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
 
 
+def test_a_single_record_is_visible(tmp_path, figures):
+    one, two = Curve("one", np.array([10.0]), np.array([0.5])), Curve("two", np.array([10.0, 20]), np.array([1.0, 0.5]))
+    for smooth in (1, 3):
+        draw_curves(tmp_path / "a.png", [one, two], title="t", x_label="iteration", y_label="loss", smooth=smooth)
+        # Smoothed, each has its raw line before it.
+        lines = figures[-1].axes[0].lines if smooth == 1 else figures[-1].axes[0].lines[1::2]
+        assert [line.get_marker() for line in lines] == ["o", "None"]
+    draw_run(tmp_path / "b.png", one, one, Curve("mIoU", np.array([]), np.array([])), title="t", x_label="iteration")
+    assert figures[-1].axes[0].lines[0].get_marker() == "o"
+
+
 def test_course_of_a_run(tmp_path, figures):
     x = np.arange(10.0, 60, 10)
     loss, rate = Curve("loss", x, 1 / x), Curve("lr", x, 1e-3 * x)

@@ -140,3 +140,7 @@ def test_schedule_by_hand():
     assert rate(550) == pytest.approx(0.5**0.9)
     assert rate(999) == pytest.approx((1 / 900) ** 0.9)
     assert warmup_poly(0, 10, warmup=0, warmup_factor=0.3, power=0.9) == 1
+    # A run that ends within its warm-up.
+    for warmup in (10, 18):
+        last = warmup_poly(9, 10, warmup=warmup, warmup_factor=0.1, power=0.9)
+        assert last == pytest.approx(0.1 + 0.9 * 9 / warmup)

@@ -17,6 +17,7 @@ import torch
 from lsabinet_core.cli import main
 from lsabinet_core.models.weights import load_weights
 from lsabinet_core.training.recipe import load_recipe
+from lsabinet_core.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = [
@@ -178,6 +179,20 @@ def test_errors_of_one_line(finished, tmp_path, fail):
     assert "drives is CamVid's" in fail(tmp_path / "f", "--split", "drives", "--dataset", "synthetic")
     (whole / "checkpoint.pt").write_bytes(b"cut short")
     assert "not a whole checkpoint" in fail(whole, "--resume")
+
+
+def test_a_second_start_leaves_a_running_run_as_it_is(small_camvid, tmp_path, fail):
+    """Whether it has come to its first records or not."""
+    run = RunFolder(tmp_path / "run")
+    facts = {"dataset": "camvid", "split": "train", "val_split": "val"}
+    run.create(load_recipe("synthetic", ["augmentation.crop_size=[64, 64]", "input_size=[72, 96]"]), facts)
+    before = [path.read_bytes() for path in (run.recipe, run.path / "run.json")]
+    with run.lock():
+        assert "another process trains in" in fail(run.path, *SMALL, "--set", "seed=9")
+        run.record(iteration=10, loss=1.0)
+        assert "another process trains in" in fail(run.path, "--resume")
+    assert [path.read_bytes() for path in (run.recipe, run.path / "run.json")] == before
+    assert [record["iteration"] for record in records(run.path)] == [10]
 
 
 LONG = ("--set", "epochs=40", "--set", "validate_epochs=40")
