@@ -31,7 +31,7 @@ from lsabinet_core.cli.segmenter_options import names, parse_size, positive
 from lsabinet_core.cli.table import format_table
 from lsabinet_core.errors import LsabinetError
 from lsabinet_core.inference.backends import create_backend
-from lsabinet_core.inference.backends.common import DTYPES, ShapedBackend
+from lsabinet_core.inference.backends.common import DTYPES
 from lsabinet_core.inference.deploy import DeployedNetwork
 from lsabinet_core.inference.export import ExportSettings, export
 from lsabinet_core.inference.network import Network
@@ -85,10 +85,10 @@ def main() -> int:
         moved = bytes_moved(network, DTYPES[args.precision])
         rate = bytes_per_second(device)
         print(f"{model}: {moved / 1e6:.0f} MB to move, {1e3 * moved / rate:.3f} ms at {rate / 1e9:.0f} GB/s")
+    failures += [(row["model"], row["backend"], row["reason"]) for row in measured["failures"]]
     for model, engine, error in failures:
         words = (str(error).strip().splitlines() or [type(error).__name__])[0]
         print(f"{model}, {engine}: {words}")
-    failures += [(row["model"], row["backend"], row["reason"]) for row in measured["failures"]]
     wrong = [key for key, (agreement, _) in checked.items() if agreement < LEAST_AGREEMENT[args.precision]]
     for model, engine in wrong:
         print(f"{model}, {engine}: fewer than {100 * LEAST_AGREEMENT[args.precision]:g} % of the pixels agree")
@@ -113,7 +113,7 @@ def check(network: Network, engine: str, args: argparse.Namespace) -> tuple[floa
         backend.prepare(args.size)
         pictures = [make_picture(args.size, seed) for seed in range(4)]
         agreement = compare(reference.infer, backend.infer, pictures).agreement
-        alone = backend.network_alone((1, *args.size)) if isinstance(backend, ShapedBackend) else None
+        alone = getattr(backend, "network_alone", lambda shape: None)((1, *args.size))
         return agreement, None if alone is None else time_alone(alone, backend.device)
     finally:
         backend.close()

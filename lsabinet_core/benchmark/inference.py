@@ -74,7 +74,8 @@ def benchmark_inference(
         ``inference_ms``, ``postprocess_ms``): medians of the whole ``Segmenter.segment`` of ``batch`` frames, None for
         ``eager``; ``params``; ``gmacs`` per image;
         ``engine``: what ran; ``chosen``: what ``auto`` chose and why, else None; ``trained_on`` and ``val_miou``
-        (0..1), the latter None unless the weights say it for this size, and in int8. With ``memory`` also
+        (0..1), the latter None unless the weights say it for this size; in int8 less what ``lsabinet export --verify``
+        measured that this loses, None where it did not. With ``memory`` also
         ``first_frame_s``, ``start_cpu_s`` and ``peak_mb``, see ``measure_first_frame``.
 
         ``failures``: of the others, and of those that could not be started again, the same five keys and ``reason``,
@@ -130,8 +131,10 @@ def _row(candidate: Candidate, network: Network, measured: Measured) -> dict:
     spent, description = measured.spent, measured.description
     alone = spent["network"]
     whole = "segment" in spent
-    training = network.metadata.training
-    same = network.metadata.input_size == candidate.size and description["precision"] != "int8"
+    miou = network.metadata.training.get("val_miou")
+    # The default is for int8 of which nobody knows what it lost.
+    loss = description.get("miou_loss", None if description["precision"] == "int8" else 0.0)
+    known = miou is not None and loss is not None and network.metadata.input_size == candidate.size
     return {
         **candidate.document(),
         "precision": description["precision"],
@@ -147,7 +150,7 @@ def _row(candidate: Candidate, network: Network, measured: Measured) -> dict:
         "engine": description["engine"],
         "chosen": f"{description['backend']}, {description['chosen']}" if "chosen" in description else None,
         "trained_on": network.metadata.dataset,
-        "val_miou": training.get("val_miou") if same else None,
+        "val_miou": miou - loss if known else None,
     }
 
 

@@ -1,8 +1,11 @@
 """``lsabinet export``: weights as ONNX, OpenVINO, TorchScript or TensorRT."""
 
 import argparse
+import contextlib
 import json
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS, parse_size, positive
@@ -32,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=parse_size, metavar="HxW", help="size of the input (the trained size)")
     parser.add_argument(
         "--batch", type=parse_batch, metavar="N", help="images at a time, or dynamic (dynamic; 1 for tensorrt)"
+    )
+    parser.add_argument(
+        "--output",
+        choices=("logits", "mask"),
+        default="logits",
+        help="what it gives: logits at low resolution, for this package; or, for other programs, class ids of the "
+        "input's size (logits)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="F", help="file to write (without it, only this machine's engine cache is filled)"
@@ -67,18 +77,31 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.models.weights import load_weights
 
     show_log()
+    if args.output == "mask" and args.out is None:
+        raise BackendError("masks are for other programs: give the file to write, --out F")
     model, metadata = load_weights(args.weights)
     size = args.size or metadata.input_size
     batch = 1 if args.to == "tensorrt" and args.batch is None else args.batch or None
-    settings = ExportSettings(args.to, size, args.precision, batch)
+    settings = ExportSettings(args.to, size, args.precision, batch, args.output)
     network = Network(model, metadata, size)
     calibration, verify = _frames_for(args, network)
-    info = export(network, settings, args.out, calibration=calibration, verify=verify)
+    with _cleaned_up_at_sigterm():
+        info = export(network, settings, args.out, calibration=calibration, verify=verify)
     report = {"out": args.out and str(args.out), "weights": args.weights, **json.loads(info.to_json())}
     _print_report(args, info)
     if args.json:
         write_text(args.json, json.dumps(report, indent=1) + "\n")
     return 0
+
+
+@contextlib.contextmanager
+def _cleaned_up_at_sigterm() -> Iterator[None]:
+    """As at Ctrl-C, so that nothing half written stays behind."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _frames_for(args: argparse.Namespace, network):
@@ -191,13 +214,16 @@ def _check_miou(network, artefact, samples) -> dict:
 def _print_report(args: argparse.Namespace, info) -> None:
     batch = "any number of" if info.batch is None else info.batch
     where = args.out or "the engine cache"
-    print(f"{args.weights}: {args.to} {info.precision}, {batch} x {info.size[0]}x{info.size[1]}, in {where}")
+    size = f"{info.size[0]}x{info.size[1]}"
+    print(f"{args.weights}: {args.to} {info.precision}, {batch} x {size} to {info.output}, in {where}")
     parity = info.parity
     if "pixel_agreement" in parity:
+        error = ""
+        if parity["max_logit_error"] is not None:
+            error = f"max logit error {parity['max_logit_error']:.3g} in a range of {parity['logit_range']:.3g}, "
         print(
-            f"against PyTorch fp32 on {parity['count']} frames ({parity['frames']}): max logit error "
-            f"{parity['max_logit_error']:.3g} in a range of {parity['logit_range']:.3g}, "
-            f"{100 * parity['pixel_agreement']:.4f} % of pixels of the same class"
+            f"against PyTorch fp32 on {parity['count']} frames ({parity['frames']}): "
+            f"{error}{100 * parity['pixel_agreement']:.4f} % of pixels of the same class"
         )
     elif "miou_int8" in parity:
         print(
@@ -208,7 +234,10 @@ def _print_report(args: argparse.Namespace, info) -> None:
         print("not compared with PyTorch: --verify does that", file=sys.stderr)
     if info.calibration:
         floating = info.calibration["floating_layers"]
-        print(f"calibrated on {info.calibration['frames']}; {len(floating)} layers in floating point:")
+        print(f"calibrated on {info.calibration['frames']}; in floating point stay the operators that match")
+        for pattern in info.calibration["keep"]:
+            print(f"  {pattern}")
+        print(f"among them {len(floating)} convolutions{':' if floating else ''}")
         for name in floating:
             print(f"  {name}")
 

@@ -34,12 +34,13 @@ class ExportInfo:
     Attributes:
         metadata: of the weights file that it was made from.
         weights: ``Network.fingerprint`` of those weights.
-        size: (H, W) of its input, which is uint8 (N, H, W, 3), BGR; the output is float32 logits (N, C, h, w).
+        size: (H, W) of its input, which is uint8 (N, H, W, 3), BGR.
         batch: images at a time; None for any number.
         precision: ``fp32``, ``fp16`` or ``int8``.
         versions: of this package and of what made it.
         parity: how it compared with PyTorch in fp32 when it was exported; empty if that was not asked for.
         calibration: for int8, the frames that set the ranges and what stays in floating point.
+        output: ``logits``, float32 (N, C, h, w), before the last upsampling; or ``mask``, class ids, uint8 (N, H, W).
     """
 
     metadata: WeightsMetadata
@@ -50,6 +51,7 @@ class ExportInfo:
     versions: dict[str, str] = field(default_factory=dict)
     parity: dict = field(default_factory=dict)
     calibration: dict = field(default_factory=dict)
+    output: str = "logits"
 
     def to_json(self) -> str:
         document = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}

@@ -20,12 +20,13 @@ from .artefact import SUFFIXES, Artefact, ExportInfo, open_artefact, publishing
 from .backends import create_backend, engine_for
 from .backends.choices import forget_choices
 from .convert import onnx_, openvino_, quantize, tensorrt_, torchscript
-from .deploy import FORM, DeployedNetwork
+from .deploy import FORM, static_network
 from .network import Network
-from .parity import LEAST_AGREEMENT, Parity, compare
+from .parity import LEAST_AGREEMENT, Parity, compare, compare_masks
 
 FORMATS = tuple(SUFFIXES)
 PRECISIONS = ("fp32", "fp16", "int8")
+OUTPUTS = ("logits", "mask")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class ExportSettings:
         size: (H, W) of the input.
         precision: ``fp32``, ``fp16``, or for OpenVINO ``int8``.
         batch: images at a time; None for any number, which TensorRT does not do.
+        output: one of ``OUTPUTS``: logits before the last upsampling, for this package, or class ids of the input's
+            size, for other programs; int8 is made with logits only.
 
     Raises:
         BackendError: a combination that cannot be made.
@@ -47,13 +50,21 @@ class ExportSettings:
     size: tuple[int, int]
     precision: str = "fp32"
     batch: int | None = None
+    output: str = "logits"
 
     def __post_init__(self):
-        for name, value, allowed in (("format", self.format, FORMATS), ("precision", self.precision, PRECISIONS)):
+        for name, value, allowed in (
+            ("format", self.format, FORMATS),
+            ("precision", self.precision, PRECISIONS),
+            ("output", self.output, OUTPUTS),
+        ):
             if value not in allowed:
                 raise BackendError(f"expected an export {name} of {', '.join(allowed)}, got {value!r}")
         if self.precision == "int8" and self.format != "openvino":
             raise BackendError(f"int8 is made for openvino only, got {self.format}: use fp16 there")
+        if self.precision == "int8" and self.output != "logits":
+            # Its mIoU is measured through a Segmenter, which takes logits.
+            raise BackendError(f"int8 is made with output logits only, got {self.output}: use fp16 there")
         if self.format == "tensorrt" and self.batch is None:
             raise BackendError("a tensorrt engine has a fixed number of images: give a number, such as --batch 1")
         if self.batch is not None and self.batch < 1:
@@ -118,13 +129,15 @@ def export(
         precision=settings.precision,
         versions={"lsabinet": __version__, "form": str(FORM), "torch": torch.__version__, **maker.versions},
         calibration=maker.calibration,
+        output=settings.output,
     )
     with tempfile.TemporaryDirectory() as folder, publishing(path or Path(folder) / f"network{suffix}") as temporary:
         maker.write(temporary, info)
         if verify is not None:
             info = dataclasses.replace(info, parity=verify(open_artefact(temporary)))
             maker.write(temporary, info)
-    maker.keep()
+    if settings.output == "logits":
+        maker.keep(info)
     forget_choices()
     return info
 
@@ -140,7 +153,8 @@ def check_parity(network: Network, artefact: Artefact, images: Iterable[np.ndarr
     candidate = create_backend(engine_for(artefact, "auto"), device="cuda" if artefact.format == "tensorrt" else "cpu")
     try:
         candidate.load(artefact)
-        parity = compare(reference.infer, candidate.infer, images)
+        comparison = compare if artefact.info.output == "logits" else compare_masks
+        parity = comparison(reference.infer, candidate.infer, images)
     finally:
         candidate.close()
         reference.close()
@@ -148,10 +162,15 @@ def check_parity(network: Network, artefact: Artefact, images: Iterable[np.ndarr
     if not parity.agreement >= least:
         raise BackendError(
             f"the export disagrees with PyTorch: {100 * parity.agreement:.3f} % of the pixels of {parity.images} "
-            f"frames have the same class, expected {100 * least:g} %; largest error of a logit {parity.max_error:.3g} "
-            f"in a range of {parity.logit_range:.3g}. Nothing was written"
+            f"frames have the same class, expected {100 * least:g} %{_of_logits(parity)}. Nothing was written"
         )
     return parity
+
+
+def _of_logits(parity: Parity) -> str:
+    if parity.max_error is None:
+        return ""
+    return f"; largest error of a logit {parity.max_error:.3g} in a range of {parity.logit_range:.3g}"
 
 
 class _Maker(ABC):
@@ -174,7 +193,7 @@ class _Maker(ABC):
     def write(self, path: Path, info: ExportInfo) -> None:
         """Write what was made, with its metadata."""
 
-    def keep(self) -> None:
+    def keep(self, info: ExportInfo) -> None:
         """Fill the engine cache, for formats that an engine caches."""
         return None
 
@@ -182,12 +201,14 @@ class _Maker(ABC):
 class _OnnxMaker(_Maker):
     def make(self, calibration: Calibration | None) -> None:
         settings = self.settings
-        self.content = onnx_.convert(self.network, settings.size, batch=settings.batch, half=self.half)
+        self.content = onnx_.convert(
+            self.network, settings.size, batch=settings.batch, half=self.half, output=settings.output
+        )
 
     def write(self, path: Path, info: ExportInfo) -> None:
         path.write_bytes(onnx_.with_info(self.content, info.to_json()))
 
-    def keep(self) -> None:
+    def keep(self, info: ExportInfo) -> None:
         from .backends import onnxruntime_
 
         if self.settings.batch is None:
@@ -196,7 +217,7 @@ class _OnnxMaker(_Maker):
 
 class _OpenVINOMaker(_Maker):
     def make(self, calibration: Calibration | None) -> None:
-        self.model: Any = openvino_.convert(self.network, self.settings.size)
+        self.model: Any = openvino_.convert(self.network, self.settings.size, output=self.settings.output)
         self.versions = {"openvino": openvino_.import_openvino().get_version()}
         if calibration is not None and self.settings.precision == "int8":
             self.model = quantize.quantize(self.model, calibration.images, calibration.count, calibration.keep)
@@ -214,16 +235,16 @@ class _OpenVINOMaker(_Maker):
             model.reshape([self.settings.batch, *self.settings.size, 3])
         openvino_.save(model, path, half=self.half, info=info.to_json())
 
-    def keep(self) -> None:
+    def keep(self, info: ExportInfo) -> None:
         from .backends import openvino_ as backend
 
-        backend.store_engine(self.network, self.settings.size, self.settings.precision, self.model)
+        backend.store_engine(self.network, self.settings.size, self.settings.precision, self.model, info=info.to_json())
 
 
 class _TorchScriptMaker(_Maker):
     def make(self, calibration: Calibration | None) -> None:
         dtype = torch.float16 if self.half else torch.float32
-        deployed = DeployedNetwork(self.network.model, self.network.metadata, dtype=dtype, static=True).cpu()
+        deployed = static_network(self.network.model, self.network.metadata, self.settings.output, dtype)
         self.script = torchscript.trace(deployed, self.settings.batch or 1, self.settings.size)
 
     def write(self, path: Path, info: ExportInfo) -> None:
@@ -234,14 +255,16 @@ class _TensorRTMaker(_Maker):
     def make(self, calibration: Calibration | None) -> None:
         settings = self.settings
         self.versions = {"tensorrt": tensorrt_.import_tensorrt().__version__}
-        content = onnx_.convert(self.network, settings.size, batch=settings.batch, half=self.half)
+        content = onnx_.convert(
+            self.network, settings.size, batch=settings.batch, half=self.half, output=settings.output
+        )
         self.content = tensorrt_.build(content, batch=settings.batch, size=settings.size)
 
     def write(self, path: Path, info: ExportInfo) -> None:
         path.write_bytes(self.content)
         write_text(path.with_name(path.name + ".json"), info.to_json())
 
-    def keep(self) -> None:
+    def keep(self, info: ExportInfo) -> None:
         from .backends import tensorrt_ as backend
 
         backend.store_engine(

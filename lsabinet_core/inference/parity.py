@@ -21,16 +21,16 @@ class Parity:
 
     Attributes:
         images: how many.
-        max_error: largest difference of two logits.
+        max_error: largest difference of two logits; None, as the next two, where only masks were compared.
         rms_error: root of the mean squared difference of two logits.
         logit_range: largest minus smallest logit of the reference, to see the errors by.
         agreement: share of pixels, at the network's input size, of the same class; 0..1.
     """
 
     images: int
-    max_error: float
-    rms_error: float
-    logit_range: float
+    max_error: float | None
+    rms_error: float | None
+    logit_range: float | None
     agreement: float
 
     @property
@@ -67,6 +67,20 @@ def compare(reference: Infer, candidate: Infer, images: Iterable[np.ndarray]) ->
     if count == 0:
         raise ValueError("expected at least one image to compare, got none")
     return Parity(count, error, math.sqrt(squares / count), high - low, same / pixels)
+
+
+def compare_masks(reference: Infer, candidate: Infer, images: Iterable[np.ndarray]) -> Parity:
+    """As ``compare`` for a candidate that gives masks, uint8 (1, H, W)."""
+    count, same, pixels = 0, 0, 0
+    for image in images:
+        expected = masks_from_logits(reference(image[None]), image.shape[:2], confidence=False)[0]
+        found = candidate(image[None]).cpu().numpy()
+        count += 1
+        pixels += expected.size
+        same += int((found == expected).sum()) if found.shape == expected.shape else 0
+    if count == 0:
+        raise ValueError("expected at least one image to compare, got none")
+    return Parity(count, None, None, None, same / pixels)
 
 
 def make_picture(size: tuple[int, int], seed: int = 0) -> np.ndarray:

@@ -270,6 +270,11 @@ class Segmenter:
 
 def _exported_size(artefact: Artefact, asked: tuple[int, int] | None) -> tuple[int, int]:
     size = artefact.info.size
+    if artefact.info.output != "logits":
+        raise ModelError(
+            f"{artefact.path.name} gives {artefact.info.output}s, for other programs: expected an export with logits, "
+            "which are enlarged to each frame's size; export again with --output logits"
+        )
     if asked not in (None, size):
         raise ModelError(
             f"{artefact.path.name} was exported for {size[0]}x{size[1]}, got an input size of {asked[0]}x{asked[1]}: "

@@ -25,10 +25,15 @@ PLAIN = "torch"
 # Engines by kind of device, the one that is fastest on most machines first; PyTorch last, as it always works.
 CANDIDATES = {
     "cpu": ("openvino", "onnxruntime", PLAIN),
-    "cuda": ("tensorrt", "cuda-graph", "onnxruntime", PLAIN),
+    "cuda": ("tensorrt", "onnxruntime-tensorrt", "torch-compile", "cuda-graph", "onnxruntime", PLAIN),
 }
 # The package without which an engine is not there at all.
-PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
+PACKAGES = {
+    "openvino": "openvino",
+    "onnxruntime": "onnxruntime",
+    "onnxruntime-tensorrt": "onnxruntime",
+    "tensorrt": "tensorrt",
+}
 
 # Root mean square error of the logits, as a share of their range, that rounding explains. Shares of pixels would not do
 # here: on a picture that is no street, many pixels lie between two classes.
@@ -47,9 +52,10 @@ class AutoBackend:
     """Chooses an engine when a network is loaded, and runs it.
 
     The engines are compared at the network's own size: each must agree with PyTorch in fp32, and the fastest is taken.
-    An engine whose build would take long is considered only if it was built before (``lsabinet export``). The choice is
-    kept on disk for the same weights, size, precision, threads, machine and versions; where nothing but PyTorch is
-    installed there is nothing to choose. An engine that fails, then or later, is left for the next one, with a warning.
+    An engine whose build would take long is considered only if it was built before: by ``lsabinet export``, or by a
+    warm-up with that engine named. The choice is kept on disk for the same weights, size, precision, threads, machine
+    and versions; where nothing but PyTorch is installed there is nothing to choose. An engine that fails, then or
+    later, is left for the next one, with a warning.
 
     No image waits for an engine to be built: those of a shape that was not prepared go through PyTorch, and once they
     have come ``PATIENCE`` times, or after ``prepare_later``, the engine is built for them in a thread of its own.

@@ -299,6 +299,12 @@ class DeployedBackend(ShapedBackend):
         self.network = None
 
 
+def output_of(source: Network | Artefact) -> tuple[str, torch.dtype]:
+    """Name and type of what an engine gives: an export may have been made to give masks."""
+    name = source.info.output if isinstance(source, Artefact) else "logits"
+    return name, torch.float32 if name == "logits" else torch.uint8
+
+
 def plain_float32() -> contextlib.AbstractContextManager:
     """A context in which fp32 on a GPU is fp32, not TF32 as by default, and cuDNN looks for its fastest kernels."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)

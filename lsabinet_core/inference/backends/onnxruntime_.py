@@ -13,7 +13,8 @@ from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.optional import require
 
-from .common import Run, ShapedBackend, choose_cuda, choose_device
+from .choices import forget_choices
+from .common import Run, ShapedBackend, choose_cuda, choose_device, device_name, output_of
 from .upload import PinnedUpload
 
 FILE = "network.onnx"
@@ -95,7 +96,7 @@ class OnnxRuntimeBackend(ShapedBackend):
     @staticmethod
     def _run_on_cpu(session) -> Run:
         def run(images: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(session.run(["logits"], {"images": images})[0])
+            return torch.from_numpy(session.run(None, {"images": images})[0])
 
         return run
 
@@ -104,18 +105,21 @@ class OnnxRuntimeBackend(ShapedBackend):
         upload = PinnedUpload(self.device)
         images = torch.empty(*shape, 3, dtype=torch.uint8, device=self.device)
         (output,) = session.get_outputs()
-        logits = torch.empty(shape[0], *output.shape[1:], dtype=torch.float32, device=self.device)
+        name, dtype = output_of(self.source)
+        result = torch.empty(shape[0], *output.shape[1:], dtype=dtype, device=self.device)
         binding = session.io_binding()
         binding.bind_input("images", "cuda", index, np.uint8, tuple(images.shape), images.data_ptr())
-        binding.bind_output("logits", "cuda", index, np.float32, tuple(logits.shape), logits.data_ptr())
+        element = np.float32 if dtype == torch.float32 else np.uint8
+        binding.bind_output(name, "cuda", index, element, tuple(result.shape), result.data_ptr())
 
         def run(frames: np.ndarray) -> torch.Tensor:
             upload(frames, out=images)
             # The session has a stream of its own.
             torch.cuda.current_stream(self.device).synchronize()
             session.run_with_iobinding(binding)
-            return logits
+            return result
 
+        run.network_alone = lambda: session.run_with_iobinding(binding)
         return run
 
     def _engine(self) -> str:
@@ -134,14 +138,31 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
     def _provider_name(self) -> str:
         return "TensorrtExecutionProvider"
 
+    def _folder(self, size: tuple[int, int]) -> Path:
+        """Where the provider keeps its engines, which it names by the graph without its weights."""
+        source = self.source
+        weights = source.info.weights if isinstance(source, Artefact) else source.fingerprint
+        key = EngineKey(self.name, weights, tuple(size), None, self.precision, device_name(self.device), "")
+        version = f"{self._onnxruntime.__version__}-{FORM}"
+        return cache_directory() / self.name / f"{key.folder}-{version}"
+
+    def _build(self, shape: tuple[int, int, int]) -> Run:
+        self._engines = self._folder(shape[1:])
+        self._engines.mkdir(parents=True, exist_ok=True)
+        was_built = self.builds_quickly(shape[1:])
+        run = super()._build(shape)
+        # The provider builds at the first images.
+        run(np.zeros((*shape, 3), np.uint8))
+        if not was_built:
+            forget_choices()
+        return run
+
     def _provider_options(self) -> dict[str, str]:
-        folder = cache_directory() / "onnxruntime-tensorrt"
-        folder.mkdir(parents=True, exist_ok=True)
         return {
             **super()._provider_options(),
             "trt_fp16_enable": str(self.precision == "fp16"),
             "trt_engine_cache_enable": "True",
-            "trt_engine_cache_path": str(folder),
+            "trt_engine_cache_path": str(self._engines),
         }
 
     def _providers(self) -> list[tuple[str, dict[str, str]]]:
@@ -150,7 +171,11 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
         return [chosen, ("CUDAExecutionProvider", super()._provider_options()), *others]
 
     def builds_quickly(self, size: tuple[int, int]) -> bool:
-        return False
+        return any(self._folder(size).glob("*.engine"))
+
+    def is_built(self, shape: tuple[int, int, int]) -> bool:
+        # Even what is kept on disk takes longer than a frame may wait.
+        return shape in self._runs
 
     def _fallback(self, shape: tuple[int, int, int]) -> Run:
         backend = OnnxRuntimeBackend(str(self.device), self.precision, self.threads)

@@ -1,6 +1,7 @@
 """OpenVINO on the CPU."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ class OpenVINOBackend(ShapedBackend):
         super().__init__(choose_cpu(device, self.name), precision, threads, ("fp32", "fp16", "bf16", "int8"))
         self._openvino = openvino_.import_openvino()
         self._core = self._openvino.Core()
+        self._parity: dict = {}
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("precision 'bf16': this processor has no bf16 instructions; use fp32")
 
@@ -100,6 +102,7 @@ class OpenVINOBackend(ShapedBackend):
 
     def _read(self, size: tuple[int, int]):
         if isinstance(self.source, Artefact):
+            self._parity = self.source.info.parity
             if self.source.format == "onnx":
                 return self._core.read_model(self.source.path)
             return openvino_.load(self.source.path)
@@ -110,7 +113,10 @@ class OpenVINOBackend(ShapedBackend):
                     f"no int8 form of these weights for {size[0]}x{size[1]}: make it once with `lsabinet export --to "
                     f"openvino --precision int8 --size {size[0]}x{size[1]} --weights W --dataset D --root DIR`"
                 )
-            return openvino_.load(folder / FILE)
+            model = openvino_.load(folder / FILE)
+            info = openvino_.info_of(model)
+            self._parity = json.loads(info)["parity"] if info else {}
+            return model
         precision = "fp32" if self.precision == "bf16" else self.precision
 
         def build():
@@ -123,6 +129,12 @@ class OpenVINOBackend(ShapedBackend):
             build=build,
             store=lambda model, folder: openvino_.save(model, folder / FILE, half=precision == "fp16"),
         )
+
+    def describe(self) -> dict:
+        """Also ``miou_loss`` (0..1) of int8, where ``lsabinet export --verify`` measured it."""
+        if "miou_int8" not in self._parity:
+            return super().describe()
+        return {**super().describe(), "miou_loss": self._parity["miou_fp32"] - self._parity["miou_int8"]}
 
     def _engine(self) -> str:
         return f"OpenVINO {self._openvino.get_version()}"
@@ -145,9 +157,9 @@ def compiled_key(network: Network, shape: tuple[int, int, int], precision: str, 
     )
 
 
-def store_engine(network: Network, size: tuple[int, int], precision: str, model) -> Path | None:
+def store_engine(network: Network, size: tuple[int, int], precision: str, model, *, info: str | None) -> Path | None:
     """Keep a form that was made elsewhere (``lsabinet export``) where the backend looks for it."""
     key = engine_key(network, size, precision)
     cache = EngineCache()
-    cache.store(key, lambda folder: openvino_.save(model, folder / FILE, half=precision == "fp16"))
+    cache.store(key, lambda folder: openvino_.save(model, folder / FILE, half=precision == "fp16", info=info))
     return cache.find(key)

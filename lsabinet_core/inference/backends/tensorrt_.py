@@ -10,7 +10,7 @@ from lsabinet_core.inference.convert import tensorrt_
 from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 
-from .common import Run, ShapedBackend, choose_cuda, device_name
+from .common import Run, ShapedBackend, choose_cuda, device_name, output_of
 from .upload import PinnedUpload
 
 FILE = "network.engine"
@@ -53,17 +53,20 @@ class TensorRTBackend(ShapedBackend):
     def _build(self, shape: tuple[int, int, int]) -> Run:
         engine = self._engine_for(shape)
         context = engine.create_execution_context()
+        if context is None:
+            raise BackendError("TensorRT could not make the engine ready to run: its message on stderr says why")
         context.set_input_shape("images", (*shape, 3))
         upload = PinnedUpload(self.device)
         images = torch.empty(*shape, 3, dtype=torch.uint8, device=self.device)
-        logits = torch.empty(tuple(context.get_tensor_shape("logits")), dtype=torch.float32, device=self.device)
+        name, dtype = output_of(self.source)
+        output = torch.empty(tuple(context.get_tensor_shape(name)), dtype=dtype, device=self.device)
         context.set_tensor_address("images", images.data_ptr())
-        context.set_tensor_address("logits", logits.data_ptr())
+        context.set_tensor_address(name, output.data_ptr())
         # TensorRT waits around frames on the default stream.
         stream = torch.cuda.Stream(self.device)
 
         def execute(frames: np.ndarray | None = None) -> None:
-            # What still reads the logits of the images before comes first.
+            # What still reads the output for the images before comes first.
             stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(stream):
                 if frames is not None:
@@ -74,7 +77,7 @@ class TensorRTBackend(ShapedBackend):
 
         def run(frames: np.ndarray) -> torch.Tensor:
             execute(frames)
-            return logits
+            return output
 
         run.network_alone = execute
         return run

@@ -1,5 +1,7 @@
 """PyTorch, eager: on the CPU and on CUDA GPUs."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -50,10 +52,18 @@ class TorchBackend:
 
     @torch.inference_mode()
     def infer(self, images: np.ndarray) -> torch.Tensor:
+        return self._run(self._upload(images))
+
+    def _run(self, images: torch.Tensor) -> torch.Tensor:
         if self._network is None:
             raise BackendError(CLOSED)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast), plain_float32():
-            return self._network(self._upload(images))
+            return self._network(images)
+
+    def network_alone(self, shape: tuple[int, int, int]) -> Callable[[], torch.Tensor]:
+        """As ``ShapedBackend.network_alone``."""
+        images = torch.zeros(*shape, 3, dtype=torch.uint8, device=self.device)
+        return torch.inference_mode()(lambda: self._run(images))
 
     def synchronize(self) -> None:
         if self.device.type == "cuda":

@@ -1,16 +1,24 @@
-"""PyTorch, compiled by Inductor: on the CPU and on CUDA GPUs. The first build of a shape takes up to minutes."""
+"""PyTorch, compiled by Inductor: on the CPU and on CUDA GPUs.
+
+The first build of a shape takes up to minutes; what Inductor made is kept on disk, so that the next takes seconds.
+"""
 
 import logging
 
 import torch
 
 from lsabinet_core.errors import BackendError
+from lsabinet_core.inference.cache import EngineCache, EngineKey
+from lsabinet_core.inference.deploy import FORM
 
-from .common import DeployedBackend, Run, choose_device
+from .choices import forget_choices
+from .common import DeployedBackend, Run, choose_device, device_name
 from .cuda_graph import capture
 from .upload import PinnedUpload
 
 log = logging.getLogger(__name__)
+
+FILE = "inductor.bin"
 
 
 class TorchCompileBackend(DeployedBackend):
@@ -24,9 +32,31 @@ class TorchCompileBackend(DeployedBackend):
         offered = ("fp32",) if chosen.type == "cpu" else ("fp32", "fp16", "bf16")
         super().__init__(chosen, precision, threads, offered)
 
+    def builds_quickly(self, size: tuple[int, int]) -> bool:
+        return EngineCache().find(self._key((1, *size))) is not None
+
+    def is_built(self, shape: tuple[int, int, int]) -> bool:
+        # Even what is kept on disk takes longer than a frame may wait.
+        return shape in self._runs
+
+    def _key(self, shape: tuple[int, int, int]) -> EngineKey:
+        device = f"{self.device.type} {device_name(self.device)}, {self.threads} threads"
+        version = f"{self._engine()}, form {FORM}"
+        return EngineKey(self.name, self.source.fingerprint, shape[1:], shape[0], self.precision, device, version)
+
     def _build(self, shape: tuple[int, int, int]) -> Run:
-        height, width = shape[1:]
-        log.info("backend %s: compiling for %d x %dx%d, which may take minutes", self.name, shape[0], height, width)
+        cache, key = EngineCache(), self._key(shape)
+        if (folder := cache.find(key)) is not None:
+            torch.compiler.load_cache_artifacts((folder / FILE).read_bytes())
+            return self._compile(shape)
+        log.info("backend %s: compiling for %d x %dx%d, which may take minutes", self.name, *shape)
+        run = self._compile(shape)
+        if (artifacts := torch.compiler.save_cache_artifacts()) is not None:
+            cache.store(key, lambda folder: (folder / FILE).write_bytes(artifacts[0]))
+            forget_choices()
+        return run
+
+    def _compile(self, shape: tuple[int, int, int]) -> Run:
         try:
             if self.device.type == "cuda":
                 compiled = torch.compile(self.network, dynamic=False, mode="max-autotune-no-cudagraphs")

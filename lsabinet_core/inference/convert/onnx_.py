@@ -10,7 +10,7 @@ import torch
 
 from lsabinet_core.errors import WeightsError
 from lsabinet_core.inference.artefact import METADATA_KEY
-from lsabinet_core.inference.deploy import DeployedNetwork
+from lsabinet_core.inference.deploy import static_network
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.optional import require
 
@@ -19,14 +19,22 @@ from .refusal import refusing
 OPSET = 18
 
 
-def convert(network: Network, size: tuple[int, int], *, batch: int | None = None, half: bool = False) -> bytes:
-    """The network as an ONNX file's content, input ``images`` and output ``logits``.
+def convert(
+    network: Network,
+    size: tuple[int, int],
+    *,
+    batch: int | None = None,
+    half: bool = False,
+    output: str = "logits",
+) -> bytes:
+    """The network as an ONNX file's content, with the input ``images``.
 
     Args:
         network: what to convert.
         size: (H, W) of the input.
         batch: images at a time; None for any number.
         half: compute in fp16; input and output stay as they are.
+        output: ``logits`` or ``mask``, which is its name, too.
 
     Raises:
         BackendError: the network has an operator that ONNX has not.
@@ -34,7 +42,7 @@ def convert(network: Network, size: tuple[int, int], *, batch: int | None = None
     require("onnx", "ONNX export")
     require("onnxscript", "ONNX export")
     dtype = torch.float16 if half else torch.float32
-    deployed = DeployedNetwork(network.model, network.metadata, dtype=dtype, static=True).cpu().eval()
+    deployed = static_network(network.model, network.metadata, output, dtype)
     # A free dimension must not be exported from 1, which would be taken for a constant.
     images = torch.zeros(batch or 2, *size, 3, dtype=torch.uint8)
     dynamic = None if batch else ({0: torch.export.Dim("batch", min=1, max=64)},)
@@ -46,7 +54,7 @@ def convert(network: Network, size: tuple[int, int], *, batch: int | None = None
             dynamo=True,
             opset_version=OPSET,
             input_names=["images"],
-            output_names=["logits"],
+            output_names=[output],
             dynamic_shapes=dynamic,
             verbose=False,
         )

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lsabinet_core.errors import WeightsError
 from lsabinet_core.inference.artefact import METADATA_KEY
-from lsabinet_core.inference.deploy import DeployedNetwork, split_depthwise
+from lsabinet_core.inference.deploy import split_depthwise, static_network
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.optional import require
 
@@ -25,21 +27,21 @@ def import_openvino():
     return require("openvino", "backend openvino")
 
 
-def convert(network: Network, size: tuple[int, int]) -> Any:
-    """An ``openvino.Model`` in fp32 for one input size and any number of images.
+def convert(network: Network, size: tuple[int, int], *, output: str = "logits") -> Any:
+    """An ``openvino.Model`` in fp32 for one input size and any number of images, output ``logits`` or ``mask``.
 
     Raises:
         BackendError: the network has an operator that OpenVINO has not.
     """
     openvino = import_openvino()
-    deployed = DeployedNetwork(network.model, network.metadata, static=True).cpu()
+    deployed = static_network(network.model, network.metadata, output, torch.float32)
     split_depthwise(deployed)
     script = torchscript.trace(deployed, 1, size)
     shape = openvino.PartialShape([-1, *size, 3])
     with refusing(network, "an OpenVINO model"), _root_logger_kept():
         model = openvino.convert_model(script, input=[shape])
     model.inputs[0].get_tensor().set_names({"images"})
-    model.outputs[0].get_tensor().set_names({"logits"})
+    model.outputs[0].get_tensor().set_names({output})
     del script, deployed
     _free_memory()
     return model
@@ -111,7 +113,12 @@ def load(path: Path) -> Any:
 
 
 def read_info(path: Path) -> str | None:
-    carried = _carried(load(path))
+    return info_of(load(path))
+
+
+def info_of(model: Any) -> str | None:
+    """The metadata that ``save`` gave an ``openvino.Model``."""
+    carried = _carried(model)
     return None if carried is None else json.dumps(carried["info"])
 
 

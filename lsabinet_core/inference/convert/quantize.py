@@ -69,11 +69,12 @@ def quantize(model: Any, images: Iterable[np.ndarray], count: int, keep: Sequenc
 
 
 def floating_layers(model: Any) -> list[str]:
-    """Names of the convolutions of a quantised ``openvino.Model`` that stayed in floating point."""
+    """The convolutions of a quantised ``openvino.Model`` that stayed in floating point, by their modules' paths."""
     names = []
     for operator in model.get_ordered_ops():
         if operator.get_type_name() not in CONVOLUTIONS:
             continue
         if operator.input_value(0).get_node().get_type_name() != "FakeQuantize":
-            names.append(operator.get_friendly_name())
-    return names
+            # __module.network.lrfa.squeeze/aten::_convolution/Convolution
+            names.append(re.sub(r"^__module\.(network\.)?", "", operator.get_friendly_name()).partition("/")[0])
+    return list(dict.fromkeys(names))

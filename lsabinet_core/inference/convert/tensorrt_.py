@@ -1,10 +1,11 @@
 """TensorRT engines, built from ONNX for the GPU at hand."""
 
+from typing import Any
+
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.optional import require
 
 WORKSPACE_BYTES = 4 << 30
-
 
 OLDEST = 10
 """The first version whose networks keep every operator in the type that it is given in."""
@@ -27,6 +28,19 @@ def build(content: bytes, *, batch: int, size: tuple[int, int]) -> bytes:
         BackendError: TensorRT is not installed, or refuses the network; says what it refused.
     """
     tensorrt = import_tensorrt()
+    try:
+        serialised = _build(tensorrt, content, (batch, *size, 3))
+    except (AttributeError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+        # Its interface changes from version to version.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackendError(f"TensorRT {tensorrt.__version__} could not build an engine: {reason}") from error
+    if serialised is None:
+        raise BackendError(f"TensorRT {tensorrt.__version__} could not build an engine: its messages are above")
+    return bytes(serialised)
+
+
+def _build(tensorrt: Any, content: bytes, shape: tuple[int, int, int, int]) -> Any:
+    """What TensorRT's builder returns: None where it fails."""
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     builder = tensorrt.Builder(logger)
     # From TensorRT 11 on there is no other way, and no such flag need be.
@@ -39,10 +53,6 @@ def build(content: bytes, *, batch: int, size: tuple[int, int]) -> bytes:
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     profile = builder.create_optimization_profile()
-    shape = (batch, *size, 3)
     profile.set_shape("images", shape, shape, shape)
     config.add_optimization_profile(profile)
-    serialised = builder.build_serialized_network(definition, config)
-    if serialised is None:
-        raise BackendError(f"TensorRT {tensorrt.__version__} could not build an engine: its messages are above")
-    return bytes(serialised)
+    return builder.build_serialized_network(definition, config)

@@ -5,15 +5,15 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lsabinet_core.errors import WeightsError
 from lsabinet_core.inference.artefact import METADATA_KEY
-from lsabinet_core.inference.deploy import DeployedNetwork
 
 
-def trace(network: DeployedNetwork, batch: int, size: tuple[int, int]) -> torch.jit.ScriptModule:
-    """The network as it runs on one size; the number of images stays free."""
-    device = network.scale.device
+def trace(network: nn.Module, batch: int, size: tuple[int, int]) -> torch.jit.ScriptModule:
+    """The deployed network as it runs on one size; the number of images stays free."""
+    device = next(network.buffers()).device
     images = torch.zeros(batch, *size, 3, dtype=torch.uint8, device=device)
     with _undeprecated(), torch.no_grad():
         # The size is meant to become a constant.

@@ -5,6 +5,6 @@ is part of the network, and what depends on the input's size is spelled out for 
 """
 
 from .depthwise import split_depthwise
-from .network import FORM, DeployedNetwork
+from .network import FORM, DeployedNetwork, MaskNetwork, static_network
 
-__all__ = ["FORM", "DeployedNetwork", "split_depthwise"]
+__all__ = ["FORM", "DeployedNetwork", "MaskNetwork", "split_depthwise", "static_network"]

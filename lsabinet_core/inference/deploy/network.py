@@ -1,6 +1,7 @@
 """A network with its normalisation: camera pixels in, logits out."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsabinet_core.models.weights import WeightsMetadata
@@ -46,3 +47,27 @@ class DeployedNetwork(nn.Module):
             with StaticShapes():
                 return self.network.low_resolution_logits(normalised).float()
         return self.network.low_resolution_logits(normalised).float()
+
+
+class MaskNetwork(nn.Module):
+    """Images as ``DeployedNetwork`` takes them to masks of their size: class ids, uint8 (N, H, W)."""
+
+    def __init__(self, deployed: DeployedNetwork):
+        super().__init__()
+        self.deployed = deployed
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.deployed(images)
+        enlarged = F.interpolate(logits, size=images.shape[1:3], mode="bilinear", align_corners=False)
+        return enlarged.argmax(1).to(torch.uint8)
+
+
+def static_network(model: nn.Module, metadata: WeightsMetadata, output: str, dtype: torch.dtype) -> nn.Module:
+    """For file formats: a ``DeployedNetwork`` of one input size, on the CPU, in evaluation mode.
+
+    Args:
+        model, metadata, dtype: as ``DeployedNetwork``.
+        output: ``logits`` or ``mask``.
+    """
+    deployed = DeployedNetwork(model, metadata, dtype=dtype, static=True)
+    return (MaskNetwork(deployed) if output == "mask" else deployed).cpu().eval()

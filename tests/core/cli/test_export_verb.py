@@ -1,6 +1,8 @@
 """``lsabinet export`` from the command line's side."""
 
 import json
+import os
+import signal
 
 import cv2
 import pytest
@@ -43,6 +45,26 @@ def test_torchscript_checked_on_the_users_frames(lsabinet, tmp_path, noise_image
     parity = open_artefact(out).info.parity
     assert parity == document["parity"]
     assert parity["count"] == 2 and parity["pixel_agreement"] > 0.999 and parity["max_logit_error"] < 1e-3
+
+
+def test_masks_for_other_programs(lsabinet, tmp_path):
+    out = tmp_path / "net.pt"
+    status, said = lsabinet("--to", "torchscript", "--output", "mask", "--out", out, "--verify", "--limit", "2")
+    assert status == 0, said.err
+    assert "96x128 to mask, in" in said.out and "(synthetic val): 100.0000 % of pixels" in said.out
+    assert open_artefact(out).info.output == "mask"
+    assert lsabinet("--to", "torchscript", "--output", "mask")[1].err.endswith("give the file to write, --out F\n")
+
+
+def test_terminated_it_leaves_nothing_behind(lsabinet, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "lsabinet_core.inference.export.check_parity", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)
+    )
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as left:
+        lsabinet("--to", "torchscript", "--out", tmp_path / "new" / "net.pt", "--verify")
+    assert left.value.code == 128 + signal.SIGTERM
+    assert not list((tmp_path / "new").iterdir()) and signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_openvino_for_the_cache_only(lsabinet, tmp_path):

@@ -172,6 +172,24 @@ def test_compiled(start, network, plain, images, monkeypatch, caplog):
     assert len(compiled) == 2
 
 
+def test_what_was_compiled_is_kept(start, network, monkeypatch, tmp_path):
+    """Where Inductor's own files are gone it must not take minutes again."""
+    monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch, "compile", lambda module, **options: module)
+    monkeypatch.setattr(torch.compiler, "save_cache_artifacts", lambda: (b"kernels", None))
+    loaded = []
+    monkeypatch.setattr(torch.compiler, "load_cache_artifacts", loaded.append)
+    (tmp_path / "choices").mkdir()
+    first = start("torch-compile", network)
+    assert not first.builds_quickly((96, 128))
+    first.prepare((96, 128))
+    assert loaded == [] and first.builds_quickly((96, 128)) and not first.builds_quickly((72, 96))
+    # It may be the fastest now.
+    assert not (tmp_path / "choices").exists()
+    start("torch-compile", network).prepare((96, 128))
+    assert loaded == [b"kernels"]
+
+
 def test_a_compiler_that_fails(start, network, monkeypatch):
     def fail(module, **options):
         raise RuntimeError("No working C++ compiler found\nand pages more")
