@@ -9,7 +9,6 @@ import pytest
 from lsabinet_core.cli.time_slice import CLOSING_SECONDS, time_slice
 from lsabinet_core.training.campaign import TimeUp
 
-
 pytestmark = pytest.mark.own_process
 
 
