@@ -15,8 +15,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """A test marked ``own_process`` has signals sent to itself, of which pytest-xdist's processes may die: there it runs
-    in a process of its own."""
+    """Run a test marked ``own_process``, which sends itself signals, in a process of its own under pytest-xdist, whose
+    processes may die of them."""
     if pyfuncitem.get_closest_marker("own_process") is None or "PYTEST_XDIST_WORKER" not in os.environ:
         return None
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}

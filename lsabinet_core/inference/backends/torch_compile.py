@@ -51,7 +51,8 @@ class TorchCompileBackend(DeployedBackend):
             return self._compile(shape)
         log.info("backend %s: compiling for %d x %dx%d, which may take minutes", self.name, *shape)
         run = self._compile(shape)
-        if (artifacts := torch.compiler.save_cache_artifacts()) is not None:
+        # PyTorch before 2.7 cannot say what it made.
+        if (artifacts := getattr(torch.compiler, "save_cache_artifacts", lambda: None)()) is not None:
             cache.store(key, lambda folder: (folder / FILE).write_bytes(artifacts[0]))
             forget_choices()
         return run
