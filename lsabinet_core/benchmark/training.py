@@ -27,7 +27,7 @@ BATCHES = 4
 """Of random samples, that the input pipeline augments over and over."""
 
 Progress = Callable[[str, int, int], None]
-Step = Callable[[Tensor, Tensor], float]
+Step = Callable[[Tensor, Tensor], Tensor | float]
 
 
 class RandomImages:
@@ -76,12 +76,12 @@ class TrainStep:
         optimizer = create_optimizer(recipe.optimizer, self.network)
         self._step = GradientStep(self.network, loss, optimizer, recipe, device, warn=warn)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> float:
+    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
         """Learn from images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W); returns the loss."""
-        loss, finite = self._step(images, labels)
-        if finite and self.average is not None:
-            self.average.update(self.network.network)
-        return loss.item()
+        outcome = self._step(images, labels)
+        if self.average is not None:
+            self.average.update(self.network.network, outcome.finite)
+        return outcome.loss
 
 
 class PlainStep:

@@ -19,16 +19,28 @@ class WeightAverage(nn.Module):
         super().__init__()
         self.module = copy.deepcopy(model).requires_grad_(False)
         self.decay = decay
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        device = next(model.parameters()).device
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move towards ``model``."""
-        updates = int(self.updates)
-        keep = min(self.decay, (1 + updates) / (10 + updates))
-        self.updates += 1
+    def update(self, model: nn.Module, learned: Tensor | None = None) -> None:
+        """Move towards ``model``.
+
+        Args:
+            model: has learned since the last update.
+            learned: bool, a scalar on the model's device: False where it has not, and the average stays.
+        """
+        if learned is None:
+            learned = torch.ones_like(self.updates, dtype=torch.bool)
+        # In tensors, so that nobody waits for the device.
+        updates = self.updates.double()
+        keep = ((1 + updates) / (10 + updates)).clamp(max=self.decay)
+        move = ((1 - keep) * learned).float()
+        self.updates += learned
         averaged, current = _by_kind(self.module), _by_kind(model)
-        torch._foreach_lerp_(averaged[True], current[True], 1 - keep)
+        steps = torch._foreach_sub(current[True], averaged[True])
+        torch._foreach_mul_(steps, move)
+        torch._foreach_add_(averaged[True], steps)
         if averaged[False]:
             torch._foreach_copy_(averaged[False], current[False])
 

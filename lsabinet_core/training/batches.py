@@ -4,12 +4,15 @@ Two pipelines make the same batches, but for rounding: worker processes augment 
 or the device holds the whole data set and augments there (``resident``).
 """
 
+import os
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lsabinet_core.cores import usable_cores
 from lsabinet_core.data.augment import Augmentation, augment
 from lsabinet_core.data.batch_mixing import mix_batch
 
@@ -18,9 +21,48 @@ from .resident import ResidentBatches, resident_problem
 from .samples import SampleCache, load
 from .shuffle import Batch, EpochShuffle, view_rng, with_donors
 
-__all__ = ["AugmentedViews", "Batch", "EpochShuffle", "SampleCache", "load_batches", "open_batches"]
+__all__ = [
+    "AugmentedViews",
+    "Batch",
+    "EpochShuffle",
+    "SampleCache",
+    "choose_pipeline",
+    "choose_workers",
+    "load_batches",
+    "open_batches",
+]
 
 Tensors = tuple[torch.Tensor, torch.Tensor]
+
+MOST_WORKERS = 16
+
+
+def choose_workers(workers: int | None, device: torch.device) -> int:
+    """Processes that prepare batches for this one: ``workers``, or for None one, as a CPU trains with its other cores.
+
+    A GPU leaves the cores to them: all but one, shared with the other GPUs' processes on the machine.
+    """
+    if workers is not None:
+        return workers
+    if device.type != "cuda":
+        return 1
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(1, min(usable_cores() // here - 1, MOST_WORKERS))
+
+
+def choose_pipeline(samples: SampleCache, recipe: Recipe, device: torch.device) -> Literal["workers", "resident"]:
+    """``recipe.input_pipeline``, where ``auto`` is ``resident`` on a CUDA device that the data set fits on.
+
+    Raises:
+        TrainingError: ``resident`` is demanded but the data set does not fit.
+        DatasetError: ``resident`` is demanded for images of several sizes.
+    """
+    if recipe.input_pipeline == "workers" or (recipe.input_pipeline == "auto" and device.type != "cuda"):
+        return "workers"
+    problem = resident_problem(samples, device)
+    if recipe.input_pipeline == "resident" and problem is not None:
+        raise problem
+    return "workers" if problem is not None else "resident"
 
 
 def open_batches(
@@ -29,17 +71,18 @@ def open_batches(
     fill: tuple[int, int, int],
     shuffle: EpochShuffle,
     *,
-    workers: int,
+    workers: int | None,
     device: torch.device,
 ) -> Iterator[Tensors]:
-    """The batches of a run, by ``recipe.input_pipeline``.
+    """The batches of a run, by the pipeline of ``choose_pipeline``.
 
     Args:
         samples: what to learn from.
-        recipe: how to augment; ``auto`` holds the data set on a CUDA device if it fits, else asks ``workers``.
+        recipe: how to augment.
         fill: colour (BGR, 0..255) of padding.
         shuffle: order of the samples, and the share of this process.
-        workers: processes that prepare batches ahead (0: this one); the resident pipeline needs none.
+        workers: processes that prepare batches ahead (0: this one; None: ``choose_workers``); the resident pipeline
+            needs none.
         device: where the network is.
 
     Returns:
@@ -50,13 +93,10 @@ def open_batches(
         TrainingError: ``resident`` is demanded but the data set does not fit, or (while iterating) a worker died.
         DatasetError: ``resident`` is demanded for images of several sizes, or a file cannot be read any more.
     """
-    resident = recipe.input_pipeline == "resident"
-    problem = resident_problem(samples, device) if resident or recipe.input_pipeline == "auto" else None
-    if resident and problem is not None:
-        raise problem
-    if resident or (recipe.input_pipeline == "auto" and device.type == "cuda" and problem is None):
+    if choose_pipeline(samples, recipe, device) == "resident":
         return iter(ResidentBatches(samples, recipe.augmentation, fill, recipe.seed, shuffle, device))
-    return load_batches(AugmentedViews(samples, recipe.augmentation, fill, recipe.seed), shuffle, workers)
+    views = AugmentedViews(samples, recipe.augmentation, fill, recipe.seed)
+    return load_batches(views, shuffle, choose_workers(workers, device))
 
 
 class AugmentedViews(Dataset):

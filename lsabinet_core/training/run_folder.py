@@ -1,7 +1,8 @@
 """The folder of a run: what is in it, and how it is opened.
 
 recipe.yaml            every setting, resolved
-run.json               command, data set, seed, versions, git commit; for each session device, precision, threads
+run.json               command, data set, seed, versions, git commit; for each session what was decided: device,
+                       precision, input pipeline, threads, whether the step is compiled
 metrics.jsonl          one line every few iterations, one after each validation
 checkpoint.pt          state for --resume
 last.safetensors       weights after the latest validation (the final ones at the end)
@@ -59,18 +60,19 @@ class RunFolder:
         self._summary = self.path / "summary.json"
 
     def create(self, recipe: Recipe, facts: dict) -> None:
-        """Start a new run, also in place of one that failed before its first records.
+        """Start a new run, also in place of one that failed before its first checkpoint.
 
         Raises:
             TrainingError: there is one already, or another process trains in the folder.
         """
-        if self.recipe.exists() and (self.checkpoint.exists() or self._metrics.exists()):
+        if self.recipe.exists() and self.checkpoint.exists():
             raise TrainingError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(f"{self.path} cannot be made: {error.strerror}") from None
         with self.lock():
+            self._metrics.unlink(missing_ok=True)
             write_text(self._run, json.dumps({**facts, **_environment()}, indent=1))
             write_text(self.recipe, save_recipe(recipe))
 
@@ -102,7 +104,7 @@ class RunFolder:
         """Note in run.json on what the run goes on from here.
 
         Args:
-            facts: what the recipe leaves open, as it was decided: ``device``, ``precision``.
+            facts: what the recipe leaves open, as it was decided: ``device``, ``precision``, ``input_pipeline``.
 
         Returns:
             names of what differs from the first session, of those facts, the threads and PyTorch's version.
@@ -113,8 +115,14 @@ class RunFolder:
         sessions.append({**environment, **facts})
         write_text(self._run, json.dumps(document, indent=1))
         first, last = sessions[0], sessions[-1]
-        differences = [name for name in (*facts, "threads") if first[name] != last[name]]
+        differences = [name for name in (*facts, "threads") if first.get(name, last[name]) != last[name]]
         return differences + (["PyTorch"] if first["versions"]["torch"] != last["versions"]["torch"] else [])
+
+    def note(self, **facts) -> None:
+        """Add to the record of the session what it has decided later: ``compiled``."""
+        document = json.loads(self._run.read_text(encoding="utf-8"))
+        document["sessions"][-1].update(facts)
+        write_text(self._run, json.dumps(document, indent=1))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

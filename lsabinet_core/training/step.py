@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from . import distributed
 from .auxiliary import Supervised
 from .distillation import Teacher
+from .kept_buffers import KeptBuffers
 from .losses import CrossEntropy
 from .objective import Objective
 from .recipe import Recipe
@@ -24,6 +26,24 @@ Of new networks' gradients, bf16 turned one to a cosine of 0.04 against fp32 (ER
 """
 LEAST_SHARE = 1e-3
 """Of the gradient's length: what is shorter may be rounding, as of a bias before batch normalisation."""
+
+
+LEAST_SCALE = 1.0
+"""Of fp16's losses: under it, no overflow is the scale's."""
+
+
+class Outcome(NamedTuple):
+    """Of one step; all three are scalars on its device, which nobody has waited for.
+
+    Attributes:
+        loss: float, of the whole batch.
+        finite: bool, whether the loss and its gradient were; where not, network and optimiser are as before.
+        overflowed: bool, whether they were not and the loss scale of fp16, lower from now on, may have been the reason.
+    """
+
+    loss: Tensor
+    finite: Tensor
+    overflowed: Tensor
 
 
 class GradientStep:
@@ -62,6 +82,9 @@ class GradientStep:
         self.warn = warn
         self.objective = Objective(network, loss, recipe, teacher).to(device, memory_format=torch.channels_last)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        self._before = KeptBuffers(network)
+        # A GPU is not waited for: its fused optimisers look for themselves whether to change anything.
+        self._waits = device.type != "cuda" or not getattr(optimizer, "_step_supports_amp_scaling", False)
         self._unchecked = self.objective.is_compiled
         self._share: torch.nn.Module = self.objective
         if distributed.world_size() > 1:
@@ -69,19 +92,14 @@ class GradientStep:
             warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
             self._share = DistributedDataParallel(self.objective)
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, bool]:
-        """Learn from images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W), this process's share of the batch.
-
-        Returns:
-            the loss of the whole batch, and whether it and its gradient were finite; where not, network and optimiser
-            are as before.
-        """
+    def __call__(self, images: Tensor, labels: Tensor) -> Outcome:
+        """Learn from images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W), this process's share of the batch."""
         self.network.train()
         # A forward pass that is not finite also spoils the running statistics of batch normalisation.
-        statistics = [buffer.clone() for buffer in self.network.buffers()]
+        self._before.keep()
         parts = self._micro_batches(images, labels)
         chance = self._random_states() if self._unchecked else []
-        expected = self._expected_gradient(parts, statistics) if self._unchecked else None
+        expected = self._expected_gradient(parts) if self._unchecked else None
         try:
             loss = self._differentiate(parts)
         except torch._dynamo.exc.TorchDynamoException as error:
@@ -89,40 +107,53 @@ class GradientStep:
                 raise
             self.objective.run_eagerly()
             self.warn(f"the training step cannot be compiled and runs uncompiled: {' '.join(str(error).split())[:200]}")
-            self._restore(statistics)
+            self._before.restore()
             loss = self._differentiate(parts)
         else:
             if expected is not None and not self._agrees(expected):
                 self.objective.run_eagerly()
                 self.warn("the compiled training step has another gradient than the network: it runs uncompiled")
-                self._restore(statistics)
+                self._before.restore()
                 # A resumed run, which is checked again, shall drop what the whole one drops.
                 self._draw_again(chance)
                 loss = self._differentiate(parts)
+        return self._descend(loss)
+
+    def _descend(self, loss: Tensor) -> Outcome:
+        """Update the network by the gradient that is in its parameters, if it is finite."""
         self.scaler.unscale_(self.optimizer)
         parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
-        finite = bool(torch.isfinite(loss + norm))
-        if finite:
-            if self.clip_norm:
-                torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
-            self.scaler.step(self.optimizer)
+        finite = torch.isfinite(loss + norm)
+        overflowed = torch.zeros_like(finite)
+        if self.scaler.is_enabled():
+            overflowed = ~torch.isfinite(norm) & (self.scaler.scale(torch.ones_like(loss)) > LEAST_SCALE)
+        if self.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        if not self._waits:
+            # As GradScaler does it.
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, (~finite).float()
+            self.optimizer.step()
+            del self.optimizer.grad_scale, self.optimizer.found_inf
+            self._before.restore_where(~finite)
+        elif finite:
+            self.optimizer.step()
         else:
-            self._restore(statistics)
+            self._before.restore()
         self.scaler.update()
-        return loss, finite
+        return Outcome(loss, finite, overflowed)
 
     # Compilers have been wrong without a word: torch 2.13's about the gradient of a bilinear resize on a CPU. So the
     # first step of a run is computed both ways.
 
-    def _expected_gradient(self, parts: list[tuple[Tensor, Tensor]], statistics: list[Tensor]) -> list[Tensor] | None:
+    def _expected_gradient(self, parts: list[tuple[Tensor, Tensor]]) -> list[Tensor] | None:
         """The gradient of the step uncompiled, which is not made; None where it says nothing: zero, not finite."""
         chance = self._random_states()
         with self.objective.eagerly():
             self._differentiate(parts)
         self._draw_again(chance)
         gradient = self._gradient()
-        self._restore(statistics)
+        self._before.restore()
         length = float(torch.nn.utils.get_total_norm(gradient))
         if not 0 < length < float("inf"):
             return None
@@ -190,7 +221,3 @@ class GradientStep:
         if last or not isinstance(self._share, DistributedDataParallel):
             return contextlib.nullcontext()
         return self._share.no_sync()
-
-    def _restore(self, statistics: list[Tensor]) -> None:
-        for buffer, kept in zip(self.network.buffers(), statistics, strict=True):
-            buffer.copy_(kept)

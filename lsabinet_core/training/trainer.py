@@ -16,7 +16,7 @@ from . import distributed
 from .autocast import resolve_precision
 from .auxiliary import Supervised
 from .averaging import WeightAverage
-from .batches import EpochShuffle, SampleCache, open_batches
+from .batches import EpochShuffle, SampleCache, choose_pipeline, open_batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .distillation import Teacher
 from .initial import start_from_weights
@@ -25,7 +25,8 @@ from .optimizer import create_optimizer
 from .recipe import Recipe
 from .run_folder import RunFolder
 from .schedule import warmup_poly
-from .step import GradientStep
+from .skipped import SkippedSteps
+from .step import GradientStep, Outcome
 from .synchronised_norm import synchronise_batch_norm
 from .validation import Validation
 
@@ -47,13 +48,14 @@ class Trainer:
         val: samples to validate on.
         run: where to write; created before ``fit``.
         device: ``cpu`` or ``cuda``; with several processes this one's, from ``distributed.processes``.
-        workers: processes that prepare batches.
+        workers: processes that prepare batches; None: as ``open_batches`` has it.
         observer: called in the main process with a dict, whose ``event`` is
 
             - "loading" (done, total): samples read;
             - "step" (iteration, total, epoch, loss, lr, images_per_s), every few iterations;
             - "validation" (iteration, epoch, miou in 0..1, per_class_iou by class name, None where undefined);
-            - "skipped" (iteration): loss or gradient was not finite, network and optimiser are as before;
+            - "skipped" (iteration): loss or gradient was not finite, network and optimiser are as before; on a GPU it
+              comes with the next "step";
             - "warning" (message): the run goes on without something that the message names.
 
     Raises:
@@ -69,7 +71,7 @@ class Trainer:
         run: RunFolder,
         *,
         device: torch.device,
-        workers: int = 1,
+        workers: int | None = None,
         observer: Observer = lambda event: None,
     ):
         _check_device(recipe, device)
@@ -98,9 +100,9 @@ class Trainer:
         self.optimizer = create_optimizer(recipe.optimizer, self.network)
         self.iteration = 0
         self.best_miou = -1.0
-        self.skipped = 0
-        self.skipped_in_a_row = 0
+        self.skipped = SkippedSteps(recipe.max_skipped, lambda iteration: self._notify("skipped", iteration=iteration))
         self.seconds = 0.0
+        self._compiled: bool | None = None
         self._scaler_state: dict = {}
         self._saved_iteration: int | None = None
 
@@ -139,11 +141,11 @@ class Trainer:
 
     def _fit(self) -> dict | None:
         recipe, processes = self.recipe, distributed.world_size()
-        distributed.on_main(self._begin_session, self.device)
         if self.validation.seen:
             split = self.validation.val.split
             self._notify("warning", message=f"{split} is learned from, too: its mIoU says nothing of other images")
         samples = SampleCache(self.train_set, lambda done, total: self._notify("loading", done=done, total=total))
+        distributed.on_main(partial(self._begin_session, choose_pipeline(samples, recipe, self.device)), self.device)
         step = self._create_step(samples)
         fill = tuple(round(255 * value) for value in reversed(recipe.mean))
         shuffle = EpochShuffle(
@@ -167,23 +169,29 @@ class Trainer:
             lr = self._set_learning_rate(shuffle.total)
             # Of dropout, the only chance within a step.
             torch.manual_seed(_mix(recipe.seed, self.iteration, distributed.rank()))
-            loss, finite = self._step(step, images, labels)
-            self._take_note(finite)
+            outcome = self._step(step, images, labels)
+            if self.average is not None:
+                self.average.update(self.model, outcome.finite)
             self.iteration += 1
             images_done += len(images) * processes
+            self.skipped.add(outcome)
+            finished = self.iteration == shuffle.total
+            logs = finished or self.iteration % LOG_ITERATIONS == 0
+            validates = finished or self.iteration % validate_iterations == 0
+            if logs or validates or self.device.type != "cuda":
+                self.skipped.count(self.iteration)
             now = time.monotonic()
             self.seconds = seconds_before + now - started
             epoch = (self.iteration - 1) // shuffle.epoch_iterations + 1
-            finished = self.iteration == shuffle.total
-            if finished or self.iteration % LOG_ITERATIONS == 0:
+            if logs:
                 rate = round(images_done / max(now - logged, 1e-9), 3)
-                self._log(shuffle.total, epoch=epoch, loss=float(loss), lr=lr, images_per_s=rate)
+                self._log(shuffle.total, epoch=epoch, loss=float(outcome.loss), lr=lr, images_per_s=rate)
                 logged, images_done = now, 0
-            # Before a validation, too, which can take minutes: a run that is cut in it shall not train anew.
-            if now - saved > CHECKPOINT_SECONDS and distributed.is_main():
+            if now - saved > CHECKPOINT_SECONDS and not validates and distributed.is_main():
+                self.skipped.count(self.iteration)
                 self._checkpoint(step)
                 saved = time.monotonic()
-            if finished or self.iteration % validate_iterations == 0:
+            if validates:
                 summary = distributed.on_main(partial(self._validate, step, epoch), self.device)
                 saved = logged = time.monotonic()
                 images_done = 0
@@ -192,17 +200,20 @@ class Trainer:
         distributed.on_main(partial(self._finish, summary), self.device)
         return summary
 
-    def _begin_session(self) -> None:
+    def _begin_session(self, pipeline: str) -> None:
         differences = self.run.begin_session(
-            {"device": str(self.device), "precision": resolve_precision(self.recipe.precision, self.device)}
+            {
+                "device": str(self.device),
+                "precision": resolve_precision(self.recipe.precision, self.device),
+                "input_pipeline": pipeline,
+            }
         )
         if differences:
             self._notify("warning", message=f"the run goes on with other {', '.join(differences)} than it began with")
 
-    @staticmethod
-    def _step(step: GradientStep, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, bool]:
+    def _step(self, step: GradientStep, images: torch.Tensor, labels: torch.Tensor) -> Outcome:
         try:
-            return step(images, labels)
+            outcome = step(images, labels)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -210,6 +221,11 @@ class Trainer:
                 "batch normalisation has a single value of each channel to go by: expected larger crops, or larger "
                 "batches (batch_size over processes and accumulation)"
             ) from None
+        if self._compiled != step.objective.is_compiled:
+            self._compiled = step.objective.is_compiled
+            if distributed.is_main():
+                self.run.note(compiled=self._compiled)
+        return outcome
 
     def _create_step(self, samples: SampleCache) -> GradientStep:
         recipe = self.recipe
@@ -255,22 +271,6 @@ class Trainer:
             group["lr"] = lr
         return lr
 
-    def _take_note(self, finite: bool) -> None:
-        """Of the step that was just made: the average follows, or it is counted as skipped."""
-        if finite:
-            self.skipped_in_a_row = 0
-            if self.average is not None:
-                self.average.update(self.model)
-            return
-        self.skipped += 1
-        self.skipped_in_a_row += 1
-        self._notify("skipped", iteration=self.iteration + 1)
-        if self.skipped_in_a_row >= self.recipe.max_skipped:
-            raise TrainingError(
-                f"loss or gradient was not finite {self.skipped_in_a_row} times in a row, at iteration "
-                f"{self.iteration + 1}: lower optimizer.lr, set clip_norm, or train with precision fp32"
-            )
-
     def _log(self, total: int, **values) -> None:
         if distributed.is_main():
             self.run.record(iteration=self.iteration, **values)
@@ -281,11 +281,13 @@ class Trainer:
             self._validate(step, epoch)
 
     def _validate(self, step: GradientStep, epoch: int) -> dict:
-        """Measure, write checkpoint, weights and record, in this order; returns the summary of the run so far.
+        """Write the checkpoint, measure, write weights and record, in this order; returns the run's summary so far.
 
-        What is written first is safe should the next fail. The record is last: without it, a resumed run does all of
-        this again.
+        Measuring can take minutes, and a run that is cut in it shall not train anew. The record is last: without it, a
+        resumed run does all of this again.
         """
+        if self._saved_iteration != self.iteration:
+            self._checkpoint(step)
         report = self.validation.measure(self._validated)
         figures = report.to_dict()
         self._notify(
@@ -295,8 +297,6 @@ class Trainer:
             miou=report.miou,
             per_class_iou=figures["per_class_iou"],
         )
-        # Its best_miou is that of the validations before: whether this one is the best is decided again, if cut here.
-        self._checkpoint(step)
         # Without a labelled pixel there is none.
         miou = None if math.isnan(report.miou) else report.miou
         best = miou is not None and miou > self.best_miou
@@ -310,7 +310,7 @@ class Trainer:
             "val_miou": miou,
             "best_val_miou": self.best_miou if self.best_miou >= 0 else None,
             "seconds": round(self.seconds),
-            "skipped": self.skipped,
+            "skipped": self.skipped.total,
             "weights": (self.run.last if self.average is None else self.run.ema).name,
         }
 
@@ -337,8 +337,8 @@ class Trainer:
                 "scaler": step.scaler.state_dict(),
                 "iteration": self.iteration,
                 "best_miou": self.best_miou,
-                "skipped": self.skipped,
-                "skipped_in_a_row": self.skipped_in_a_row,
+                "skipped": self.skipped.total,
+                "skipped_in_a_row": self.skipped.in_a_row,
                 "seconds": self.seconds,
             },
         )
@@ -351,9 +351,9 @@ class Trainer:
                 self.average.load_state_dict(state["average"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.iteration, self.best_miou = state["iteration"], state["best_miou"]
-            self.skipped, self.seconds = state["skipped"], state["seconds"]
+            self.skipped.total, self.seconds = state["skipped"], state["seconds"]
             # Version 0.1 wrote neither.
-            self.skipped_in_a_row = state.get("skipped_in_a_row", 0)
+            self.skipped.in_a_row = state.get("skipped_in_a_row", 0)
             self._scaler_state = state.get("scaler", {})
         except (KeyError, ValueError, RuntimeError, AttributeError) as error:
             reason = str(error).splitlines()[0]

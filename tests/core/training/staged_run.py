@@ -55,7 +55,7 @@ class Stage:
 
 
 def once(action):
-    """An ``at_validation`` that acts at the second validation, whose checkpoint is not written yet."""
+    """An ``at_validation`` that acts at the second validation, whose checkpoint is written."""
     return lambda event: action() if event["iteration"] == 4 else None
 
 

@@ -76,7 +76,7 @@ def make_step(network, recipe=None, *, loss=None, teacher=None, warn=None, **set
 def update(step, batch):
     """The loss, and what the step changed."""
     before = [parameter.detach().clone() for parameter in step.network.parameters()]
-    loss, finite = step(*batch)
+    loss, finite, _ = step(*batch)
     assert finite
     return loss, torch.cat([(old - new).flatten() for old, new in zip(before, step.network.parameters())]).detach()
 
@@ -124,7 +124,7 @@ def test_the_loss_is_the_sum_of_its_terms(batch):
     divergence = (opinion * (opinion.log() - (logits / 3).log_softmax(1))).sum(1)[labels != 255].mean()
     expected = expected + 0.7 * 9 * divergence
     step.network.float()
-    loss, finite = step(*batch)
+    loss, finite, _ = step(*batch)
     assert finite
     torch.testing.assert_close(loss.double(), expected.detach(), rtol=1e-5, atol=1e-6)
 
@@ -170,14 +170,83 @@ def test_what_is_not_finite_leaves_no_trace(batch, accumulation):
 
     step = make_step(Normed(), loss=Broken(), accumulation=accumulation)
     before = {key: value.clone() for key, value in step.network.state_dict().items()}
-    loss, finite = step(*batch)
+    loss, finite, _ = step(*batch)
     assert not finite and loss.isnan()
     assert all(torch.equal(value, before[key]) for key, value in step.network.state_dict().items())
     step.objective.loss = CrossEntropy()
-    assert step(*batch)[1]
+    assert step(*batch).finite
     after = step.network.state_dict()
     assert after["network.1.num_batches_tracked"] == accumulation
     assert not torch.equal(after["network.1.running_mean"], before["network.1.running_mean"])
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+def test_a_device_that_is_not_waited_for(batch, kind):
+    """As on a GPU: what it decides for itself is what the host would have, in the average, too."""
+
+    class SometimesBroken(CrossEntropy):
+        wrong = False
+
+        def forward(self, logits, labels, **options):
+            return super().forward(logits, labels, **options) * (float("nan") if self.wrong else 1.0)
+
+    results = []
+    for waits in (True, False):
+        torch.manual_seed(4)
+        step = make_step(Normed(), loss=SometimesBroken(), clip_norm=0.5)
+        step.optimizer = kind(step.network.parameters(), lr=0.01, fused=True)
+        average = WeightAverage(step.network.network, 0.9)
+        step._waits = waits
+        finite = []
+        for number in range(6):
+            step.objective.loss.wrong = number in (0, 3, 4)
+            outcome = step(*batch)
+            average.update(step.network.network, outcome.finite)
+            finite.append(bool(outcome.finite))
+            assert not outcome.overflowed
+        assert finite == [False, True, True, False, False, True]
+        assert not hasattr(step.optimizer, "found_inf")
+        states = step.optimizer.state.values()
+        results.append({**step.network.state_dict(), **average.state_dict(), "steps": [s["step"] for s in states]})
+    expected, got = results
+    assert expected.pop("steps") == got.pop("steps") == [3] * 4
+    assert got["updates"] == 3 and got["network.1.num_batches_tracked"] == 3
+    assert all(torch.equal(value, got[key]) for key, value in expected.items())
+
+
+class LossScale:
+    """What a step needs of fp16's GradScaler, which a CPU has not."""
+
+    def __init__(self, scale):
+        self.factor = scale
+
+    def is_enabled(self):
+        return True
+
+    def scale(self, value):
+        return value * self.factor
+
+    def unscale_(self, optimizer):
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad /= self.factor
+
+    def update(self):
+        pass
+
+
+def test_an_overflow_is_told_from_what_no_scale_mends(batch):
+    step = make_step(tiny())
+    expected = update(make_step(tiny()), batch)
+    for scale in (2.0, 1.0):
+        step.scaler = LossScale(scale)
+        # Beyond what the loss's type holds: the gradient is infinite, the loss is not.
+        handle = step.network.network.classify.bias.register_hook(lambda gradient: gradient * float("inf"))
+        outcome = step(*batch)
+        assert not outcome.finite and bool(outcome.overflowed) is (scale > 1)
+        handle.remove()
+    step.scaler = LossScale(1024.0)
+    torch.testing.assert_close(update(step, batch), expected)
 
 
 def test_a_teacher_is_never_taught(batch):
@@ -219,7 +288,9 @@ def test_the_average_by_hand():
     expected = 0.1 * first + 0.9 * second
     torch.testing.assert_close(average.module[0].bias, expected)
     model[1].num_batches_tracked += 1
-    average.update(model)
+    average.update(model, torch.tensor(False))
+    torch.testing.assert_close(average.module[0].bias, expected)
+    average.update(model, torch.tensor(True))
     torch.testing.assert_close(average.module[0].bias, 2 / 11 * expected + 9 / 11 * second)
     assert average.module[1].num_batches_tracked == 8
 

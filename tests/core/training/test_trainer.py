@@ -19,21 +19,21 @@ from lsabinet_core.models.weights import read_metadata
 from lsabinet_core.training import run_pictures, samples
 from lsabinet_core.training.campaign import TimeUp
 from lsabinet_core.training.checkpoint import load_checkpoint
-from lsabinet_core.training.step import GradientStep
+from lsabinet_core.training.step import GradientStep, Outcome
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_pictures")
 
 
 def test_full_disk(small_camvid, tmp_path, whole):
     def fill():
-        # What is written to /dev/full fails as on a full disk.
+        # Of the next checkpoint. What is written to /dev/full fails as on a full disk.
         (tmp_path / "run" / f".checkpoint.{os.getpid()}.tmp.pt").symlink_to("/dev/full")
 
     stage = Stage(small_camvid, tmp_path / "run", at_validation=once(fill))
-    expected = f"run: {os.strerror(errno.ENOSPC)}; the checkpoint of iteration 2 is whole: .* go on with --resume"
+    expected = f"run: {os.strerror(errno.ENOSPC)}; the checkpoint of iteration 4 is whole: .* go on with --resume"
     with pytest.raises(TrainingError, match=expected):
         stage.start()
-    check_checkpoint(stage.run, 2)
+    check_checkpoint(stage.run, 4)
     stage.at_validation = lambda event: None
     assert stage.resume()["iterations"] == 6
     check_same(whole, stage.run.ema)
@@ -41,11 +41,11 @@ def test_full_disk(small_camvid, tmp_path, whole):
 
 def test_disk_full_of_records(small_camvid, tmp_path, monkeypatch):
     stage = Stage(small_camvid, tmp_path / "run")
-    stage.run.path.mkdir()
+    stage.run.create(stage.recipe, {})
     (stage.run.path / "metrics.jsonl").symlink_to("/dev/full")
     # The first record is of a validation, behind its checkpoint.
     with pytest.raises(TrainingError, match="the checkpoint of iteration 2 is whole"):
-        stage.start()
+        stage.trainer().fit()
     stage.run.checkpoint.unlink()
     monkeypatch.setattr("lsabinet_core.training.trainer.LOG_ITERATIONS", 1)
     with pytest.raises(TrainingError, match="there was no checkpoint yet: mend it, then start again with --resume"):
@@ -61,7 +61,10 @@ def test_lost_data_folder(small_camvid, tmp_path, monkeypatch, whole, workers):
     stage = Stage(root, tmp_path / "run", at_validation=once(lambda: root.rename(tmp_path / "lost")))
     with pytest.raises(DatasetError, match=r"^[^\n]*camvid/[^\n]*\.png[^\n]*$"):
         stage.start(workers)
-    check_checkpoint(stage.run, 4)
+    done = load_checkpoint(stage.run.checkpoint, CPU)["iteration"]
+    # What the worker had prepared was learned, and then not validated.
+    assert done == 4 or (done == 6 and workers)
+    check_checkpoint(stage.run, done)
     (tmp_path / "lost").rename(root)
     stage.at_validation = lambda event: None
     assert stage.resume(workers)["iterations"] == 6
@@ -88,7 +91,11 @@ def test_dead_worker(small_camvid, tmp_path, whole):
 def patterned(monkeypatch, finite):
     """Steps that are finite or not as ``finite`` says."""
     pattern = iter(finite)
-    monkeypatch.setattr(GradientStep, "__call__", lambda self, images, labels: (torch.ones(()), next(pattern)))
+
+    def step(self, images, labels):
+        return Outcome(torch.ones(()), torch.tensor(next(pattern)), torch.tensor(False))
+
+    monkeypatch.setattr(GradientStep, "__call__", step)
 
 
 def test_skipped_steps_are_counted_in_a_row(small_camvid, tmp_path, monkeypatch):
@@ -207,6 +214,7 @@ def test_the_record_of_sessions(small_camvid, tmp_path):
     document = json.loads((stage.run.path / "run.json").read_text())
     (session,) = document["sessions"]
     assert (session["device"], session["precision"], session["threads"]) == ("cpu", "fp32", 1)
+    assert session["input_pipeline"] == "workers" and session["compiled"] is False
     assert session["versions"]["torch"] == torch.__version__ and "git_commit" in session
     assert stage.run.begin_session({"device": "cpu", "precision": "bf16"}) == ["precision"]
 
@@ -214,7 +222,10 @@ def test_the_record_of_sessions(small_camvid, tmp_path):
 def test_a_run_that_failed_at_once_may_be_started_anew(small_camvid, tmp_path):
     stage = Stage(small_camvid, tmp_path / "run", ["epochs=1"])
     stage.run.create(stage.recipe, {})
+    stage.run.record(iteration=1, loss=99.0)
     stage.start()
+    lines = (stage.run.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["iteration"] for line in lines] == [2, 2]
     with pytest.raises(TrainingError, match="holds a run already"):
         stage.run.create(stage.recipe, {})
 

@@ -1,0 +1,41 @@
+"""Steps that were skipped: counted by iteration, whenever they are looked at."""
+
+import pytest
+import torch
+
+from lsabinet_core.errors import TrainingError
+from lsabinet_core.training.skipped import SkippedSteps
+from lsabinet_core.training.step import Outcome
+
+FINE, WRONG, OVERFLOWED = (True, False), (False, False), (False, True)
+
+
+def follow(kinds, every):
+    """The iterations that were reported, and the counts; looked at after ``every`` steps."""
+    reported = []
+    skipped = SkippedSteps(3, reported.append)
+    for iteration, kind in enumerate(kinds, 101):
+        skipped.add(Outcome(torch.zeros(()), *map(torch.tensor, kind)))
+        if iteration % every == 0 or iteration == 100 + len(kinds):
+            skipped.count(iteration)
+    return reported, skipped.total, skipped.in_a_row
+
+
+@pytest.mark.parametrize("every", [1, 4, 100])
+def test_counts(every):
+    assert follow([WRONG, WRONG, FINE, FINE, WRONG, FINE, WRONG, WRONG], every) == ([101, 102, 105, 107, 108], 5, 2)
+    with pytest.raises(TrainingError, match="not finite 3 times in a row, at iteration 105: lower optimizer.lr"):
+        follow([FINE, FINE, WRONG, WRONG, WRONG, FINE, FINE, FINE], every)
+
+
+@pytest.mark.parametrize("every", [1, 4])
+def test_overflows_of_the_loss_scale_end_no_run(every):
+    assert follow([OVERFLOWED] * 16 + [FINE, WRONG], every)[1:] == (17, 1)
+    with pytest.raises(TrainingError, match="at iteration 107"):
+        follow([OVERFLOWED] * 4 + [WRONG] * 4, every)
+
+
+def test_nothing_to_count():
+    skipped = SkippedSteps(1, print)
+    skipped.count(5)
+    assert (skipped.total, skipped.in_a_row) == (0, 0)
