@@ -17,7 +17,7 @@
 #   SEEDS      of each network (1 2 3)
 #   SLICES     to work for (until all is finished); 1 on a machine that is lent for one command
 #   DEVICE     auto, cpu or cuda (auto)
-#   WORKERS    processes that prepare batches, where the data set is not held on the device (1)
+#   WORKERS    processes that prepare batches, where the data set is not held on the device (1; with a GPU, by its cores)
 #   PYTHON     python to use as it is, with the package's requirements installed (the environment .venv, made if need be)
 set -euo pipefail
 
@@ -35,16 +35,19 @@ else
 fi
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
-settings=() seeds=()
+settings=() seeds=() workers=()
+[ -z "${WORKERS:-}" ] || workers=(--workers "$WORKERS")
 read -ra settings <<<"${SETTINGS:-}"
 read -ra seeds <<<"${SEEDS:-1 2 3}"
 for ((count = 1; ; count++)); do
-    status=0
+    status=0 begun=$SECONDS
     # The program ends its slice by itself, a little earlier; this is for one that hangs. In the foreground Ctrl-C ends it.
     timeout --foreground --signal=INT --kill-after=10 "$slice" "$python" -m lsabinet_core.cli.train_camvid "$1" "$2" \
         --seconds "$slice" --recipe "${RECIPE:-camvid}" --seeds "${seeds[@]}" --device "${DEVICE:-auto}" \
-        --workers "${WORKERS:-1}" "${settings[@]/#/--set=}" || status=$?
-    # 124: timeout was faster.
-    [ "$status" -eq 124 ] && status=75
+        "${workers[@]}" "${settings[@]/#/--set=}" || status=$?
+    # timeout was faster: 124, or 137 for what even Ctrl-C did not end.
+    if [ "$status" -eq 124 ] || { [ "$status" -eq 137 ] && ((SECONDS - begun >= slice)); }; then
+        status=75
+    fi
     [ "$status" -eq 75 ] && [ "$count" -ne "${SLICES:-0}" ] || exit "$status"
 done

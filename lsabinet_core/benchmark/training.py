@@ -1,8 +1,9 @@
 """How fast ``lsabinet train`` is: its gradient step beside a plain loop's, its input pipeline, and both together."""
 
+import contextlib
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from lsabinet_core.models import create_model
 from lsabinet_core.training.autocast import resolve_precision
 from lsabinet_core.training.auxiliary import Supervised, shrink_labels
 from lsabinet_core.training.averaging import WeightAverage
-from lsabinet_core.training.batches import EpochShuffle, SampleCache, open_batches
+from lsabinet_core.training.batches import EpochShuffle, SampleCache, choose_pipeline, choose_workers, open_batches
 from lsabinet_core.training.losses import CrossEntropy, create_loss
 from lsabinet_core.training.optimizer import create_optimizer
 from lsabinet_core.training.recipe import Distillation, Recipe
@@ -123,7 +124,7 @@ def benchmark_training(
     *,
     dataset: str = "camvid",
     rounds: int = 10,
-    workers: int = 1,
+    workers: int | None = None,
     device: torch.device,
     progress: Progress = lambda what, done, total: None,
 ) -> dict:
@@ -137,7 +138,7 @@ def benchmark_training(
         recipe: network, batch and crop size, precision, layout, compilation, input pipeline.
         dataset: whose classes to learn.
         rounds: measured steps of each kind, interleaved, after the warm-up.
-        workers: processes that prepare batches.
+        workers: processes that prepare batches; None: as ``choose_workers`` has it.
         device: ``cpu`` or ``cuda``.
         progress: called with what is being measured, steps done, steps in all.
 
@@ -145,8 +146,10 @@ def benchmark_training(
         JSON values. ``lsabinet`` and ``plain``: ``step_ms`` (median), ``times_ms``, ``images_per_s``, and
         ``first_step_s``, the first step with compilation and allocation. ``speedup``: plain's median over ours.
         ``pipeline_images_per_s``: the input pipeline alone. ``training``: both together, ``images_per_s``, ``waiting``,
-        the share of the time in which no batch was there to step on, and ``utilisation``, the rate's share of our
-        step's alone. ``warnings``: what the step could not do as asked. ``settings`` and ``machine``.
+        the share of the time in which no batch was there to step on, ``utilisation``, the rate's share of our step's
+        alone, and ``device_busy``, the share of the time that a GPU spent within steps by its own clock, None on a CPU;
+        the rest it augmented or had nothing to do. ``warnings``: what the step could not do as asked. ``settings`` and
+        ``machine``.
     """
     recipe = recipe.model_copy(update={"accumulation": 1, "boundary_weight": 0.0, "distillation": Distillation()})
     label_set = LABEL_SETS[dataset]
@@ -160,8 +163,11 @@ def benchmark_training(
         progress=lambda done, total: progress("steps", done, total),
     )
     samples = SampleCache(RandomImages(BATCHES * recipe.batch_size, recipe.input_size, label_set))
-    alone, _ = _run_pipeline(samples, recipe, None, rounds, workers, device, lambda *n: progress("pipeline", *n))
-    rate, waiting = _run_pipeline(samples, recipe, ours, rounds, workers, device, lambda *n: progress("training", *n))
+    workers = choose_workers(workers, device)
+    alone, *_ = _run_pipeline(samples, recipe, None, rounds, workers, device, lambda *n: progress("pipeline", *n))
+    rate, waiting, busy = _run_pipeline(
+        samples, recipe, ours, rounds, workers, device, lambda *n: progress("training", *n)
+    )
     kinds = {
         name: {
             "step_ms": round(timing.median_ms, 3),
@@ -179,6 +185,7 @@ def benchmark_training(
             "images_per_s": round(rate, 3),
             "waiting": round(waiting, 4),
             "utilisation": round(rate / kinds["lsabinet"]["images_per_s"], 4),
+            "device_busy": None if busy is None else round(busy, 4),
         },
         "warnings": warnings,
         "settings": {
@@ -193,7 +200,7 @@ def benchmark_training(
             "optimizer": recipe.optimizer.name,
             "auxiliary_weight": recipe.auxiliary_weight,
             "ema_decay": recipe.ema_decay,
-            "input_pipeline": recipe.input_pipeline,
+            "input_pipeline": choose_pipeline(samples, recipe, device),
             "workers": workers,
             "rounds": rounds,
         },
@@ -234,8 +241,9 @@ def _run_pipeline(
     workers: int,
     device: torch.device,
     progress: Callable[[int, int], None],
-) -> tuple[float, float]:
-    """Images a second of the input pipeline, into ``step`` where there is one; and the share of time spent waiting.
+) -> tuple[float, float, float | None]:
+    """Images a second of the input pipeline, into ``step`` where there is one; the share of time spent waiting for it;
+    and the share that a GPU spent within steps.
 
     The batches that the workers have prepared before the clock starts are not counted.
     """
@@ -244,18 +252,35 @@ def _run_pipeline(
     shuffle = EpochShuffle(len(samples), recipe.batch_size, -(-total // BATCHES), recipe.seed, 0)
     fill = tuple(round(255 * value) for value in reversed(recipe.mean))
     pipeline = open_batches(samples, recipe, fill, shuffle, workers=workers, device=device)
+    within_steps: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
     for number in range(1, total + 1):
         asked = time.perf_counter()
         images, labels = next(pipeline)
         got = time.perf_counter()
         if step is not None:
-            step(images, labels)
+            with _device_time(device, within_steps):
+                step(images, labels)
         if number == prepared:
             synchronize(device)
+            within_steps.clear()
             started, waited = time.perf_counter(), 0.0
         elif number > prepared:
             waited += got - asked
         progress(number, total)
     synchronize(device)
     seconds = time.perf_counter() - started
-    return batches * recipe.batch_size / seconds, waited / seconds
+    busy = sum(begin.elapsed_time(end) for begin, end in within_steps) / 1000 / seconds if within_steps else None
+    return batches * recipe.batch_size / seconds, waited / seconds, busy
+
+
+@contextlib.contextmanager
+def _device_time(device: torch.device, spans: list[tuple[torch.cuda.Event, torch.cuda.Event]]) -> Iterator[None]:
+    """Add when a GPU begins and ends what it is given within this context to ``spans``."""
+    if device.type != "cuda":
+        yield
+        return
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    yield
+    end.record()
+    spans.append((begin, end))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from lsabinet_core.cli.benchmark_report import machine_line
+from lsabinet_core.cli.campaign_options import add_workers_argument
 from lsabinet_core.cli.segmenter_options import count, positive
 
 HELP = "measure a training step of `lsabinet train` beside a plain eager fp32 NCHW loop, and the input pipeline"
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch", type=positive, metavar="N", help="images in a batch (the recipe's)")
     parser.add_argument("--rounds", type=positive, default=10, metavar="N", help="measured steps of each kind (10)")
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes that prepare batches (1)")
+    add_workers_argument(parser)
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="CPU threads; 0: all cores (0)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (auto)")
     parser.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
@@ -93,4 +94,6 @@ def _report(recipe: str, figures: dict) -> str:
         f"{100 * training['utilisation']:.0f} % of the step alone; {100 * training['waiting']:.1f} % of the time "
         "without a batch",
     ]
+    if training["device_busy"] is not None:
+        lines.append(f"the GPU is within steps for {100 * training['device_busy']:.0f} % of the time, by its own clock")
     return "\n".join(lines)

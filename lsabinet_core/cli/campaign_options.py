@@ -20,8 +20,17 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change the recipe"
     )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (%(default)s)")
-    parser.add_argument("--workers", type=count, default=1, metavar="N", help="processes that prepare batches (1)")
+    add_workers_argument(parser)
     parser.add_argument("--threads", type=count, default=0, metavar="N", help="CPU threads; 0: all cores (0)")
+
+
+def add_workers_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="processes that prepare batches (1; with a GPU that cannot hold the data set, one per core but one)",
+    )
 
 
 def open_device(args: argparse.Namespace):

@@ -5,6 +5,7 @@ import contextlib
 import sys
 from pathlib import Path
 
+from lsabinet_core.cli.campaign_options import add_workers_argument
 from lsabinet_core.cli.segmenter_options import count
 
 HELP = "train a network on a data set by a recipe"
@@ -33,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", help="auto, cpu or cuda (default: %(default)s); torchrun gives each process its own"
     )
-    parser.add_argument(
-        "--workers", type=count, default=1, help="processes that prepare batches (default: %(default)s)"
-    )
+    add_workers_argument(parser)
     parser.add_argument("--threads", type=count, default=0, help="CPU threads for the network; 0: all cores")
 
 

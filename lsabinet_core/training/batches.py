@@ -38,9 +38,10 @@ MOST_WORKERS = 16
 
 
 def choose_workers(workers: int | None, device: torch.device) -> int:
-    """Processes that prepare batches for this one: ``workers``, or for None one, as a CPU trains with its other cores.
+    """How many processes prepare batches: ``workers``, or as the device leaves them cores where that is None.
 
-    A GPU leaves the cores to them: all but one, shared with the other GPUs' processes on the machine.
+    A CPU trains with its cores and has one. Beside a GPU there is one for each core but one, at most MOST_WORKERS; the
+    GPUs of a machine share them.
     """
     if workers is not None:
         return workers

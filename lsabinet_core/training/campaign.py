@@ -136,7 +136,7 @@ def carry_out_all(
     open_split: Callable[[str], SegmentationDataset],
     *,
     device: torch.device,
-    workers: int = 1,
+    workers: int | None = None,
     observer: Observer = lambda event: None,
     deadline: float | None = None,
     failed: Callable[[PlannedRun, LsabinetError], None] | None = None,
@@ -148,7 +148,7 @@ def carry_out_all(
         folder: of the campaign.
         open_split: gives the data set's split of that name.
         device: ``cpu`` or ``cuda``.
-        workers: processes that prepare batches.
+        workers: processes that prepare batches; None: as ``open_batches`` has it.
         observer: of the Trainers; called with ``{"event": "run", "name", "done", "total"}`` before each run.
         deadline: on ``time.monotonic()``'s clock, to stop at the last checkpoint before it; None: never.
         failed: called with a run that cannot go on, such as one that diverged or whose recipe fits neither its network
@@ -192,7 +192,7 @@ def carry_out(
     open_split: Callable[[str], SegmentationDataset],
     *,
     device: torch.device,
-    workers: int = 1,
+    workers: int | None = None,
     observer: Observer = lambda event: None,
     deadline: float | None = None,
 ) -> RunRecord:
@@ -203,7 +203,7 @@ def carry_out(
         folder: of the campaign; the run's is ``folder / planned.name``.
         open_split: gives the data set's split of that name.
         device: ``cpu`` or ``cuda``.
-        workers: processes that prepare batches.
+        workers: processes that prepare batches; None: as ``open_batches`` has it.
         observer: of the Trainer.
         deadline: on ``time.monotonic()``'s clock; the run stops at a checkpoint before it, where there is one. None:
             never.

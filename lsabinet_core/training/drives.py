@@ -30,7 +30,7 @@ def train_drives(
     out: str | Path,
     *,
     device: torch.device,
-    workers: int = 1,
+    workers: int | None = None,
     observer: Observer = lambda event: None,
     deadline: float | None = None,
 ) -> dict:
@@ -41,7 +41,7 @@ def train_drives(
         root: CamVid's folder.
         out: folder of the folds' runs and of ``drives.json``, which is written after each fold.
         device: ``cpu`` or ``cuda``.
-        workers: processes that prepare batches.
+        workers: processes that prepare batches; None: as ``open_batches`` has it.
         observer: of the trainers; called with ``{"event": "run", "name", "done", "total"}`` before each fold, which is
             named after its drive.
         deadline: on ``time.monotonic()``'s clock, to stop behind the next checkpoint; None: never.

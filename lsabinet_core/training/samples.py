@@ -58,6 +58,28 @@ class SampleCache:
         return self._kept[index] if index < len(self._kept) else self.dataset.sample(index)
 
 
+class KeptSamples:
+    """A data set whose samples stay in memory once they are read, as far as they fit into CACHE_BYTES."""
+
+    def __init__(self, dataset: SegmentationDataset):
+        self.name, self.split, self.label_set = dataset.name, dataset.split, dataset.label_set
+        self._dataset = dataset
+        self._kept: dict[int, Sample] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def sample(self, index: int) -> Sample:
+        if index in self._kept:
+            return self._kept[index]
+        sample = self._dataset.sample(index)
+        self._bytes += sample.image.nbytes + (0 if sample.label is None else sample.label.nbytes)
+        if self._bytes <= CACHE_BYTES:
+            self._kept[index] = sample
+        return sample
+
+
 class _Samples(Dataset):
     def __init__(self, dataset: SegmentationDataset):
         self.dataset = dataset

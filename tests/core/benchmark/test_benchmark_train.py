@@ -60,12 +60,33 @@ def test_the_command(tmp_path, capsys):
         assert row["first_step_s"] > 0
     assert figures["speedup"] == pytest.approx(figures["plain"]["step_ms"] / figures["lsabinet"]["step_ms"], rel=1e-3)
     assert figures["pipeline_images_per_s"] > figures["training"]["images_per_s"] > 0
-    assert 0 < figures["training"]["waiting"] < 1
+    assert 0 < figures["training"]["waiting"] < 1 and figures["training"]["device_busy"] is None
     assert figures["settings"]["precision"] == "bf16" and figures["settings"]["crop_size"] == [64, 64]
     assert figures["machine"]["threads"] == 1 and figures["machine"]["versions"]["torch"] == torch.__version__
     printed = capsys.readouterr().out
     for text in (f"ratio {figures['speedup']:.2f}", "bf16, channels last, eager", "fp32, NCHW", "64x64", "1 threads"):
         assert text in printed
+
+
+def test_the_time_of_a_gpu_within_steps(monkeypatch):
+    clock = iter([10.0, 15.0, 21.0, 29.0])
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            self.at = next(clock)
+
+        def elapsed_time(self, end):
+            return end.at - self.at
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    spans = []
+    for _ in range(2):
+        with training._device_time(torch.device("cuda"), spans):
+            pass
+    assert [begin.elapsed_time(end) for begin, end in spans] == [5.0, 8.0]
 
 
 def test_wrong_wishes(capsys):

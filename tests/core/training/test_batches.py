@@ -11,6 +11,7 @@ import torch
 
 from lsabinet_core.data import open_dataset
 from lsabinet_core.data.augment import Augmentation
+from lsabinet_core.data.camvid import CamVid
 from lsabinet_core.errors import DatasetError, TrainingError
 from lsabinet_core.training import batches, resident
 from lsabinet_core.training import samples as reading
@@ -205,3 +206,34 @@ def test_a_worker_that_is_killed(samples):
     with pytest.raises(TrainingError, match="^a process that prepares batches died [^\n]*--resume[^\n]*$"):
         list(make(_Deadly(samples, 5), workers=2))
     assert signal.getsignal(signal.SIGCHLD) == handler
+
+
+@pytest.mark.parametrize(
+    ("workers", "device", "processes", "expected"),
+    [(None, "cpu", 1, 1), (None, "cuda", 1, 11), (None, "cuda", 4, 2), (None, "cuda", 12, 1), (0, "cuda", 1, 0)],
+)
+def test_workers_by_the_cores(monkeypatch, workers, device, processes, expected):
+    monkeypatch.setattr(batches, "usable_cores", lambda: 12)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert batches.choose_workers(workers, torch.device(device)) == expected
+    monkeypatch.setattr(batches, "usable_cores", lambda: 100)
+    assert batches.choose_workers(None, torch.device("cuda")) <= batches.MOST_WORKERS
+
+
+@pytest.mark.parametrize(("room", "reads"), [(4, [0, 1, 2, 3]), (2.5, [0, 1, 2, 3, 2, 3])])
+def test_samples_that_stay_in_memory(small_camvid, monkeypatch, room, reads):
+    class Watched(CamVid):
+        def sample(self, index):
+            read.append(index)
+            return super().sample(index)
+
+    read = []
+    dataset = Watched(small_camvid, "val")
+    first = CamVid(small_camvid, "val").sample(0)
+    monkeypatch.setattr(reading, "CACHE_BYTES", room * (first.image.nbytes + first.label.nbytes))
+    kept = reading.KeptSamples(dataset)
+    assert (len(kept), kept.name, kept.split, kept.label_set) == (4, "camvid", "val", dataset.label_set)
+    for _ in range(2):
+        for index in range(4):
+            assert np.array_equal(kept.sample(index).image, CamVid.sample(dataset, index).image)
+    assert read == reads
