@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64, String
 
 from lsabinet_ros.messages import stamp_ns
+from lsabinet_ros.node import SegmentationNode
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 60.0
+# A busy machine exceeds every limit of time.
+UNLIMITED = {"input_timeout_s": 0.0, "max_processing_time_ms": 0.0, "max_image_age_ms": 0.0}
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
 ACTIVATE = Transition.TRANSITION_ACTIVATE
@@ -45,6 +48,39 @@ def wait_until(condition: Callable[[], object], what: str, step: Callable[[], No
         assert time.monotonic() < end, f"no {what} within {deadline_s:g} s"
         step()
     return value
+
+
+@contextlib.contextmanager
+def node_here(domain: int, parameters: dict, before_release: Callable[[], None]) -> Iterator[None]:
+    """The node in this process, spun by a thread.
+
+    Args:
+        domain: the ROS domain.
+        parameters: by name.
+        before_release: called at the end, before the node is released.
+    """
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    overrides = [Parameter(name, value=value) for name, value in parameters.items()]
+    node = SegmentationNode(context=context, parameter_overrides=overrides)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    ended = threading.Event()
+
+    def spin():
+        while not ended.is_set():
+            executor.spin_once(timeout_sec=0.05)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    yield
+    ended.set()
+    thread.join(10)
+    before_release()
+    node.release()
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown(context=context)
 
 
 class NodeProcess:
@@ -117,16 +153,20 @@ class Client:
 
     Args:
         name: of the camera, where the node has several.
+        beside: another client, on whose place in the graph this one is, too; closing that one closes both.
     """
 
-    def __init__(self, domain: int, compressed: bool = False, name: str = ""):
+    def __init__(self, domain: int, compressed: bool = False, name: str = "", beside: "Client | None" = None):
         self._name = name
         root = f"/segmentation/{name}" if name else "/segmentation"
-        self.context = rclpy.Context()
-        rclpy.init(context=self.context, domain_id=domain)
-        self.node = rclpy.create_node("test_client", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
+        if beside is not None:
+            self.context, self.node, self.executor = beside.context, beside.node, beside.executor
+        else:
+            self.context = rclpy.Context()
+            rclpy.init(context=self.context, domain_id=domain)
+            self.node = rclpy.create_node("test_client", context=self.context)
+            self.executor = SingleThreadedExecutor(context=self.context)
+            self.executor.add_node(self.node)
         self.masks: list[Image] = []
         self.latencies: list[DiagnosticArray] = []
         self.diagnostics: list[DiagnosticArray] = []

@@ -8,11 +8,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import rclpy
 from node_frames import bad_frames, pixels_of, random_frame
-from node_harness import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, UNCONFIGURED, Client, NodeProcess
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
+from node_harness import (
+    ACTIVATE,
+    CLEANUP,
+    CONFIGURE,
+    DEACTIVATE,
+    UNCONFIGURED,
+    UNLIMITED,
+    Client,
+    NodeProcess,
+    node_here,
+)
 
 from lsabinet_core.inference.segmenter import Segmentation, Timings
 from lsabinet_core.labels import CAMVID
@@ -20,7 +27,6 @@ from lsabinet_ros import node as segmentation_node
 
 NAMES = ["front", "rear"]
 SIZES = {"front": (72, 100), "rear": (120, 160)}
-UNLIMITED = {"input_timeout_s": 0.0, "max_processing_time_ms": 0.0, "max_image_age_ms": 0.0}
 
 
 class RecordingSegmenter:
@@ -72,8 +78,10 @@ def segmenter(monkeypatch):
 @contextlib.contextmanager
 def clients_of(domain: int):
     """One client per camera, all topics matched."""
-    clients = [Client(domain, name=name) for name in NAMES]
+    clients = []
     try:
+        for name in NAMES:
+            clients.append(Client(domain, name=name, beside=clients[0] if clients else None))
         for client in clients:
             client.bring_up()
         yield clients
@@ -84,54 +92,41 @@ def clients_of(domain: int):
 
 @pytest.fixture
 def clients(ros_domain, segmenter):
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=ros_domain)
     parameters = {**UNLIMITED, "diagnostics_period_s": 0.1, "cameras": NAMES}
-    node = segmentation_node.SegmentationNode(
-        context=context, parameter_overrides=[Parameter(name, value=value) for name, value in parameters.items()]
-    )
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    ended = threading.Event()
-
-    def spin():
-        while not ended.is_set():
-            executor.spin_once(timeout_sec=0.05)
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    with clients_of(ros_domain) as both:
+    with node_here(ros_domain, parameters, before_release=segmenter.go_on.set), clients_of(ros_domain) as both:
         yield both
-    ended.set()
-    thread.join(10)
-    segmenter.go_on.set()
-    node.release()
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.shutdown(context=context)
 
 
 def plain(client: Client, name: str, value: int):
     return client.image(np.full((*SIZES[name], 3), value, np.uint8), frame_id=name)
 
 
+def received(client: Client) -> int:
+    return int(client.status()["frames_received"])
+
+
 def send_together(clients, segmenter, messages: dict[int, object]) -> None:
     """Publish while the worker is busy with another frame, so that all of them wait at the same moment."""
     first = clients[0]
-    calls = len(segmenter.calls)
+    calls, blockers = len(segmenter.calls), []
+    # What is on its way of each camera before its message is; one camera's frames come in their order.
+    before = [received(client) for client in clients]
     segmenter.go_on.clear()
-    blocker = plain(first, "front", 10)
-    first.until(lambda: first.camera.publish(blocker) or len(segmenter.calls) > calls, "frame in work")
-    first.spin(0.2)
+
+    def in_work():
+        blockers.append(first.camera.publish(plain(first, "front", 10)))
+        return len(segmenter.calls) > calls
+
+    first.until(in_work, "frame in work")
+    before[0] += len(blockers)
     for index, message in messages.items():
         client = clients[index]
 
         def waits():
             client.camera.publish(message)
-            return client.status()["frames_waiting"] == "1"
+            return received(client) > before[index]
 
         client.until(waits, "frame that waits")
-    # The blocker may have been sent more than once; what waits is the newest.
     segmenter.go_on.set()
 
 

@@ -6,10 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import rclpy
-from node_harness import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, INACTIVE, UNCONFIGURED, Client
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.parameter import Parameter
+from node_harness import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, INACTIVE, UNCONFIGURED, UNLIMITED, Client, node_here
 
 from lsabinet_core.inference.segmenter import Segmentation, Timings
 from lsabinet_core.labels import CAMVID
@@ -59,36 +56,11 @@ def segmenter(monkeypatch):
 
 @pytest.fixture
 def client(ros_domain, segmenter):
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=ros_domain)
-    # Without limits of time, which a busy machine exceeds.
-    limits = {"input_timeout_s": 0.0, "max_processing_time_ms": 0.0, "max_image_age_ms": 0.0}
-    node = segmentation_node.SegmentationNode(
-        context=context,
-        parameter_overrides=[
-            Parameter(name, value=value) for name, value in {**limits, "diagnostics_period_s": 0.1}.items()
-        ],
-    )
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    ended = threading.Event()
-
-    def spin():
-        while not ended.is_set():
-            executor.spin_once(timeout_sec=0.05)
-
-    thread = threading.Thread(target=spin)
-    thread.start()
-    client = Client(ros_domain)
-    yield client
-    client.close()
-    ended.set()
-    thread.join(10)
-    segmenter.go_on.set()
-    node.release()
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.shutdown(context=context)
+    parameters = {**UNLIMITED, "diagnostics_period_s": 0.1}
+    with node_here(ros_domain, parameters, before_release=segmenter.go_on.set):
+        client = Client(ros_domain)
+        yield client
+        client.close()
 
 
 def frame() -> np.ndarray:

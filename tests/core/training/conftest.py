@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from staged_run import Stage
+from step_cases import CLASSES
 
 from lsabinet_core.data.synthetic import SyntheticDataset
 from lsabinet_core.training import run_pictures
@@ -51,3 +52,15 @@ def whole(small_camvid, tmp_path_factory):
         assert stage.start()["iterations"] == 6
     torch.set_num_threads(threads)
     return stage.run.ema
+
+
+@pytest.fixture
+def batch():
+    """Four images with ever fewer labelled pixels."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 32, 40, 3), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (4, 8, 10), generator=generator, dtype=torch.uint8)
+    labels = labels.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    for index in range(4):
+        labels[index, : 9 * index] = 255
+    return images, labels

@@ -38,17 +38,24 @@ def test_cut_between_the_last_checkpoint_and_the_summary(small_camvid, tmp_path,
         stage.resume()
 
 
-def test_cut_in_the_last_validation(small_camvid, tmp_path, monkeypatch, whole):
+def cut_in_validation(stage: Stage, iteration: int, monkeypatch) -> None:
+    """Interrupt the run in the validation of that iteration, whose checkpoint is written."""
+
     def cut(event):
-        if event["iteration"] == 6:
+        if event["iteration"] == iteration:
             raise KeyboardInterrupt
 
     # As if each iteration took longer than is to be lost.
     monkeypatch.setattr("lsabinet_core.training.trainer.CHECKPOINT_SECONDS", -1)
-    stage = Stage(small_camvid, tmp_path / "run", at_validation=cut)
+    stage.at_validation = cut
     with pytest.raises(KeyboardInterrupt):
         stage.start()
-    check_checkpoint(stage.run, 6)
+    check_checkpoint(stage.run, iteration)
+
+
+def test_cut_in_the_last_validation(small_camvid, tmp_path, monkeypatch, whole):
+    stage = Stage(small_camvid, tmp_path / "run")
+    cut_in_validation(stage, 6, monkeypatch)
     stage.events.clear()
     stage.at_validation = lambda event: None
     assert stage.resume()["iterations"] == 6
@@ -58,16 +65,8 @@ def test_cut_in_the_last_validation(small_camvid, tmp_path, monkeypatch, whole):
 
 def test_cut_in_another_validation(small_camvid, tmp_path, monkeypatch, whole):
     """What was due is made up for, and the best so far is that of the records."""
-
-    def cut(event):
-        if event["iteration"] == 4:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("lsabinet_core.training.trainer.CHECKPOINT_SECONDS", -1)
-    stage = Stage(small_camvid, tmp_path / "run", at_validation=cut)
-    with pytest.raises(KeyboardInterrupt):
-        stage.start()
-    check_checkpoint(stage.run, 4)
+    stage = Stage(small_camvid, tmp_path / "run")
+    cut_in_validation(stage, 4, monkeypatch)
     # As if it had been killed before the record was written.
     stage.run.truncate_metrics(3)
     records = stage.run.path / "metrics.jsonl"

@@ -1,102 +1,26 @@
 """One step: loss and gradient against torch's own, whole and in parts; what is not finite leaves no trace."""
 
-import copy
-import shutil
-
 import pytest
 import torch
 import torch.nn.functional as F
+from step_cases import CLASSES, CPU, EVERYTHING, make_step, tiny, tiny_teacher, update
 from torch import nn
 
 from lsabinet_core.errors import RecipeError
 from lsabinet_core.labels import CAMVID, CITYSCAPES
 from lsabinet_core.models import create_model
-from lsabinet_core.models.blocks import resize_bilinear
 from lsabinet_core.models.weights import WeightsMetadata, save_weights
 from lsabinet_core.training.auxiliary import Supervised, shrink_labels
 from lsabinet_core.training.averaging import WeightAverage
 from lsabinet_core.training.distillation import Teacher
-from lsabinet_core.training.losses import CrossEntropy, boundary_band, create_loss
+from lsabinet_core.training.losses import CrossEntropy, boundary_band
 from lsabinet_core.training.recipe import Recipe
 from lsabinet_core.training.step import GradientStep
-
-CLASSES = 5
-CPU = torch.device("cpu")
-
-
-class Tiny(nn.Module):
-    """A network whose parts of a batch do not influence each other: it has no batch normalisation."""
-
-    auxiliary_channels = (8,)
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Conv2d(3, 8, 3, stride=8, padding=1)
-        self.classify = nn.Conv2d(8, CLASSES, 1)
-
-    def with_features(self, image):
-        features = self.features(image)
-        return self.classify(F.relu(features)), (features,)
-
-    def forward(self, image):
-        return F.interpolate(self.with_features(image)[0], size=image.shape[-2:], mode="bilinear")
 
 
 class Normed(nn.Sequential):
     def __init__(self):
         super().__init__(nn.Conv2d(3, CLASSES, 3, padding=1), nn.BatchNorm2d(CLASSES))
-
-
-@pytest.fixture
-def batch():
-    """Four images with ever fewer labelled pixels."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (4, 32, 40, 3), generator=generator, dtype=torch.uint8)
-    labels = torch.randint(0, CLASSES, (4, 8, 10), generator=generator, dtype=torch.uint8)
-    labels = labels.repeat_interleave(4, 1).repeat_interleave(4, 2)
-    for index in range(4):
-        labels[index, : 9 * index] = 255
-    return images, labels
-
-
-def make_step(network, recipe=None, *, loss=None, teacher=None, warn=None, **settings):
-    """A step of gradient descent whose update is the gradient."""
-    recipe = recipe or Recipe(**settings)
-    torch.manual_seed(3)
-    supervised = Supervised(network, CLASSES, heads=recipe.auxiliary_weight > 0)
-    if supervised.heads:
-        # Without batch normalisation as the rest.
-        supervised.heads[0] = nn.Conv2d(8, CLASSES, 1)
-    optimizer = torch.optim.SGD(supervised.parameters(), lr=1.0)
-    options = {"warn": warn} if warn else {}
-    loss = loss or CrossEntropy(torch.tensor([1.0, 2.0, 0.5, 4.0, 3.0]))
-    return GradientStep(supervised, loss, optimizer, recipe, CPU, teacher=teacher, **options)
-
-
-def update(step, batch):
-    """The loss, and what the step changed."""
-    before = [parameter.detach().clone() for parameter in step.network.parameters()]
-    loss, finite, _ = step(*batch)
-    assert finite
-    return loss, torch.cat([(old - new).flatten() for old, new in zip(before, step.network.parameters())]).detach()
-
-
-def tiny(seed=1):
-    torch.manual_seed(seed)
-    return Tiny()
-
-
-def tiny_teacher():
-    return Teacher(tiny(seed=9), mean=(0.3, 0.4, 0.5), std=(0.2, 0.2, 0.3))
-
-
-EVERYTHING = {
-    "auxiliary_weight": 0.4,
-    "boundary_weight": 2.0,
-    "boundary_radius": 2,
-    "distillation": {"teacher": "given", "weight": 0.7, "temperature": 3.0},
-    "batch_size": 4,
-}
 
 
 def test_the_loss_is_the_sum_of_its_terms(batch):
@@ -293,126 +217,6 @@ def test_the_average_by_hand():
     average.update(model, torch.tensor(True))
     torch.testing.assert_close(average.module[0].bias, 2 / 11 * expected + 9 / 11 * second)
     assert average.module[1].num_batches_tracked == 8
-
-
-def test_the_objective_compiles_in_one_piece(batch):
-    images, labels = batch
-    for name in ("cross_entropy", "ohem"):
-        loss = create_loss(name, torch.ones(CLASSES), label_smoothing=0.1)
-        step = make_step(tiny(), **EVERYTHING, loss=loss, teacher=tiny_teacher())
-        labels = labels.long()
-        for masses in (None, step.objective.masses(labels)):
-            found = torch._dynamo.explain(step.objective._eager)(images, labels, masses)
-            assert found.graph_break_count == 0, found.break_reasons
-    torch.compiler.reset()
-
-
-class Dropping(Tiny):
-    def __init__(self):
-        super().__init__()
-        self.dropout = nn.Dropout(0.2)
-
-    def with_features(self, image):
-        logits, features = super().with_features(image)
-        return self.dropout(logits), features
-
-
-@pytest.mark.parametrize("network", [Tiny, Dropping])
-@pytest.mark.parametrize("wrong", [False, True])
-def test_a_compiled_gradient_that_is_wrong_is_noticed(batch, monkeypatch, network, wrong):
-    def compile_wrongly(compute):
-        def compiled(images, labels, masses):
-            loss = compute(images, labels, masses)
-            # The value is right, the gradient of the labels' part is lost.
-            return (loss - 1e-3 * loss).detach() + 1e-3 * -loss if wrong else loss
-
-        return compiled
-
-    torch.manual_seed(1)
-    built = network()
-    plain = make_step(copy.deepcopy(built))
-    torch.manual_seed(5)
-    expected = update(plain, batch)
-    monkeypatch.setattr(torch, "compile", compile_wrongly)
-    warnings = []
-    step = make_step(built, compile=True, warn=warnings.append)
-    torch.manual_seed(5)
-    got = update(step, batch)
-    assert step.objective.is_compiled is not wrong
-    message = "the compiled training step has another gradient than the network: it runs uncompiled"
-    assert warnings == [message] * wrong
-    # With the masks of the uncompiled step, too.
-    torch.testing.assert_close(got, expected)
-    step(*batch)
-    assert len(warnings) == wrong
-
-
-class Enlarging(nn.Module):
-    """A classifier behind which a bilinear resize by 8 follows."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Conv2d(3, 16, 3, stride=8, padding=1, bias=False)
-        self.classify = nn.Conv2d(16, CLASSES, 1, bias=False)
-
-    def forward(self, image):
-        return resize_bilinear(self.classify(self.features(image)), image.shape[-2:])
-
-
-def test_the_check_waits_for_a_gradient(batch, monkeypatch):
-    """A batch without a labelled pixel has none."""
-    monkeypatch.setattr(torch, "compile", lambda compute: lambda *arguments: compute(*arguments) * 3)
-    images, labels = batch
-    warnings = []
-    step = make_step(tiny(), compile=True, warn=warnings.append)
-    step(images, torch.full_like(labels, 255))
-    assert step.objective.is_compiled and warnings == []
-    step(images, labels)
-    assert not step.objective.is_compiled and len(warnings) == 1
-
-
-@pytest.mark.parametrize(("share", "agrees"), [(0.5, False), (1e-5, True)])
-def test_a_lost_part_of_the_gradient(share, agrees):
-    """What is no more than rounding may be missing."""
-    step = make_step(tiny())
-    shares = [1.0, share, 1.0, 1.0]
-    expected = [part * torch.ones_like(p) / p.numel() ** 0.5 for part, p in zip(shares, step.network.parameters())]
-    for index, (parameter, gradient) in enumerate(zip(step.network.parameters(), expected)):
-        parameter.grad = gradient * (index != 1)
-    assert step._agrees(expected) is agrees
-
-
-@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
-def test_the_compiled_gradient_of_a_resize():
-    torch.manual_seed(0)
-    images = torch.randint(0, 256, (4, 96, 128, 3), dtype=torch.uint8)
-    labels = torch.randint(0, CLASSES, (4, 96, 128), dtype=torch.uint8)
-    network = Enlarging()
-    warnings = []
-    plain = make_step(copy.deepcopy(network))
-    compiled = make_step(network, compile=True, warn=warnings.append)
-    torch.compiler.reset()
-    got, expected = (update(step, (images, labels)) for step in (compiled, plain))
-    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
-    torch.compiler.reset()
-    assert warnings == [] and compiled.objective.is_compiled
-
-
-def test_without_a_compiler_it_runs_uncompiled(batch, monkeypatch, tmp_path):
-    import torch._inductor.config
-
-    expected = update(make_step(tiny()), batch)
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, str(tmp_path / "no_compiler")))
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    torch.compiler.reset()
-    warnings = []
-    step = make_step(tiny(), compile=True, warn=warnings.append)
-    got = update(step, batch)
-    torch.testing.assert_close(got, expected)
-    step(*batch)
-    torch.compiler.reset()
-    assert len(warnings) == 1 and "cannot be compiled and runs uncompiled: " in warnings[0]
-    assert "compiler" in warnings[0]
 
 
 def bf16_cosines(network):
