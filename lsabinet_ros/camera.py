@@ -158,7 +158,11 @@ class Camera:
         start_s = time.perf_counter()
         header = frame.received.message.header
         alpha = self._node.get_parameter("overlay_alpha").value
-        self._outputs.publish_images(frame.wanted, frame.pixels, result, self._segmenter.label_set, alpha, header)
+
+        def overlay() -> np.ndarray:
+            return self._segmenter.overlay(frame.pixels, result.mask, alpha)
+
+        self._outputs.publish_images(frame.wanted, result, overlay, header)
         published_s = time.perf_counter()
 
         age_s = frame_age_s(self._node.get_clock().now().nanoseconds, stamp_ns(header))

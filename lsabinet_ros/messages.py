@@ -29,12 +29,9 @@ def confidence_message(confidence: np.ndarray, header: Header):
     return array_to_image(confidence, "mono8", header)
 
 
-def overlay_message(frame: np.ndarray, mask: np.ndarray, label_set: LabelSet, alpha: float, header: Header):
-    """The BGR frame under its mask's colours, as an Image of encoding rgb8."""
-    # Here, because the inference package imports torch, which takes seconds; the node answers before it is loaded.
-    from lsabinet_core.inference.overlay import blend
-
-    return array_to_image(blend(frame, mask, label_set, alpha)[..., ::-1], "rgb8", header)
+def overlay_message(overlay: np.ndarray, header: Header):
+    """The frame under its mask's colours, BGR uint8 (H, W, 3), as an Image of encoding rgb8."""
+    return array_to_image(overlay[..., ::-1], "rgb8", header)
 
 
 def latency_message(latency: FrameLatency, device: str, header: Header) -> DiagnosticArray:

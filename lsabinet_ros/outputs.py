@@ -1,6 +1,7 @@
 """One camera's publishers: what has subscribers is built and published, the rest costs nothing."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,24 +112,21 @@ class Outputs:
     def publish_images(
         self,
         wanted: Wanted,
-        frame: np.ndarray,
         result: "Segmentation",
-        label_set: LabelSet,
-        alpha: float,
+        overlay: Callable[[], np.ndarray],
         header: Header,
     ) -> None:
         """Publish the wanted of mask, confidence and overlay, all with the frame's header.
 
         Args:
-            frame: BGR uint8 (H, W, 3).
-            alpha: weight of the class colours in the overlay, 0 to 1.
+            overlay: makes it, BGR uint8 (H, W, 3); called once the mask is out.
         """
         if wanted.mask:
             self._mask.publish(messages.mask_message(result.mask, header))
         if wanted.confidence:
             self._confidence.publish(messages.confidence_message(result.confidence, header))
         if wanted.overlay:
-            self._overlay.publish(messages.overlay_message(frame, result.mask, label_set, alpha, header))
+            self._overlay.publish(messages.overlay_message(overlay(), header))
 
     def publish_figures(self, latency: FrameLatency, device: str, header: Header) -> None:
         """Publish the latency record and the two numbers for plots; an unknown pipeline latency is not plotted."""

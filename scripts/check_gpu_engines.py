@@ -5,7 +5,8 @@
 
 For each network and engine: pixels of the same class as PyTorch's in fp32; the network alone on images that are on the
 GPU already; the whole Segmenter from the camera's frame to the mask, upload and download among it, all engines in
-turns. Then the floor: how long the network's weights and activations take through the GPU's memory, moved once.
+turns; how far frames that the GPU resizes and colours are from OpenCV's. Then the floor: how long the network's weights
+and activations take through the GPU's memory, moved once.
 
 TensorRT engines are built first, which takes minutes once. An engine whose package is missing is listed with what to
 install. Exits with 1 if an engine that is installed fails or disagrees.
@@ -33,9 +34,13 @@ from lsabinet_core.errors import LsabinetError
 from lsabinet_core.inference.backends import create_backend
 from lsabinet_core.inference.backends.common import DTYPES
 from lsabinet_core.inference.deploy import DeployedNetwork
+from lsabinet_core.inference.device_frames import DeviceFrames
+from lsabinet_core.inference.device_overlay import DeviceOverlay
 from lsabinet_core.inference.export import ExportSettings, export
 from lsabinet_core.inference.network import Network
+from lsabinet_core.inference.overlay import blend
 from lsabinet_core.inference.parity import LEAST_AGREEMENT, compare, make_picture
+from lsabinet_core.inference.preprocess import stack_frames
 from lsabinet_core.labels import CAMVID
 
 ENGINES = ("torch", "cuda-graph", "torch-compile", "onnxruntime", "onnxruntime-tensorrt", "tensorrt", "auto")
@@ -81,6 +86,8 @@ def main() -> int:
         rows[-1] += [f"{row['segment_ms']:.3f}", f"{row['segment_p99_ms']:.3f}"]
     print(format_table(COLUMNS, rows, right=COLUMNS[2:]))
     print(AIMS)
+    levels = frame_difference(device, args.size)
+    print(f"frames resized and coloured: at most {levels} of 255 levels from OpenCV's")
     for model, network in networks.items():
         moved = bytes_moved(network, DTYPES[args.precision])
         rate = bytes_per_second(device)
@@ -92,7 +99,7 @@ def main() -> int:
     wrong = [key for key, (agreement, _) in checked.items() if agreement < LEAST_AGREEMENT[args.precision]]
     for model, engine in wrong:
         print(f"{model}, {engine}: fewer than {100 * LEAST_AGREEMENT[args.precision]:g} % of the pixels agree")
-    return 1 if wrong or any(not is_missing(error) for _, _, error in failures) else 0
+    return 1 if wrong or levels > 1 or any(not is_missing(error) for _, _, error in failures) else 0
 
 
 def is_missing(error: object) -> bool:
@@ -118,6 +125,15 @@ def check(network: Network, engine: str, args: argparse.Namespace) -> tuple[floa
     finally:
         backend.close()
         reference.close()
+
+
+def frame_difference(device: torch.device, size: tuple[int, int]) -> int:
+    """Most levels by which a camera's frame differs that the device resized, or coloured, from OpenCV's."""
+    frame = make_picture((720, 960))
+    mask = frame[..., 0] % len(CAMVID)
+    ours = [DeviceFrames(device)([frame], size)[0].cpu().numpy(), DeviceOverlay(device, CAMVID)(frame, mask, 0.5)]
+    theirs = [stack_frames([frame], size)[0], blend(frame, mask, CAMVID, 0.5)]
+    return max(int(abs(a.astype(int) - b).max()) for a, b in zip(ours, theirs, strict=True))
 
 
 def time_alone(call, device: torch.device) -> float:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 def _segment_all(args, source, segmenter, progress):
     """Write a mask and an overlay per frame; returns [(name, frame size, timings)] and whether Ctrl-C ended it."""
     from lsabinet_core.cli.image_files import OverlayVideo, write_image
-    from lsabinet_core.inference.overlay import blend, draw_legend
+    from lsabinet_core.inference.overlay import draw_legend
 
     results = []
     overlays = not args.no_overlay
@@ -60,7 +60,7 @@ def _segment_all(args, source, segmenter, progress):
                 result = segmenter.segment(frame, confidence=False)
                 write_image(args.out / "masks" / f"{name}.png", result.mask)
                 if overlays:
-                    overlay = blend(frame, result.mask, segmenter.label_set)
+                    overlay = segmenter.overlay(frame, result.mask)
                     write_image(args.out / "overlays" / f"{name}.jpg", overlay)
                     if video is not None:
                         video.write(overlay)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from lsabinet_core.labels import VOID
+from lsabinet_core.resize_weights import area_weights, linear_weights
 
 from .augment import GREY, Augmentation, View, nearest_pixels, scaled_size
 
@@ -32,7 +33,7 @@ class _Axis:
         weights, nearest = [np.zeros((1, length))], [np.zeros(1, np.int64)]
         for scaled in sorted(set(scaled_lengths)):
             self._first[scaled] = sum(map(len, nearest))
-            weights.append(_area_weights(length, scaled) if scaled < length else _linear_weights(length, scaled))
+            weights.append(area_weights(length, scaled) if scaled < length else linear_weights(length, scaled))
             nearest.append(nearest_pixels(length, scaled))
         self.weights = torch.from_numpy(np.vstack(weights).astype(np.float32)).to(device)
         self.nearest = torch.from_numpy(np.concatenate(nearest)).to(device)
@@ -106,17 +107,3 @@ class DeviceAugmentation:
         return (
             torch.einsum("nyxc,ndc->nyxd", images, changes[:, :9].view(-1, 3, 3)) + offsets.view(-1, 1, 1, 1)
         ).round_()
-
-
-def _area_weights(length: int, scaled: int) -> np.ndarray:
-    """(scaled, length): the mean over the stretch that a coordinate covers, as OpenCV's INTER_AREA."""
-    ratio = length / scaled
-    start = np.arange(scaled)[:, None] * ratio
-    pixel = np.arange(length)
-    return np.clip(np.minimum(start + ratio, pixel + 1) - np.maximum(start, pixel), 0, None) / ratio
-
-
-def _linear_weights(length: int, scaled: int) -> np.ndarray:
-    """(scaled, length): between the two nearest pixel centres, the outermost pixel beyond them, as INTER_LINEAR."""
-    centre = np.clip((np.arange(scaled) + 0.5) * length / scaled - 0.5, 0, length - 1)
-    return np.clip(1 - np.abs(centre[:, None] - np.arange(length)), 0, None)

@@ -9,7 +9,8 @@ from lsabinet_core.labels import LabelSet
 
 
 @lru_cache(maxsize=16)
-def _palette(label_set: LabelSet) -> np.ndarray:
+def palette(label_set: LabelSet) -> np.ndarray:
+    """The colours of all ids, BGR uint8 (256, 1, 3); black for those that are no class. Not to be written to."""
     table = np.zeros((256, 1, 3), dtype=np.uint8)
     table[: len(label_set), 0] = np.asarray(label_set.colors, dtype=np.uint8)[:, ::-1]
     return table
@@ -17,7 +18,7 @@ def _palette(label_set: LabelSet) -> np.ndarray:
 
 def colorize(mask: np.ndarray, label_set: LabelSet) -> np.ndarray:
     """Class ids, uint8 (H, W), to their colours, BGR uint8 (H, W, 3); ids that are no class (void) become black."""
-    return cv2.LUT(cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), _palette(label_set))
+    return cv2.LUT(cv2.cvtColor(mask, cv2.COLOR_GRAY2BGR), palette(label_set))
 
 
 def blend(frame: np.ndarray, mask: np.ndarray, label_set: LabelSet, alpha: float = 0.5) -> np.ndarray:

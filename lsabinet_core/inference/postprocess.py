@@ -5,6 +5,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .backends.transfer import download
 from .cells import LEAST_SCALE, mask_by_cells
 
 LEAST_SUM = 1e-30
@@ -48,18 +49,8 @@ def _on_device(logits: torch.Tensor, size: tuple[int, int], confidence: bool) ->
             # The winner's softmax is exp(best) / sum(exp) = 1 / sum(exp(logit - best)).
             probability = enlarged.sub_(best).exp_().sum(dim=0).reciprocal_()
             planes[1, index] = probability.mul_(255).round_()
-    masks, *confidences = _download(planes)
+    masks, *confidences = download(planes)
     return masks, confidences[0] if confidences else None
-
-
-def _download(planes: torch.Tensor) -> np.ndarray:
-    """All planes in one copy, from a GPU into page-locked memory."""
-    if planes.device.type != "cuda":
-        return planes.cpu().numpy()
-    host = torch.empty(planes.shape, dtype=planes.dtype, pin_memory=True)
-    host.copy_(planes, non_blocking=True)
-    torch.cuda.current_stream(planes.device).synchronize()
-    return host.numpy()
 
 
 def _mask(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:

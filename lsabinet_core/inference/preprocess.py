@@ -74,6 +74,9 @@ def stack_frames(frames: Sequence[np.ndarray], size: tuple[int, int], order: str
 
 
 def _interpolation(frame: np.ndarray, size: tuple[int, int]) -> int:
-    """Averaging where a frame shrinks, bilinear where it grows."""
-    shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
-    return cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.INTER_AREA if shrinks(frame.shape[:2], size) else cv2.INTER_LINEAR
+
+
+def shrinks(old: tuple[int, int], new: tuple[int, int]) -> bool:
+    """Whether pixels are averaged, as where both sides get smaller; otherwise they are interpolated bilinearly."""
+    return new[0] <= old[0] and new[1] <= old[1]

@@ -2,9 +2,9 @@
 
 import itertools
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,7 +13,11 @@ from torch import nn
 from lsabinet_core.errors import FrameError, ModelError
 from lsabinet_core.inference.artefact import Artefact, is_artefact, open_artefact
 from lsabinet_core.inference.backends import DEFAULT_BACKEND, create_backend, engine_for
+from lsabinet_core.inference.device_frames import DeviceFrames
+from lsabinet_core.inference.device_overlay import DeviceOverlay
+from lsabinet_core.inference.laps import Laps
 from lsabinet_core.inference.network import Network
+from lsabinet_core.inference.overlay import blend
 from lsabinet_core.inference.postprocess import masks_from_logits
 from lsabinet_core.inference.preprocess import ORDERS, check_frame, network_size, stack_frames
 from lsabinet_core.inference.threads import limit_threads
@@ -110,6 +114,10 @@ class Segmenter:
             source = Network(model, metadata, self.input_size or metadata.input_size)
         self._backend = create_backend(backend, device=device, precision=precision, threads=threads)
         self._backend.load(source)
+        device = self._backend.device
+        self._stack, self._blend = stack_frames, partial(blend, label_set=self.label_set)
+        if device.type != "cpu":
+            self._stack, self._blend = DeviceFrames(device), DeviceOverlay(device, self.label_set)
 
     @classmethod
     def from_pretrained(cls, weights: str | os.PathLike, **options) -> "Segmenter":
@@ -206,28 +214,44 @@ class Segmenter:
             Float (N, C, h, w) on the device, before any enlargement, which the next call may overwrite; and the
             milliseconds that the whole batch spent in preprocessing and in the network.
         """
+        logits, laps = self._infer(frames, size, order)
+        return logits, *laps.milliseconds()
+
+    def _infer(self, frames: Sequence[np.ndarray], size: tuple[int, int], order: str) -> tuple[torch.Tensor, Laps]:
+        """The logits, which a GPU may still be working on, and the laps of preprocessing and network."""
         limit_threads(self._threads)
-        start = time.perf_counter()
-        images = stack_frames(frames, size, order)
-        preprocessed = time.perf_counter()
+        laps = Laps(self._backend.device)
+        images = self._stack(frames, size, order)
+        laps.mark()
         logits = self._backend.infer(images)
-        self._backend.synchronize()
-        return logits, 1e3 * (preprocessed - start), 1e3 * (time.perf_counter() - preprocessed)
+        laps.mark()
+        return logits, laps
 
     @torch.inference_mode()
     def _segment_batch(self, frames: list[np.ndarray], order: str, confidence: bool) -> list[Segmentation]:
-        logits, preprocess_ms, inference_ms = self.logits(frames, self.network_size(frames[0].shape[:2]), order=order)
-        start = time.perf_counter()
+        logits, laps = self._infer(frames, self.network_size(frames[0].shape[:2]), order)
         masks, confidences = [], []
         for size, group in itertools.groupby(range(len(frames)), lambda index: frames[index].shape[:2]):
             group = list(group)
             found, certain = masks_from_logits(logits[group[0] : group[-1] + 1], size, confidence=confidence)
             masks.extend(found)
             confidences.extend([None] * len(group) if certain is None else certain)
-        postprocess_ms = 1e3 * (time.perf_counter() - start)
-
-        timings = Timings(*(spent / len(frames) for spent in (preprocess_ms, inference_ms, postprocess_ms)))
+        laps.mark()
+        timings = Timings(*(spent / len(frames) for spent in laps.milliseconds()))
         return [Segmentation(*planes, timings) for planes in zip(masks, confidences, strict=True)]
+
+    def overlay(self, frame: np.ndarray, mask: np.ndarray, alpha: float = 0.5) -> np.ndarray:
+        """Lay the class colours over a frame, where the network runs.
+
+        Args:
+            frame: BGR uint8 (H, W, 3); not changed.
+            mask: class ids, uint8 (H, W).
+            alpha: weight of the colours, 0 (frame only) to 1 (colours only).
+
+        Returns:
+            BGR uint8 (H, W, 3).
+        """
+        return self._blend(frame, mask, alpha=alpha)
 
     def warm_up(self, frame_size: tuple[int, int] | None = None, *, frames: int = 1, wait: bool = True) -> None:
         """Build what the engine needs and run blank frames, so that the first real one is as fast as the others.

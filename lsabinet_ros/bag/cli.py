@@ -232,7 +232,6 @@ def _overlay_video(folder: Path, bag, image_topic: str, segmenter):
     import cv2
 
     from lsabinet_core.cli.image_files import OverlayVideo
-    from lsabinet_core.inference.overlay import blend
 
     count = bag.topics[image_topic].count
     fps = (count - 1) / bag.duration_s if count > 1 and bag.duration_s > 0 else None
@@ -241,7 +240,7 @@ def _overlay_video(folder: Path, bag, image_topic: str, segmenter):
 
         def append(evaluated) -> None:
             nonlocal size
-            overlay = blend(evaluated.frame, evaluated.segmentation.mask, segmenter.label_set)
+            overlay = segmenter.overlay(evaluated.frame, evaluated.segmentation.mask)
             size = size or overlay.shape[1::-1]
             video.write(overlay if overlay.shape[1::-1] == size else cv2.resize(overlay, size))
 

@@ -45,10 +45,11 @@ class Backend(Protocol):
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
         """Build what ``batch`` images of ``size`` (H, W) at a time need, so that the first ones do not wait for it."""
 
-    def infer(self, images: "np.ndarray") -> "torch.Tensor":
+    def infer(self, images: "np.ndarray | torch.Tensor") -> "torch.Tensor":
         """Logits (N, C, h, w) before the final upsampling, from uint8 (N, H, W, 3), BGR, C-contiguous and writeable.
 
-        The images are left as they are. The result may be overwritten by the next call.
+        The images are an array, or a tensor on ``device`` where that is a GPU; they are left as they are. The result
+        may be overwritten by the next call, and a GPU may still be working on it.
         """
 
     def synchronize(self) -> None:

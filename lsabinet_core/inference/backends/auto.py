@@ -255,7 +255,7 @@ class AutoBackend:
         self._with_next_on_failure(lambda backend: backend.prepare(size, batch))
         self._ready.add((batch, *size))
 
-    def infer(self, images: np.ndarray) -> torch.Tensor:
+    def infer(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         return self._with_next_on_failure(lambda backend: self._infer(backend, images))
 
     def prepare_later(self, size: tuple[int, int], batch: int = 1) -> None:
@@ -263,7 +263,7 @@ class AutoBackend:
         self._with_next_on_failure(lambda backend: getattr(backend, "prepare_later", backend.prepare)(size, batch))
         self._ready.add((batch, *size))
 
-    def _infer(self, backend, images: np.ndarray) -> torch.Tensor:
+    def _infer(self, backend, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         """By the engine, or by PyTorch while there is none for images of that shape."""
         shape = batch, height, width = images.shape[:3]
         if shape in self._ready or not self._must_wait(backend, shape):

@@ -26,8 +26,14 @@ CLOSED = "expected a loaded network, got none: the backend is closed"
 MOST_SHAPES = 6
 """Most shapes of input that stay built at a time; the one used longest ago goes first."""
 
-Run = Callable[[np.ndarray], torch.Tensor]
+Run = Callable[[np.ndarray | torch.Tensor], torch.Tensor]
 """uint8 (N, H, W, 3), BGR, of one shape to logits (N, C, h, w)."""
+
+
+def _fill_up(images: np.ndarray | torch.Tensor, count: int) -> np.ndarray | torch.Tensor:
+    """As many images as ``count``, the last one repeated."""
+    indices = np.minimum(np.arange(count), len(images) - 1)
+    return images if len(images) == count else images[indices]
 
 
 def choose_device(name: str) -> torch.device:
@@ -157,7 +163,7 @@ class ShapedBackend(ABC):
         self.keep(shape, self._building.pop(shape).result())
         log.info("backend %s runs %d x %dx%d from now on", self.name, *shape)
 
-    def infer(self, images: np.ndarray) -> torch.Tensor:
+    def infer(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         count = images.shape[0]
         batch = self._built_batch(count)
         if batch == count:
@@ -166,9 +172,7 @@ class ShapedBackend(ABC):
         parts = []
         for start in range(0, count, batch):
             part = images[start : start + batch]
-            missing = batch - len(part)
-            full = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
-            parts.append(self._infer(full)[: len(part)].clone())
+            parts.append(self._infer(_fill_up(part, batch))[: len(part)].clone())
         return torch.cat(parts)
 
     def network_alone(self, shape: tuple[int, int, int]) -> Callable[[], object] | None:
@@ -176,7 +180,7 @@ class ShapedBackend(ABC):
         their upload; None where the engine has no such call."""
         return getattr(self._runs.get(shape), "network_alone", None)
 
-    def _infer(self, images: np.ndarray) -> torch.Tensor:
+    def _infer(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         shape = images.shape[:3]
         if (building := self._building.get(shape)) is not None:
             if not building.done():
@@ -195,7 +199,7 @@ class ShapedBackend(ABC):
         """Whether PyTorch has run images since ``load``."""
         return self._plain is not None
 
-    def infer_plain(self, images: np.ndarray) -> torch.Tensor:
+    def infer_plain(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         """As ``infer``, by PyTorch; in fp32 where that has no such precision on the device."""
         if self._plain is None:
             from .torch_ import TorchBackend

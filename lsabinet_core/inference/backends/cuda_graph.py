@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .common import DeployedBackend, Run, choose_cuda, plain_float32
-from .upload import PinnedUpload
+from .transfer import PinnedUpload
 
 WARM_UP_RUNS = 3
 """Before capture, so that cuDNN has chosen its kernels and the allocator has its blocks."""

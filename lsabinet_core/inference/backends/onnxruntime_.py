@@ -15,7 +15,7 @@ from lsabinet_core.inference.optional import require
 
 from .choices import forget_choices
 from .common import Run, ShapedBackend, choose_cuda, choose_device, device_name, output_of
-from .upload import PinnedUpload
+from .transfer import PinnedUpload
 
 FILE = "network.onnx"
 

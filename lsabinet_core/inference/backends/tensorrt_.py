@@ -11,7 +11,7 @@ from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 
 from .common import Run, ShapedBackend, choose_cuda, device_name, output_of
-from .upload import PinnedUpload
+from .transfer import PinnedUpload
 
 FILE = "network.engine"
 

@@ -11,7 +11,7 @@ from lsabinet_core.inference.deploy import DeployedNetwork
 from lsabinet_core.inference.network import Network
 
 from .common import CLOSED, DTYPES, choose_device, choose_precision, deploy, device_name, plain_float32
-from .upload import PinnedUpload
+from .transfer import PinnedUpload
 
 
 class TorchBackend:
@@ -51,7 +51,7 @@ class TorchBackend:
             raise BackendError(CLOSED)
 
     @torch.inference_mode()
-    def infer(self, images: np.ndarray) -> torch.Tensor:
+    def infer(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         return self._run(self._upload(images))
 
     def _run(self, images: torch.Tensor) -> torch.Tensor:

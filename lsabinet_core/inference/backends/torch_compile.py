@@ -14,7 +14,7 @@ from lsabinet_core.inference.deploy import FORM
 from .choices import forget_choices
 from .common import DeployedBackend, Run, choose_device, device_name
 from .cuda_graph import capture
-from .upload import PinnedUpload
+from .transfer import PinnedUpload
 
 log = logging.getLogger(__name__)
 

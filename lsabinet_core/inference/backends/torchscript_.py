@@ -8,7 +8,7 @@ from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.convert import torchscript
 
 from .common import Run, ShapedBackend, choose_device
-from .upload import PinnedUpload
+from .transfer import PinnedUpload
 
 
 class TorchScriptBackend(ShapedBackend):

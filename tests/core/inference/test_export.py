@@ -116,6 +116,15 @@ def test_a_fixed_number_of_images(network, tmp_path, images, plain, start):
         backend.infer(np.zeros((2, 64, 64, 3), np.uint8))
 
 
+def test_a_fixed_number_of_images_that_are_on_the_device_already(network, tmp_path, images, plain, start):
+    path = tmp_path / "two.pt"
+    export(network, ExportSettings("torchscript", (96, 128), batch=2), path)
+    backend = start("torchscript", open_artefact(path))
+    there = torch.from_numpy(images[:3])
+    torch.testing.assert_close(backend.infer(there), plain(images[:3]), rtol=1e-3, atol=1e-3)
+    assert (there.numpy() == images[:3]).all()
+
+
 def test_half_is_half_the_space(exported, network, tmp_path, images, plain, start):
     path = tmp_path / "half.xml"
     export(network, ExportSettings("openvino", (96, 128), precision="fp16"), path)

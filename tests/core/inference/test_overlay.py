@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
+from lsabinet_core.inference.device_overlay import DeviceOverlay
 from lsabinet_core.inference.overlay import blend, colorize, draw_legend
 from lsabinet_core.labels import CAMVID, CITYSCAPES, VOID
 
@@ -26,6 +28,18 @@ def test_blend_mixes_by_alpha():
         expected = 200 * (1 - alpha) + color * alpha
         assert np.abs(blend(frame, mask, CAMVID, alpha)[2, 3] - expected).max() <= 0.5
     assert (frame == 200).all()
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_the_blend_of_a_device_is_that_of_the_cpu(alpha):
+    generator = np.random.default_rng(2)
+    frame = generator.integers(0, 256, (31, 47, 3)).astype(np.uint8)
+    mask = generator.integers(0, len(CAMVID) + 1, (31, 47)).astype(np.uint8)
+    before = frame.copy()
+    ours = DeviceOverlay(torch.device("cpu"), CAMVID)(frame, mask, alpha=alpha)
+    assert ours.dtype == np.uint8
+    assert np.abs(ours.astype(int) - blend(frame, mask, CAMVID, alpha)).max() <= 1
+    assert (frame == before).all()
 
 
 def test_legend_has_a_row_per_class():

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 
 from lsabinet_core.errors import BackendError, FrameError, ModelError, WeightsError
 from lsabinet_core.inference import Segmenter
+from lsabinet_core.inference.device_frames import DeviceFrames
+from lsabinet_core.inference.postprocess import masks_from_logits
 from lsabinet_core.inference.preprocess import network_size
 from lsabinet_core.models.weights import load_weights
 
@@ -27,7 +29,7 @@ def plain_logits(random_weights):
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (metadata.mean, metadata.std))
 
     def run(frame: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-        shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
+        shrinks = size[0] <= frame.shape[0] and size[1] <= frame.shape[1]
         if frame.shape[:2] != size:
             frame = cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
         rgb = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
@@ -306,3 +308,17 @@ def test_a_named_engine_is_built_beside_the_frames(random_weights, noise_image, 
         segmenter.warm_up((80, 120))
         assert list(engine._runs) == [(1, *segmenter.network_size((80, 120)))]
         assert_same_mask(segmenter.segment(frame).mask, expected)
+
+
+def test_frames_that_go_to_the_device_whole(segmenter, random_weights, noise_image, monkeypatch):
+    """As on a GPU, which resizes frames behind the upload; here the device is the CPU."""
+    frames = [noise_image(seed, size) for seed, size in enumerate([(96, 128), (120, 160), (60, 80), (120, 160)])]
+    stack = DeviceFrames(torch.device("cpu"))
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as other:
+        monkeypatch.setattr(other, "_stack", stack)
+        results = other.segment(frames)
+    for frame, result in zip(frames, results, strict=True):
+        (image,) = stack([frame], (96, 128)).numpy()
+        logits, _, _ = segmenter.logits([image], (96, 128))
+        assert_same_mask(result.mask, masks_from_logits(logits, frame.shape[:2], confidence=False)[0][0])
+        assert result.timings.total_ms > 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lsabinet_core.inference.backends.upload import PinnedUpload
+from lsabinet_core.inference.backends.transfer import PinnedUpload
 
 
 @pytest.mark.parametrize("made_in", [torch.inference_mode, torch.no_grad])
