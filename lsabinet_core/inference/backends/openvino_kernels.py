@@ -59,7 +59,18 @@ def _dilate_where_it_says_nothing(conv: Any) -> Any:
     )
 
 
+def _selu_by_elu(selu: Any) -> Any:
+    """SELU has no kernel but a reference in plain C++, which also takes the layout from those around it; ELU has."""
+    from openvino import opset13
+
+    x, alpha, scale = (selu.input_value(index) for index in range(3))
+    if alpha.get_node().get_type_name() != "Constant":
+        return None
+    return opset13.multiply(opset13.elu(x, float(alpha.get_node().data.item())), scale)
+
+
 _REWRITES = {
     "AvgPool": _average_by_convolution,
     "GroupConvolution": _dilate_where_it_says_nothing,
+    "Selu": _selu_by_elu,
 }

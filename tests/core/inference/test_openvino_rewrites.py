@@ -156,3 +156,12 @@ def test_depthwise_kernels_that_are_one_wide(kernel, dilations, found):
     assert list(conv.get_attributes()["dilations"]) == found
     expected = F.conv2d(torch.from_numpy(x), torch.from_numpy(weight[:, 0]), padding=pads, dilation=dilations, groups=8)
     np.testing.assert_allclose(run(model, x), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_selu():
+    # What torch.nn.SELU says its constants are.
+    alpha, scale = 1.6732632423543772, 1.0507009873554805
+    model, x = model_of(lambda x: op.selu(x, op.constant(np.float32(alpha)), op.constant(np.float32(scale))), 2, 8, 5, 7)
+    prefer_fast_kernels(model)
+    assert kinds(model)["Selu"] == 0 and kinds(model)["Elu"] == 1
+    np.testing.assert_allclose(run(model, x), F.selu(torch.from_numpy(x)).numpy(), rtol=1e-5, atol=1e-6)
