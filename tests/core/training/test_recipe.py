@@ -41,6 +41,8 @@ def test_overrides():
         ("optimizer.learning_rate=1", "unknown key 'optimizer.learning_rate'; allowed are name, lr, weight_decay"),
         ("epoch=1", "unknown key 'epoch'; allowed are .*epochs"),
         ("optimizer.lr=-1", "optimizer.lr: input should be greater than 0, got -1"),
+        ("optimizer.lr=.inf", "optimizer.lr: input should be a finite number, got inf"),
+        ("std=[.inf, 1, 1]", "std.0: input should be a finite number, got inf"),
         ("loss=focal", "loss: input should be 'cross_entropy' or 'ohem', got 'focal'"),
         ("batch_size=many", "batch_size: .*'many'"),
         ("optimizer.lr.x=1", "optimizer.lr.x: lr has no keys below it"),
