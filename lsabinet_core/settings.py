@@ -1,9 +1,33 @@
 """Base of typed settings."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Settings(BaseModel):
     """Settings whose values are checked, cannot be changed afterwards, and refuse unknown keys, infinity and NaN."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def first_problem(error: ValidationError, settings: type[Settings]) -> str:
+    """The first thing that is wrong with values for ``settings``, in one line that names the key."""
+    problem = error.errors()[0]
+    key = ".".join(map(str, problem["loc"]))
+    message = f"{problem['msg'][0].lower()}{problem['msg'][1:]}"
+    if not key:
+        # Of several keys together; the message names them.
+        return str(problem.get("ctx", {}).get("error", message))
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key {key!r}; allowed are {', '.join(_keys_beside(problem['loc'], settings))}"
+    if problem["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {message}, got {problem['input']!r}"
+
+
+def _keys_beside(location: tuple[str | int, ...], settings: type) -> list[str]:
+    for part in location[:-1]:
+        # A number is a place in a tuple of settings.
+        settings = get_args(settings)[0] if isinstance(part, int) else settings.model_fields[part].annotation
+    return list(settings.model_fields)

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lsabinet_core.cli.training_progress import TrainingProgress
-    from lsabinet_core.data import LABEL_SETS, open_dataset
+    from lsabinet_core.data import open_dataset
     from lsabinet_core.errors import RecipeError
     from lsabinet_core.training.ablation import Row, module_variants, switch_variants, variant_recipes
     from lsabinet_core.training.ablation_table import write_tables
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         for variant in variants
     }
     networks = [recipes[variant.name, args.seeds[0]] for variant in variants]
-    costs, latency = _costs(args.out, networks, len(LABEL_SETS[args.dataset]), device)
+    costs, latency = _costs(args.out, networks, len(splits[args.split].label_set), device)
     rows = {variant.name: Row(variant, cost) for variant, cost in zip(variants, costs, strict=True)}
     facts = {
         "recipe": str(args.recipe),

@@ -4,14 +4,24 @@ import argparse
 from pathlib import Path
 
 from lsabinet_core.cli.segmenter_options import count
+from lsabinet_core.data import DATASETS
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the data set and its splits."""
-    parser.add_argument("--dataset", choices=("camvid", "cityscapes", "synthetic"), default="camvid")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (not for synthetic)")
+    add_dataset_arguments(parser)
     parser.add_argument("--split", default="train", metavar="S", help="split to train on (%(default)s)")
     parser.add_argument("--val-split", default="val", metavar="S", help="split to measure on (%(default)s)")
+
+
+def add_dataset_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dataset",
+        choices=DATASETS,
+        default="camvid",
+        help="%(choices)s; folder: your own images, see docs/own_data.md (%(default)s)",
+    )
+    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (not for synthetic)")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

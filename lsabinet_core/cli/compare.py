@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="+", metavar="W", help="weights files, or names of shipped weights")
     source = parser.add_argument_group("images").add_mutually_exclusive_group(required=True)
     source.add_argument("--images", nargs="+", type=Path, metavar="FILE|DIR", help="images, or folders of images")
-    source.add_argument("--dataset", metavar="D", help="camvid, cityscapes or synthetic, with its truth")
+    source.add_argument("--dataset", metavar="D", help="camvid, cityscapes, folder or synthetic, with its truth")
     group = parser.add_argument_group("of a data set")
     group.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (synthetic needs none)")
     group.add_argument("--split", default="val", metavar="S", help="which split (val)")

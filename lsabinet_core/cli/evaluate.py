@@ -16,7 +16,7 @@ DEFAULT_TOLERANCE_PX = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", required=True, metavar="D", help="camvid, cityscapes or synthetic")
+    parser.add_argument("--dataset", required=True, metavar="D", help="camvid, cityscapes, folder or synthetic")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (synthetic needs none)")
     parser.add_argument("--split", default="val", metavar="S", help="which split (val)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")

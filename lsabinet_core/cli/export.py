@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--verify", action="store_true", help="compare with PyTorch in fp32 first, and write nothing if it differs"
     )
     frames.add_argument("--frames", metavar="DIR", help="check on an image, a folder of images or a video")
-    frames.add_argument("--dataset", metavar="D", help="camvid, cityscapes or synthetic (synthetic, to check on)")
+    frames.add_argument(
+        "--dataset", metavar="D", help="camvid, cityscapes, folder or synthetic (synthetic, to check on)"
+    )
     frames.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder")
     frames.add_argument("--split", metavar="S", help="of the data set (train for int8, else val)")
     frames.add_argument("--verify-split", metavar="S", help="int8: check on this split, not on what --split holds out")

@@ -5,23 +5,22 @@ import contextlib
 import sys
 from pathlib import Path
 
-from lsabinet_core.cli.campaign_options import add_workers_argument
+from lsabinet_core.cli.campaign_options import add_dataset_arguments, add_workers_argument
 from lsabinet_core.cli.segmenter_options import count
 
 HELP = "train a network on a data set by a recipe"
 
 DRIVES = "drives"
-"""Not one split but one for each drive of CamVid."""
+"""Not one split but one for each drive."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="paper_camvid", help="shipped name or YAML file (default: %(default)s)")
-    parser.add_argument("--dataset", choices=("camvid", "cityscapes", "synthetic"), default="camvid")
-    parser.add_argument("--root", type=Path, help="the data set's folder (not for synthetic)")
+    add_dataset_arguments(parser)
     parser.add_argument(
         "--split",
         default="train",
-        help="split to train on (default: %(default)s); 'drives': for each drive of CamVid's train + val a run on the "
+        help="split to train on (default: %(default)s); 'drives': for each drive of train + val a run on the "
         "others, validated on it; called again it goes on where it was cut",
     )
     parser.add_argument("--val-split", default="val", help="split to validate on (default: %(default)s)")
@@ -77,21 +76,19 @@ def _train(args: argparse.Namespace, device) -> int:
 
 
 def _train_drives(args: argparse.Namespace, device) -> int:
-    from lsabinet_core.data import open_dataset
     from lsabinet_core.errors import TrainingError
     from lsabinet_core.training import distributed
     from lsabinet_core.training.drives import train_drives
 
-    if args.dataset != "camvid":
-        raise TrainingError(f"--split drives is CamVid's, the data set is {args.dataset}: leave out --dataset")
+    if args.dataset not in ("camvid", "folder"):
+        raise TrainingError(f"--split drives is for --dataset camvid and folder, got {args.dataset}")
     if args.resume:
         raise TrainingError("--split drives goes on by itself: call it as before, without --resume")
     if distributed.world_size() > 1:
         raise TrainingError("--split drives trains in one process: start it without torchrun")
-    open_dataset(args.dataset, args.root, "trainval")
     with _observe() as observer:
         summary = train_drives(
-            _recipe(args), args.root, args.out, device=device, workers=args.workers, observer=observer
+            _recipe(args), args.dataset, args.root, args.out, device=device, workers=args.workers, observer=observer
         )
     print(
         f"val mIoU {_percent(summary['val_miou'])} on the drive left out, the mean of {len(summary['drives'])}: "

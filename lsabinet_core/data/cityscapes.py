@@ -44,6 +44,7 @@ class Cityscapes:
     """
 
     name = "cityscapes"
+    licence = "Cityscapes terms of use: non-commercial, registration required"
     label_set = CITYSCAPES
 
     def __init__(self, root: str | Path, split: str):

@@ -24,9 +24,17 @@ class Sample:
 
 
 class SegmentationDataset(Protocol):
-    """A split of a data set, random access."""
+    """A split of a data set, random access.
+
+    Attributes:
+        name: the data set's.
+        licence: what binds whoever uses the images, or weights trained on them.
+        split: which part of it.
+        label_set: its classes.
+    """
 
     name: str
+    licence: str
     split: str
     label_set: LabelSet
 

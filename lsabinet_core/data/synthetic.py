@@ -35,6 +35,7 @@ class SyntheticDataset:
     """
 
     name = "synthetic"
+    licence = "Apache-2.0 (rendered by this package)"
     label_set: LabelSet = CAMVID
 
     def __init__(self, split: str, size: tuple[int, int] = DEFAULT_SIZE):

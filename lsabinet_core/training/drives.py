@@ -1,6 +1,6 @@
-"""Leave-one-drive-out over CamVid's train + val: one run for each drive, trained on all others and validated on it.
+"""Leave-one-drive-out over train + val: one run for each drive, trained on all others and validated on it.
 
-CamVid's own val split is one clip of a drive that is in train too; the mean over the drives tells what a recipe is
+A val split may be of a drive that is in train too, as CamVid's is; the mean over the drives tells what a recipe is
 worth on a drive that the network has never seen.
 
 OUT/0001TP OUT/0006R0 ...   an ordinary run each
@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lsabinet_core.data.camvid import CamVid, camvid_drives, drive_fold
+from lsabinet_core.data import open_dataset
+from lsabinet_core.data.listed import drive_fold
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
 from lsabinet_core.files import write_text
 
@@ -26,6 +27,7 @@ from .trainer import Observer
 
 def train_drives(
     recipe: Recipe,
+    dataset: str,
     root: str | Path,
     out: str | Path,
     *,
@@ -38,7 +40,8 @@ def train_drives(
 
     Args:
         recipe: of every fold.
-        root: CamVid's folder.
+        dataset: ``camvid`` or ``folder``.
+        root: its folder.
         out: folder of the folds' runs and of ``drives.json``, which is written after each fold.
         device: ``cpu`` or ``cuda``.
         workers: processes that prepare batches; None: as ``open_batches`` has it.
@@ -50,17 +53,17 @@ def train_drives(
         ``summarise_drives``'s figures.
 
     Raises:
-        DatasetError: the folder is not CamVid's or has a single drive.
+        DatasetError: the folder is not such a data set, or has a single drive.
         TrainingError: ``out`` holds a run of another recipe, or a fold fails.
         TimeUp: the deadline has passed; call again to go on.
     """
     out = Path(out)
-    drives = camvid_drives(root)
-    runs = [PlannedRun(drive, recipe, CamVid.name, *drive_fold(drive)) for drive in drives]
+    drives = open_dataset(dataset, root, "trainval").drives()
+    runs = [PlannedRun(drive, recipe, dataset, *drive_fold(drive)) for drive in drives]
     for _ in carry_out_all(
         runs,
         out,
-        lambda split: CamVid(root, split),
+        lambda split: open_dataset(dataset, root, split),
         device=device,
         workers=workers,
         observer=observer,

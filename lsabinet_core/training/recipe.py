@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 import pydantic
 import yaml
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from lsabinet_core.data.augment import Augmentation
 from lsabinet_core.errors import RecipeError
 from lsabinet_core.models.blocks import SMALLEST_INPUT
-from lsabinet_core.settings import Settings
+from lsabinet_core.settings import Settings, first_problem
 from lsabinet_core.share import share_directory
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -137,7 +137,7 @@ def load_recipe(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Reci
     try:
         return Recipe.model_validate(document)
     except pydantic.ValidationError as error:
-        raise RecipeError(f"{path.name}: {_first_problem(error)}") from None
+        raise RecipeError(f"{path.name}: {first_problem(error, Recipe)}") from None
 
 
 def save_recipe(recipe: Recipe) -> str:
@@ -169,22 +169,3 @@ def _override(document: dict, override: str) -> None:
         if not isinstance(document, dict):
             raise RecipeError(f"{key}: {parent} has no keys below it")
     document[last] = value
-
-
-def _first_problem(error: pydantic.ValidationError) -> str:
-    problem = error.errors()[0]
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
-    if not key:
-        # Of several keys together; the message names them.
-        return str(problem["ctx"]["error"])
-    if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; allowed are {', '.join(_keys_beside(location))}"
-    return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
-
-
-def _keys_beside(location: list[str]) -> list[str]:
-    settings: type[BaseModel] = Recipe
-    for part in location[:-1]:
-        settings = settings.model_fields[part].annotation
-    return list(settings.model_fields)

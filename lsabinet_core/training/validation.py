@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lsabinet_core.data import LICENCES, SegmentationDataset
+from lsabinet_core.data import SegmentationDataset
 from lsabinet_core.errors import WeightsError
 from lsabinet_core.evaluation.evaluate import evaluate
 from lsabinet_core.evaluation.report import Report
@@ -94,7 +94,7 @@ class Validation:
             mean=recipe.mean,
             std=recipe.std,
             dataset=f"{self.train.name} {self.train.split}",
-            licence=LICENCES[self.train.name],
+            licence=self.train.licence,
             training={
                 "recipe": recipe.model_dump(mode="json"),
                 "images": len(self.train),

@@ -48,7 +48,7 @@ def _add_make(parser: argparse.ArgumentParser) -> None:
     source.add_argument("input", nargs="?", metavar="INPUT", help="folder of images, or video file")
     source.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
     source.add_argument("--video", type=Path, metavar="FILE", help="video file")
-    source.add_argument("--dataset", metavar="D", help="camvid, cityscapes or synthetic")
+    source.add_argument("--dataset", metavar="D", help="camvid, cityscapes, folder or synthetic")
     parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (synthetic needs none)")
     parser.add_argument("--split", default="val", metavar="S", help="which split of the data set (val)")
     parser.add_argument("--labels", type=Path, metavar="DIR", help="folder of label PNGs named like the images")

@@ -26,8 +26,8 @@ def root(tmp_path) -> Path:
 def test_split_drives(root, monkeypatch, capsys):
     calls = []
 
-    def train_drives(recipe, folder, out, *, device, workers, observer):
-        calls.append((recipe.seed, folder, out, device.type, workers))
+    def train_drives(recipe, dataset, folder, out, *, device, workers, observer):
+        calls.append((recipe.seed, dataset, folder, out, device.type, workers))
         observer({"event": "run", "name": "0001TP", "done": 0, "total": 2})
         return {"val_miou": 0.4321, "drives": {"0001TP": {}, "0016E5": {}}}
 
@@ -35,7 +35,7 @@ def test_split_drives(root, monkeypatch, capsys):
     out = root / "out"
     arguments = ["train", "--split", "drives", "--root", str(root), "--out", str(out), "--device", "cpu"]
     assert main([*arguments, "--set", "seed=5", "--workers", "0"]) == 0
-    assert calls == [(5, root, out, "cpu", 0)]
+    assert calls == [(5, "camvid", root, out, "cpu", 0)]
     shown = capsys.readouterr()
     assert "val mIoU 43.21 % on the drive left out, the mean of 2" in shown.out and "drives.json" in shown.out
     assert "run 0001TP (1 of 2)" in shown.err

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lsabinet_core.data import open_dataset
-from lsabinet_core.data.camvid import camvid_drives, drive_fold
+from lsabinet_core.data.listed import drive_fold
 from lsabinet_core.errors import DatasetError
 
 NAMES = ("0001TP_1", "0001TP_2")
@@ -45,7 +45,9 @@ def test_trainval_is_both(root):
 
 
 def test_unknown_names(root):
-    with pytest.raises(DatasetError, match="unknown CamVid split 'training': choose one of train, val, test, trainval"):
+    with pytest.raises(
+        DatasetError, match="unknown split 'training' of camvid: choose one of train, val, test, trainval"
+    ):
         open_dataset("camvid", root, "training")
     with pytest.raises(DatasetError, match="unknown data set 'kitti'"):
         open_dataset("kitti", root, "train")
@@ -121,7 +123,7 @@ def driven(root):
 
 
 def test_drives_are_those_of_train_and_val(driven):
-    assert camvid_drives(driven) == ["0001TP", "0006R0", "0016E5"]
+    assert open_dataset("camvid", driven, "train").drives() == ["0001TP", "0006R0", "0016E5"]
 
 
 def test_a_fold_leaves_one_drive_out(driven):
@@ -139,7 +141,7 @@ def test_folds_that_are_not_there(driven, root):
     with pytest.raises(DatasetError, match="unknown drive '0005VD' .* has 0001TP, 0006R0, 0016E5"):
         open_dataset("camvid", driven, "drives:0005VD:val")
     for split in ("drives", "drives:0006R0", "drives:0006R0:test", "folds:0006R0:val"):
-        with pytest.raises(DatasetError, match="unknown CamVid split .*drives:NAME:train, drives:NAME:val"):
+        with pytest.raises(DatasetError, match="unknown split .* of camvid: .*drives:NAME:train, drives:NAME:val"):
             open_dataset("camvid", driven, split)
 
 

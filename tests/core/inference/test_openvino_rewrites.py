@@ -160,8 +160,8 @@ def test_depthwise_kernels_that_are_one_wide(kernel, dilations, found):
 
 def test_selu():
     # What torch.nn.SELU says its constants are.
-    alpha, scale = 1.6732632423543772, 1.0507009873554805
-    model, x = model_of(lambda x: op.selu(x, op.constant(np.float32(alpha)), op.constant(np.float32(scale))), 2, 8, 5, 7)
+    constants = [op.constant(np.float32(value)) for value in (1.6732632423543772, 1.0507009873554805)]
+    model, x = model_of(lambda x: op.selu(x, *constants), 2, 8, 5, 7)
     prefer_fast_kernels(model)
     assert kinds(model)["Selu"] == 0 and kinds(model)["Elu"] == 1
     np.testing.assert_allclose(run(model, x), F.selu(torch.from_numpy(x)).numpy(), rtol=1e-5, atol=1e-6)

@@ -61,7 +61,7 @@ def train(root, out, recipe=RECIPE, stop_in=None):
             raise Stop
 
     try:
-        summary = train_drives(recipe, root, out, device=torch.device("cpu"), workers=0, observer=observe)
+        summary = train_drives(recipe, "camvid", root, out, device=torch.device("cpu"), workers=0, observer=observe)
     except Stop:
         summary = None
     return summary, events
