@@ -25,7 +25,7 @@ class Augmentation(Settings):
 
     crop_size: tuple[PositiveInt, PositiveInt] = Field((360, 480), description="(height, width) of the result")
     scales: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (1.0,), min_length=1, description="factors, one drawn for each image"
+        (1.0,), min_length=1, description="factors of the size at which images are segmented, one drawn for each"
     )
     mirror: float = Field(0.5, ge=0, le=1, description="probability of a left-right flip")
     brightness: float = Field(0.0, ge=0, lt=1, description="largest change, as a factor 1 +- x; 0 is off")
@@ -75,6 +75,7 @@ def draw_view(
     rng: np.random.Generator,
     label: np.ndarray | None = None,
     class_pixels: np.ndarray | None = None,
+    zoom: float = 1.0,
 ) -> View:
     """Draw a view.
 
@@ -85,8 +86,9 @@ def draw_view(
         label: uint8 (H, W); needed for ``rare_class_crop`` and used for nothing else.
         class_pixels: integers (C,), labelled pixels of each class in the data set, from which follows how rare a class
             is; without it, the image's own counts decide.
+        zoom: what scale 1 stands for, as a factor of the image's size (``zoom_to``).
     """
-    scaled = scaled_size(size, settings.scales[rng.integers(len(settings.scales))])
+    scaled = scaled_size(size, zoom * settings.scales[rng.integers(len(settings.scales))])
     mirrored = bool(rng.random() < settings.mirror)
     rooms = [_corner_range(*axis) for axis in zip(scaled, settings.crop_size)]
     corner = _between(rooms, rng.random(2))
@@ -140,10 +142,24 @@ def augment(
     fill: tuple[int, int, int],
     rng: np.random.Generator,
     class_pixels: np.ndarray | None = None,
+    zoom: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A random view of a labelled sample: ``draw_view`` and ``apply_view``, see there."""
-    view = draw_view(settings, sample.label.shape, rng, sample.label, class_pixels)
+    view = draw_view(settings, sample.label.shape, rng, sample.label, class_pixels, zoom)
     return apply_view(sample.image, sample.label, view, settings.crop_size, fill)
+
+
+SAME_SIZE = 0.02
+"""Images whose sides differ by no larger share from what is asked for are taken as they are."""
+
+
+def zoom_to(size: tuple[int, int], input_size: tuple[int, int]) -> float:
+    """The factor by which an image of ``size`` comes to have as many pixels as ``input_size``, at its own aspect ratio.
+
+    That is how frames are segmented, so that what a network learns has the scale of what it will see.
+    """
+    zoom = (input_size[0] * input_size[1] / (size[0] * size[1])) ** 0.5
+    return 1.0 if abs(zoom - 1) <= SAME_SIZE else zoom
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:

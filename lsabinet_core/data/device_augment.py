@@ -53,12 +53,20 @@ class DeviceAugmentation:
         size: (height, width) of every image.
         fill: colour (BGR, 0..255) of padding, which is labelled void.
         device: where the images are.
+        zoom: as ``draw_view`` was given.
     """
 
-    def __init__(self, settings: Augmentation, size: tuple[int, int], fill: tuple[int, int, int], device: torch.device):
+    def __init__(
+        self,
+        settings: Augmentation,
+        size: tuple[int, int],
+        fill: tuple[int, int, int],
+        device: torch.device,
+        zoom: float = 1.0,
+    ):
         self.crop_size = settings.crop_size
         self.device = device
-        heights, widths = zip(*(scaled_size(size, scale) for scale in settings.scales))
+        heights, widths = zip(*(scaled_size(size, zoom * scale) for scale in settings.scales))
         self._vertical = _Axis(size[0], heights, device)
         self._horizontal = _Axis(size[1], widths, device)
         self._fill = torch.tensor(fill, dtype=torch.float32, device=device)

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lsabinet_core.cores import usable_cores
-from lsabinet_core.data.augment import Augmentation, augment
+from lsabinet_core.data.augment import augment, zoom_to
 from lsabinet_core.data.batch_mixing import mix_batch
 
 from .recipe import Recipe
@@ -95,19 +95,22 @@ def open_batches(
         DatasetError: ``resident`` is demanded for images of several sizes, or a file cannot be read any more.
     """
     if choose_pipeline(samples, recipe, device) == "resident":
-        return iter(ResidentBatches(samples, recipe.augmentation, fill, recipe.seed, shuffle, device))
-    views = AugmentedViews(samples, recipe.augmentation, fill, recipe.seed)
+        return iter(
+            ResidentBatches(samples, recipe.augmentation, fill, recipe.seed, shuffle, device, recipe.input_size)
+        )
+    views = AugmentedViews(samples, recipe, fill)
     return load_batches(views, shuffle, choose_workers(workers, device))
 
 
 class AugmentedViews(Dataset):
     """Indexed by ``Batch``: the views of the process's share, mixed, which depend on nothing else but the seed."""
 
-    def __init__(self, samples: SampleCache, augmentation: Augmentation, fill: tuple[int, int, int], seed: int):
+    def __init__(self, samples: SampleCache, recipe: Recipe, fill: tuple[int, int, int]):
         self.samples = samples
-        self.augmentation = augmentation
+        self.augmentation = recipe.augmentation
+        self.input_size = recipe.input_size
+        self.seed = recipe.seed
         self.fill = fill
-        self.seed = seed
 
     def __getitem__(self, batch: Batch) -> Tensors:
         indices, mixes = with_donors(batch, self.augmentation, self.seed)
@@ -115,8 +118,9 @@ class AugmentedViews(Dataset):
         return mix_batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)), mixes)
 
     def _view(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = view_rng(self.seed, epoch, index)
-        return augment(self.samples.sample(index), self.augmentation, self.fill, rng, self.samples.pixels)
+        sample, rng = self.samples.sample(index), view_rng(self.seed, epoch, index)
+        zoom = zoom_to(sample.label.shape, self.input_size)
+        return augment(sample, self.augmentation, self.fill, rng, self.samples.pixels, zoom)
 
 
 def load_batches(views: AugmentedViews, shuffle: EpochShuffle, workers: int) -> Iterator[Tensors]:

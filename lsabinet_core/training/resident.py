@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-from lsabinet_core.data.augment import Augmentation, View, draw_view
+from lsabinet_core.data.augment import Augmentation, View, draw_view, zoom_to
 from lsabinet_core.data.batch_mixing import Mix, mix_batch
 from lsabinet_core.data.device_augment import DeviceAugmentation, to_device
 from lsabinet_core.errors import DatasetError, LsabinetError, TrainingError
@@ -57,6 +57,7 @@ class ResidentBatches:
         seed: of the run.
         shuffle: the batches.
         device: that holds the samples.
+        input_size: (height, width) at which images of its aspect ratio are segmented.
     """
 
     def __init__(
@@ -67,13 +68,15 @@ class ResidentBatches:
         seed: int,
         shuffle: EpochShuffle,
         device: torch.device,
+        input_size: tuple[int, int],
     ):
         (self._size,) = samples.sizes
+        self._zoom = zoom_to(self._size, input_size)
         self._settings = augmentation
         self._seed = seed
         self._shuffle = shuffle
         self._class_pixels = samples.pixels
-        self._augment = DeviceAugmentation(augmentation, self._size, fill, device)
+        self._augment = DeviceAugmentation(augmentation, self._size, fill, device, self._zoom)
         self._images = torch.empty((len(samples), *self._size, 3), dtype=torch.uint8, device=device)
         self._labels = torch.empty((len(samples), *self._size), dtype=torch.uint8, device=device)
         # Crops around rare classes are drawn on the CPU, by the labels.
@@ -104,6 +107,7 @@ class ResidentBatches:
                 view_rng(self._seed, batch.epoch, index),
                 self._drawn_from[index] if self._drawn_from else None,
                 self._class_pixels,
+                self._zoom,
             )
             for index in indices
         ]

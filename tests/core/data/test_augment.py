@@ -1,10 +1,11 @@
 """Augmentation: image and label move together, padding is void, the same seed gives the same view."""
 
+import cv2
 import numpy as np
 import pydantic
 import pytest
 
-from lsabinet_core.data.augment import Augmentation, augment
+from lsabinet_core.data.augment import Augmentation, augment, zoom_to
 from lsabinet_core.data.sample import Sample
 
 FILL = (10, 20, 30)
@@ -41,6 +42,30 @@ def test_no_mirror_and_always_mirror():
     for chance, step in ((0.0, 1), (1.0, -1)):
         for image, _ in views(Augmentation(crop_size=(24, 32), mirror=chance), 10):
             assert int(image[0, 1, 2]) - int(image[0, 0, 2]) == step
+
+
+@pytest.mark.parametrize(
+    ("size", "input_size", "zoom"),
+    [
+        ((360, 480), (360, 480), 1),
+        ((1024, 2048), (1024, 2048), 1),
+        ((720, 960), (360, 480), 0.5),
+        ((720, 1280), (360, 480), (172800 / 921600) ** 0.5),
+        ((180, 240), (360, 480), 2),
+        # A camera that cuts a few rows off.
+        ((363, 484), (360, 480), 1),
+    ],
+)
+def test_images_of_any_size_come_to_the_scale_at_which_they_are_segmented(size, input_size, zoom):
+    assert zoom_to(size, input_size) == pytest.approx(zoom)
+
+
+def test_the_whole_of_a_larger_image_in_a_crop_of_the_input_s_size():
+    made = sample(80, 120)
+    settings = Augmentation(crop_size=(40, 60), mirror=0)
+    image, label = augment(made, settings, FILL, np.random.default_rng(0), zoom=zoom_to((80, 120), (40, 60)))
+    expected = cv2.resize(made.image, (60, 40), interpolation=cv2.INTER_AREA)
+    assert np.array_equal(image, expected) and (label < 11).all()
 
 
 def test_padding_is_void_and_of_the_fill_colour():

@@ -31,8 +31,24 @@ def samples(small_camvid):
     return SampleCache(open_dataset("camvid", small_camvid, "train"))
 
 
-def make(samples, pipeline="workers", augmentation=EVERYTHING, start=0, workers=0, device=CPU, **shares):
-    recipe = Recipe(augmentation=augmentation, batch_size=4, epochs=3, seed=4, input_pipeline=pipeline)
+def make(
+    samples,
+    pipeline="workers",
+    augmentation=EVERYTHING,
+    start=0,
+    workers=0,
+    device=CPU,
+    input_size=(72, 96),
+    **shares,
+):
+    recipe = Recipe(
+        augmentation=augmentation,
+        batch_size=4,
+        epochs=3,
+        seed=4,
+        input_pipeline=pipeline,
+        input_size=input_size,
+    )
     shuffle = EpochShuffle(len(samples), recipe.batch_size, recipe.epochs, recipe.seed, start, **shares)
     return open_batches(samples, recipe, FILL, shuffle, workers=workers, device=device)
 
@@ -76,10 +92,12 @@ def test_worker_processes_change_nothing(samples):
     assert equal(list(make(samples)), list(make(samples, workers=2)))
 
 
-def test_both_pipelines_make_the_same_batches(samples):
-    plain = list(make(samples, augmentation=PLAIN))
+@pytest.mark.parametrize("input_size", [(72, 96), (100, 140)])
+def test_both_pipelines_make_the_same_batches(samples, input_size):
+    plain = list(make(samples, augmentation=PLAIN, input_size=input_size))
     changed = 0
-    for expected, got, unmixed in zip(make(samples), make(samples, "resident"), plain):
+    batches_of_both = (make(samples, pipeline, input_size=input_size) for pipeline in ("workers", "resident"))
+    for expected, got, unmixed in zip(*batches_of_both, plain):
         assert torch.equal(expected[1], got[1])
         difference = (expected[0].int() - got[0].int()).abs()
         assert difference.max() <= 3 and difference.float().mean() < 0.5
