@@ -36,7 +36,8 @@ class BuildWithCommit(build_py):
     def run(self):
         super().run()
         commit = os.environ.get("LSABINET_COMMIT") or self._ask_git()
-        if commit and not self.editable_mode:
+        # Setuptools before 64, as Ubuntu 22.04 has it, knows no editable mode.
+        if commit and not getattr(self, "editable_mode", False):
             (Path(self.build_lib) / "lsabinet_core" / "commit.txt").write_text(f"{commit}\n", encoding="ascii")
 
     @staticmethod
@@ -68,7 +69,6 @@ setup(
         (f"lib/{PACKAGE}", ["scripts/segmentation"]),
         *shared("launch"),
         *shared("config"),
-        *shared("rviz"),
         *shared("weights"),
     ],
     python_requires=">=3.10",

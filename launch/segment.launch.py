@@ -55,12 +55,18 @@ def arguments():
         DeclareLaunchArgument(
             "weights",
             default_value="",
-            description="Name of shipped weights or path of a .safetensors file; empty: as in params_file.",
+            description="Name of shipped weights, path of a .safetensors file or of an exported network; empty: as in "
+            "params_file.",
         ),
         DeclareLaunchArgument(
             "device",
             default_value="",
             description="auto, cpu, cuda or cuda:N; empty: as in params_file.",
+        ),
+        DeclareLaunchArgument(
+            "precision",
+            default_value="",
+            description="auto, fp32, bf16, fp16, or int8, which `lsabinet export` makes; empty: as in params_file.",
         ),
         DeclareLaunchArgument(
             "backend",
@@ -112,7 +118,7 @@ def start_node(context):
     if not Path(value("params_file")).is_file():
         raise RuntimeError(f"params_file: expected a parameter file, got {value('params_file')!r}, which is none")
     overrides = {"use_sim_time": value("use_sim_time").lower() == "true"}
-    for name in ("weights", "device", "backend"):
+    for name in ("weights", "device", "precision", "backend"):
         if value(name):
             # A string even if it reads like a number.
             overrides[name] = ParameterValue(value(name), value_type=str)

@@ -19,7 +19,7 @@ fail() {
 # All that is installed, relative to the checkout.
 sources=()
 for source in setup.py setup.cfg pyproject.toml package.xml README.md LICENSE scripts/segmentation resource \
-    lsabinet_core lsabinet_ros launch config rviz weights; do
+    lsabinet_core lsabinet_ros launch config weights; do
     [ ! -e "$root/$source" ] || sources+=("$source")
 done
 

@@ -19,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="INPUT",
         help="bag, video, or topic of a running camera (/camera/image_raw); without it, a synthetic drive of 20 s",
     )
+    parser.add_argument("--image-topic", metavar="T", help="which camera of a bag (the only one)")
+    parser.add_argument("--label-topic", metavar="T", help="which labels of a bag (the only ones)")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--weights",
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_LOG_DIR", str(args.out.resolve() / "log"))
     weights = args.weights or ("lsabinet_synthetic" if args.input is None else "lsabinet_camvid")
-    source = session.LiveTopic(args.input, args.seconds) if live else session.Replay(_bag(args), args.rate)
+    source = session.LiveTopic(args.input, args.seconds) if live else _replay(args)
     _say(f"starting the node with {weights}")
     record = session.run(
         source,
@@ -66,8 +68,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _replay(args: argparse.Namespace):
+    from lsabinet_ros.demo import session
+
+    if (args.image_topic or args.label_topic) and not (args.input and _is_bag(Path(args.input))):
+        raise BagError(f"--image-topic and --label-topic are for a bag, got {args.input or 'none'}")
+    bag = _bag(args)
+    return session.Replay(bag, args.rate, args.image_topic, args.label_topic)
+
+
 def _is_topic(text: str | None) -> bool:
     return text is not None and text.startswith("/") and not Path(text).exists()
+
+
+def _is_bag(path: Path) -> bool:
+    return path.suffix in (".mcap", ".db3", ".bag") or (path / "metadata.yaml").is_file()
 
 
 def _absolute(weights: str) -> str:
@@ -88,7 +103,7 @@ def _bag(args: argparse.Namespace) -> Path:
     path = None if args.input is None else Path(args.input)
     if path is not None and not path.exists():
         raise BagError(f"{path} does not exist: expected a bag, a video or an absolute topic name")
-    if path is not None and (path.suffix in (".mcap", ".db3", ".bag") or (path / "metadata.yaml").is_file()):
+    if path is not None and _is_bag(path):
         return path
     if path is None:
         source, rate = DatasetSource(open_dataset("synthetic", None, "drive")), SYNTHETIC_RATE_HZ

@@ -24,10 +24,19 @@ EXIT_S = 15.0
 
 @dataclass(frozen=True)
 class Replay:
-    """A bag that is played by a process of its own, stamped anew with the time of publication."""
+    """A bag that is played by a process of its own, stamped anew with the time of publication.
+
+    Attributes:
+        bag: its path.
+        speed: 2 plays twice as fast.
+        image_topic: the camera; None where the bag has one only.
+        label_topic: its labels; None where the bag has those of one camera, or none.
+    """
 
     bag: Path
     speed: float
+    image_topic: str | None = None
+    label_topic: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,8 @@ def run(source: Replay | LiveTopic, *, weights: str, device: str, backend: str, 
                 recorder.spin_for(source.seconds)
                 recorder.stop_input()
             else:
-                player = _Process("player", _player_command(source, out), out / "player.log")
+                topics = [topic for topic in (image_topic, label_topic) if topic is not None]
+                player = _Process("player", _player_command(source, topics, out), out / "player.log")
 
                 with Progress("replaying", frames) as progress:
 
@@ -97,12 +107,13 @@ def _topics(source: Replay | LiveTopic) -> tuple[str, str | None, bool, int, flo
     if isinstance(source, LiveTopic):
         return source.topic, None, source.topic.endswith("/compressed"), 0, 1 / 15
     with open_bag(source.bag) as bag:
-        image = find_image_topic(bag)
+        image = find_image_topic(bag, source.image_topic)
         topic = bag.topics[image]
         if topic.count < 2:
             raise BagError(f"{source.bag} has {topic.count} frames on {image}: expected a drive")
         period_s = max(bag.duration_s / (topic.count - 1) / source.speed, 1e-3)
-        return image, find_label_topic(bag), topic.type.endswith("CompressedImage"), topic.count, period_s
+        labels = find_label_topic(bag, source.label_topic)
+        return image, labels, topic.type.endswith("CompressedImage"), topic.count, period_s
 
 
 def _node_command(image_topic: str, compressed: bool, weights: str, device: str, backend: str) -> list[str]:
@@ -115,10 +126,10 @@ def _node_command(image_topic: str, compressed: bool, weights: str, device: str,
     ]
 
 
-def _player_command(source: Replay, out: Path) -> list[str]:
+def _player_command(source: Replay, topics: list[str], out: Path) -> list[str]:
     # Two subscribers: the node and the recorder.
     return [
-        *(sys.executable, "-m", "lsabinet_core.cli", "bag", "play", str(source.bag), "--restamp"),
+        *(sys.executable, "-m", "lsabinet_core.cli", "bag", "play", str(source.bag), "--restamp", "--topics", *topics),
         *("--subscribers", "2", "--wait", str(MATCH_S), "--rate", str(source.speed)),
         *("--json", str(out / "player.json")),
     ]

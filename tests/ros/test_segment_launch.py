@@ -16,6 +16,7 @@ NAMES = (
     "cameras",
     "weights",
     "device",
+    "precision",
     "backend",
     "params_file",
     "namespace",
@@ -86,6 +87,7 @@ def test_arguments_reach_the_node(run, tmp_path):
         image_topic="/front/image",
         weights="123",
         device="cuda:1",
+        precision="fp16",
         backend="torch",
         params_file=str(params_file),
         namespace="front",
@@ -100,6 +102,7 @@ def test_arguments_reach_the_node(run, tmp_path):
         "use_sim_time": True,
         "weights": "123",
         "device": "cuda:1",
+        "precision": "fp16",
         "backend": "torch",
         "compressed": True,
     }

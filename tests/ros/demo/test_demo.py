@@ -14,6 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from rosbags.highlevel import AnyReader
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from lsabinet_core.cli import main
 from lsabinet_core.data.sample import Sample
@@ -123,6 +125,30 @@ def test_a_compressed_bag_without_labels(ros_domain, weights_file, tmp_path):
     assert summary["frames_received"] >= FRAMES - 2 and summary["frames_rejected"] == 0
     assert summary["miou"] is None
     assert not (tmp_path / "out" / "overlay.mp4").exists()
+
+
+def test_one_camera_of_two(ros_domain, weights_file, tmp_path):
+    bag = tmp_path / "two"
+    with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for name in ("left", "right"):
+            topics = {"image_topic": f"/{name}/image_raw", "label_topic": f"/{name}/labels"}
+            with AnyReader([write_bag(tmp_path / f"{name}.mcap", **topics)]) as reader:
+                connections = {
+                    connection.topic: writer.add_connection(
+                        connection.topic, connection.msgtype, typestore=reader.typestore
+                    )
+                    for connection in reader.connections
+                }
+                for connection, timestamp, content in reader.messages():
+                    writer.write(connections[connection.topic], timestamp, content)
+    arguments = (bag, "--weights", weights_file, "--out", tmp_path / "out", "--no-video")
+    message = failure(demo(*arguments))
+    assert "/left/image_raw, /right/image_raw; choose one with --image-topic" in message
+    result = demo(*arguments, "--image-topic", "/right/image_raw", "--label-topic", "/right/labels")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames_sent"] == FRAMES and summary["masks_compared"] > 0
+    assert "are for a bag, got none" in failure(demo("--image-topic", "/a", "--out", tmp_path / "none"))
 
 
 def test_a_running_camera(ros_domain, weights_file, tmp_path):
