@@ -194,7 +194,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "max_image_age_ms",
         _LIMITS.max_image_age_ms,
-        "Watchdog: a mask published later than this after its frame's stamp is a WARN; 0 switches this off.",
+        "Watchdog: WARN when a mask is published more than this after its frame's stamp; 0 switches this off.",
         Settable.ALWAYS,
         maximum=600_000.0,
     ),

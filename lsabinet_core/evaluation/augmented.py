@@ -3,7 +3,6 @@
 It costs as many runs as there are views, so it is for figures that are compared with those of others, not for driving.
 """
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 
 from lsabinet_core.errors import ModelError
 from lsabinet_core.inference import Segmentation, Segmenter, Timings
+from lsabinet_core.inference.laps import Laps
 from lsabinet_core.inference.preprocess import SIZE_MULTIPLE, check_frame
 from lsabinet_core.labels import LabelSet
 from lsabinet_core.models.blocks import SMALLEST_INPUT
@@ -77,19 +77,21 @@ class AugmentedSegmenter:
                 logits, view_preprocess_ms, view_inference_ms = self._segmenter.logits([view], view_size)
                 preprocess_ms += view_preprocess_ms
                 inference_ms += view_inference_ms
-                start = time.perf_counter()
+                laps = Laps(logits.device)
                 enlarged = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
                 probabilities = enlarged.softmax(dim=1)[0]
                 if mirrored:
                     probabilities = probabilities.flip(-1)
                 total = probabilities if total is None else total.add_(probabilities)
-                postprocess_ms += 1e3 * (time.perf_counter() - start)
-        start = time.perf_counter()
+                laps.mark()
+                postprocess_ms += sum(laps.milliseconds())
+        laps = Laps(total.device)
         best, ids = total.max(dim=0)
         mask = ids.to(torch.uint8).cpu().numpy()
         certainty = None
         if confidence:
             views = len(self.scales) * (2 if self.flip else 1)
             certainty = (best * (255 / views)).round_().clamp_(max=255).to(torch.uint8).cpu().numpy()
-        postprocess_ms += 1e3 * (time.perf_counter() - start)
+        laps.mark()
+        postprocess_ms += sum(laps.milliseconds())
         return Segmentation(mask, certainty, Timings(preprocess_ms, inference_ms, postprocess_ms))

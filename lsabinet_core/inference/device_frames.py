@@ -39,16 +39,20 @@ def resize(image: Tensor, size: tuple[int, int]) -> Tensor:
     """uint8 (h, w, 3) to uint8 (H, W, 3), within one level of ``stack_frames``, whose sums are rounded earlier."""
     if image.shape[:2] == size:
         return image
-    # Sums over neighbours along one axis and then the other: two products of matrices, which GPUs are made for.
+    # Sums over neighbours along one axis and then the other: two products of matrices, which GPUs are made for; most of
+    # all in fp16, which holds 0..255 exactly and sums in fp32.
+    dtype = torch.float32 if image.device.type == "cpu" else torch.float16
     kind = area_weights if shrinks(image.shape[:2], size) else linear_weights
-    rows, columns = (_weights(kind, *sides, image.device) for sides in zip(image.shape[:2], size, strict=True))
-    resized = torch.einsum("Hh,hwc->Hwc", rows, image.float())
+    rows, columns = (_weights(kind, *sides, image.device, dtype) for sides in zip(image.shape[:2], size, strict=True))
+    resized = torch.einsum("Hh,hwc->Hwc", rows, image.to(dtype))
     resized = torch.einsum("Ww,Hwc->HWc", columns, resized)
     return resized.round_().clamp_(0, 255).to(torch.uint8)
 
 
 @lru_cache(maxsize=32)
-def _weights(kind: Callable[[int, int], np.ndarray], old: int, new: int, device: torch.device) -> Tensor:
+def _weights(
+    kind: Callable[[int, int], np.ndarray], old: int, new: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
     # Kept from frames in inference mode for those outside of it.
     with torch.inference_mode(False):
-        return torch.from_numpy(kind(old, new)).to(device, torch.float32)
+        return torch.from_numpy(kind(old, new)).to(device, dtype)

@@ -28,7 +28,6 @@ __all__ = [
     "SampleCache",
     "choose_pipeline",
     "choose_workers",
-    "load_batches",
     "open_batches",
 ]
 
@@ -88,7 +87,7 @@ def open_batches(
 
     Returns:
         images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W) for each iteration; from the resident pipeline they
-        are on ``device``, from workers on the CPU (pinned where there is CUDA).
+        are on ``device``, from workers on the CPU (pinned for CUDA).
 
     Raises:
         TrainingError: ``resident`` is demanded but the data set does not fit, or (while iterating) a worker died.
@@ -99,7 +98,8 @@ def open_batches(
             ResidentBatches(samples, recipe.augmentation, fill, recipe.seed, shuffle, device, recipe.input_size)
         )
     views = AugmentedViews(samples, recipe, fill)
-    return load_batches(views, shuffle, choose_workers(workers, device))
+    workers = choose_workers(workers, device)
+    return load(views, shuffle, workers, pin_memory=device.type == "cuda", prefetch_factor=4 if workers else None)
 
 
 class AugmentedViews(Dataset):
@@ -121,8 +121,3 @@ class AugmentedViews(Dataset):
         sample, rng = self.samples.sample(index), view_rng(self.seed, epoch, index)
         zoom = zoom_to(sample.label.shape, self.input_size)
         return augment(sample, self.augmentation, self.fill, rng, self.samples.pixels, zoom)
-
-
-def load_batches(views: AugmentedViews, shuffle: EpochShuffle, workers: int) -> Iterator[Tensors]:
-    """Batches on the CPU, prepared ahead by ``workers`` processes (0: in this one)."""
-    return load(views, shuffle, workers, pin_memory=torch.cuda.is_available(), prefetch_factor=4 if workers else None)

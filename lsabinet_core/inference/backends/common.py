@@ -3,9 +3,10 @@
 import contextlib
 import logging
 import platform
+import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -207,7 +208,7 @@ class ShapedBackend(ABC):
             if self.source is None:
                 raise BackendError(CLOSED)
             has_precision = self.precision in ("fp32", "bf16") or (self.device.type, self.precision) == ("cuda", "fp16")
-            plain = TorchBackend(str(self.device), self.precision if has_precision else "fp32")
+            plain = TorchBackend(str(self.device), self.precision if has_precision else "fp32", search=False)
             plain.load(self.source)
             self._plain = plain
         return self._plain.infer(images)
@@ -309,9 +310,38 @@ def output_of(source: Network | Artefact) -> tuple[str, torch.dtype]:
     return name, torch.float32 if name == "logits" else torch.uint8
 
 
-def plain_float32() -> contextlib.AbstractContextManager:
-    """A context in which fp32 on a GPU is fp32, not TF32 as by default, and cuDNN looks for its fastest kernels."""
-    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+class _CudnnFlags:
+    """cuDNN's flags belong to the process, and frames and builders have threads of their own: the first to come notes
+    what was set, the last to go puts it back."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = (False, True)
+
+    @contextlib.contextmanager
+    def plain_float32(self, *, search: bool = True) -> Iterator[None]:
+        """A context in which fp32 on a GPU is fp32, not TF32 as by default.
+
+        Args:
+            search: whether cuDNN looks for its fastest kernels, which takes up to seconds for new shapes.
+        """
+        cudnn = torch.backends.cudnn
+        with self._lock:
+            if not self._inside:
+                self._before = (cudnn.benchmark, cudnn.allow_tf32)
+            self._inside += 1
+            cudnn.benchmark, cudnn.allow_tf32 = search, False
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    cudnn.benchmark, cudnn.allow_tf32 = self._before
+
+
+plain_float32 = _CudnnFlags().plain_float32
 
 
 def deploy(source: Network, device: torch.device, dtype: torch.dtype) -> DeployedNetwork:

@@ -29,6 +29,10 @@ class CudaGraphBackend(DeployedBackend):
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
         super().__init__(choose_cuda(device, self.name), precision, threads, ("fp32", "fp16", "bf16"))
 
+    def is_built(self, shape: tuple[int, int, int]) -> bool:
+        # cuDNN's search for its fastest kernels takes longer than a frame may wait.
+        return shape in self._runs
+
     def _build(self, shape: tuple[int, int, int]) -> Run:
         return capture(self.network, shape, self.device)
 
@@ -50,7 +54,7 @@ def capture(network: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, i
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         # Frames may go through PyTorch in another thread meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             logits = network(images)
 
     def run(frames: np.ndarray) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.cache import EngineCache, EngineKey, cache_directory
-from lsabinet_core.inference.convert import onnx_
+from lsabinet_core.inference.convert import onnx_, tensorrt_
 from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.optional import require
@@ -51,7 +51,12 @@ class OnnxRuntimeBackend(ShapedBackend):
         return "CPUExecutionProvider" if self.device.type == "cpu" else "CUDAExecutionProvider"
 
     def _provider_options(self) -> dict[str, str]:
-        return {} if self.device.type == "cpu" else {"device_id": str(self.device.index or 0)}
+        # TF32 is the default, and is not fp32.
+        return {} if self.device.type == "cpu" else {"device_id": self._device_id, "use_tf32": "0"}
+
+    @property
+    def _device_id(self) -> str:
+        return str(self.device.index or 0)
 
     def builds_quickly(self, size: tuple[int, int]) -> bool:
         return isinstance(self.source, Artefact) or EngineCache().find(self._key(size)) is not None
@@ -119,6 +124,8 @@ class OnnxRuntimeBackend(ShapedBackend):
             session.run_with_iobinding(binding)
             return result
 
+        # At the first images cuDNN looks for its fastest kernels, and TensorRT builds.
+        run(np.zeros((*shape, 3), np.uint8))
         run.network_alone = lambda: session.run_with_iobinding(binding)
         return run
 
@@ -131,6 +138,11 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
 
     name = "onnxruntime-tensorrt"
     slow = True
+
+    def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
+        super().__init__(device, precision, threads)
+        # The provider is listed without it; importing also lets the provider find its libraries.
+        tensorrt_.import_tensorrt()
 
     def _choose(self, device: str) -> torch.device:
         return choose_cuda(device, self.name)
@@ -151,16 +163,15 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
         self._engines.mkdir(parents=True, exist_ok=True)
         was_built = self.builds_quickly(shape[1:])
         run = super()._build(shape)
-        # The provider builds at the first images.
-        run(np.zeros((*shape, 3), np.uint8))
         if not was_built:
             forget_choices()
         return run
 
     def _provider_options(self) -> dict[str, str]:
         return {
-            **super()._provider_options(),
-            "trt_fp16_enable": str(self.precision == "fp16"),
+            "device_id": self._device_id,
+            # In each operator's own type, as the ONNX form has it: what that keeps in fp32 would not hold in fp16.
+            "trt_fp16_enable": "False",
             "trt_engine_cache_enable": "True",
             "trt_engine_cache_path": str(self._engines),
         }

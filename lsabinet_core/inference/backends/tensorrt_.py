@@ -51,8 +51,10 @@ class TensorRTBackend(ShapedBackend):
         return engine_key(self.source, shape[1:], shape[0], self.precision, self.device)
 
     def _build(self, shape: tuple[int, int, int]) -> Run:
-        engine = self._engine_for(shape)
-        context = engine.create_execution_context()
+        # An engine belongs to the GPU that is the current one when it is read.
+        with torch.cuda.device(self.device):
+            engine = self._engine_for(shape)
+            context = engine.create_execution_context()
         if context is None:
             raise BackendError("TensorRT could not make the engine ready to run: its message on stderr says why")
         context.set_input_shape("images", (*shape, 3))

@@ -24,6 +24,7 @@ class TorchBackend:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` (fp32 on the CPU, fp16 on a GPU), ``fp32``, ``bf16``, or ``fp16`` (GPU only).
         threads: not used: PyTorch's threads are bounded where it is called.
+        search: on a GPU, whether the first images of a shape wait until cuDNN has found its fastest kernels.
 
     Raises:
         BackendError: a device or precision that is unknown or not available here.
@@ -31,12 +32,13 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
+    def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0, *, search: bool = True):
         self.device = choose_device(device)
         is_cpu = self.device.type == "cpu"
         offered = ("fp32", "bf16") if is_cpu else ("fp32", "fp16", "bf16")
         self.precision = choose_precision(precision, self.device, self.name, offered)
         self._autocast = is_cpu and self.precision != "fp32"
+        self._search = search
         self._network: DeployedNetwork | None = None
         self._upload = PinnedUpload(self.device)
 
@@ -57,7 +59,8 @@ class TorchBackend:
     def _run(self, images: torch.Tensor) -> torch.Tensor:
         if self._network is None:
             raise BackendError(CLOSED)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast), plain_float32():
+        autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast)
+        with autocast, plain_float32(search=self._search):
             return self._network(images)
 
     def network_alone(self, shape: tuple[int, int, int]) -> Callable[[], torch.Tensor]:

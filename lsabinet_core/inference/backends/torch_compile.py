@@ -12,7 +12,7 @@ from lsabinet_core.inference.cache import EngineCache, EngineKey
 from lsabinet_core.inference.deploy import FORM
 
 from .choices import forget_choices
-from .common import DeployedBackend, Run, choose_device, device_name
+from .common import DeployedBackend, Run, choose_device, device_name, plain_float32
 from .cuda_graph import capture
 from .transfer import PinnedUpload
 
@@ -88,7 +88,8 @@ class TorchCompileBackend(DeployedBackend):
 
         @torch.inference_mode()
         def run(images):
-            return self.network(upload(images))
+            with plain_float32(search=False):
+                return self.network(upload(images))
 
         return run
 

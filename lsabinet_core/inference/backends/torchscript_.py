@@ -7,7 +7,7 @@ from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.convert import torchscript
 
-from .common import Run, ShapedBackend, choose_device
+from .common import Run, ShapedBackend, choose_device, plain_float32
 from .transfer import PinnedUpload
 
 
@@ -31,7 +31,8 @@ class TorchScriptBackend(ShapedBackend):
 
         @torch.inference_mode()
         def run(images: np.ndarray) -> torch.Tensor:
-            return script(upload(images))
+            with plain_float32():
+                return script(upload(images))
 
         return run
 

@@ -51,6 +51,8 @@ def _build(tensorrt: Any, content: bytes, shape: tuple[int, int, int, int]) -> A
         reasons = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
         raise BackendError(f"TensorRT {tensorrt.__version__} does not take the network: {reasons}")
     config = builder.create_builder_config()
+    # It is the default, and is not fp32.
+    config.clear_flag(tensorrt.BuilderFlag.TF32)
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
     profile = builder.create_optimization_profile()
     profile.set_shape("images", shape, shape, shape)

@@ -28,7 +28,26 @@ def save(script: torch.jit.ScriptModule, path: Path, info: str) -> None:
 
 def load(path: Path, device: torch.device) -> torch.jit.ScriptModule:
     """Raises WeightsError where the file is no TorchScript."""
-    return _load(path, device, {})
+    script = _load(path, device, {})
+    _move_constants(script, device)
+    return script
+
+
+def _move_constants(script: torch.jit.ScriptModule, device: torch.device) -> None:
+    """What a trace makes on its way, such as indices, has the device of the tracing; loading moves tensors only."""
+    for constant in device_constants(script):
+        constant.s_("value", str(device))
+
+
+def device_constants(script: torch.jit.ScriptModule) -> list:
+    """The nodes of the code, the parts' included, that name a device."""
+    return [
+        node
+        for module in script.modules()
+        for method in module._c._method_names()
+        for node in module._c._get_method(method).graph.findAllNodes("prim::Constant")
+        if str(node.output().type()) == "Device"
+    ]
 
 
 def read_info(path: Path) -> str | None:

@@ -12,7 +12,7 @@ from lsabinet_core.errors import BackendError, ModelError, WeightsError
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.inference.artefact import SUFFIXES, open_artefact
 from lsabinet_core.inference.backends import create_backend
-from lsabinet_core.inference.convert import onnx_, openvino_
+from lsabinet_core.inference.convert import onnx_, openvino_, torchscript
 from lsabinet_core.inference.export import Calibration, ExportSettings, check_parity, export
 from lsabinet_core.inference.parity import compare
 
@@ -252,3 +252,13 @@ def test_choices_are_made_anew(exported, network, engine_cache, caplog):
     with caplog.at_level(logging.WARNING):
         export(network, ExportSettings("torchscript", (96, 128)))
     assert not (engine_cache / "choices").exists() and not caplog.text
+
+
+def test_a_torchscript_names_no_other_device_than_that_it_is_loaded_for(network, tmp_path):
+    # Places that no number of windows divides: pooling at this size makes indices on its way.
+    path = tmp_path / "odd.pt"
+    export(network, ExportSettings("torchscript", (72, 136)), path)
+    for device in ("cpu", "meta"):
+        script = torchscript.load(path, torch.device(device))
+        constants = {constant.s("value") for constant in torchscript.device_constants(script)}
+        assert constants == {device}

@@ -31,6 +31,8 @@ def test_every_operator_keeps_its_type(tensorrt):
     builder.create_network.assert_called_once_with(1 << 1)
     builder.create_optimization_profile.return_value.set_shape.assert_called_once_with("images", *[(1, 96, 128, 3)] * 3)
     builder.create_builder_config.return_value.set_flag.assert_not_called()
+    # On by default, and not fp32.
+    builder.create_builder_config.return_value.clear_flag.assert_called_once_with(tensorrt.BuilderFlag.TF32)
     # Version 11 knows nothing else, and has no such flag.
     tensorrt.__version__, tensorrt.NetworkDefinitionCreationFlag = "11.0", SimpleNamespace()
     assert build() == b"engine"

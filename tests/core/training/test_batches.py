@@ -140,7 +140,7 @@ def test_shares_that_cannot_be():
 def test_choice_of_the_pipeline(samples, monkeypatch, pipeline, device, free, expected):
     monkeypatch.setattr(resident, "free_memory", lambda device: free * samples.bytes)
     monkeypatch.setattr(batches, "ResidentBatches", lambda *args: ["resident"])
-    monkeypatch.setattr(batches, "load_batches", lambda *args: iter(["workers"]))
+    monkeypatch.setattr(batches, "load", lambda *args, **options: iter(["workers"]))
     assert next(make(samples, pipeline, device=torch.device(device))) == expected
 
 
