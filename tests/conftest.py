@@ -1,30 +1,13 @@
 """For all tests."""
 
 import logging
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 # A shell that runs us in the background has its children ignore Ctrl-C, and theirs inherit that: tests that send
 # SIGINT to a process of their own would wait in vain.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem):
-    """Run a test marked ``own_process``, which sends itself signals, in a process of its own under pytest-xdist, whose
-    processes may die of them."""
-    if pyfuncitem.get_closest_marker("own_process") is None or "PYTEST_XDIST_WORKER" not in os.environ:
-        return None
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", pyfuncitem.nodeid]
-    root = pyfuncitem.config.rootpath
-    result = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return True
 
 
 @pytest.fixture(scope="session", autouse=True)

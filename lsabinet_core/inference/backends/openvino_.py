@@ -40,7 +40,7 @@ class OpenVINOBackend(ShapedBackend):
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
         super().__init__(choose_cpu(device, self.name), precision, threads, ("fp32", "fp16", "bf16", "int8"))
         self._openvino = openvino_.import_openvino()
-        self._core = self._openvino.Core()
+        self._core = openvino_.shared_core()
         self._parity: dict = {}
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("precision 'bf16': this processor has no bf16 instructions; use fp32")

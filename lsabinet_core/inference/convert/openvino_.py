@@ -8,6 +8,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ from .refusal import refusing
 
 def import_openvino():
     return require("openvino", "backend openvino")
+
+
+@lru_cache(maxsize=1)
+def shared_core() -> Any:
+    """The ``openvino.Core`` of the process, which is never given back.
+
+    OpenVINO's CPU plugin (2026.4) gives the thread that loads it a stack to handle signals on, and takes it away with
+    its Core: also where it is in use still, because another Core has come since or the Core goes in another thread. The
+    next signal, Ctrl-C say, would then crash the process.
+    """
+    return import_openvino().Core()
 
 
 def convert(network: Network, size: tuple[int, int], *, output: str = "logits") -> Any:
@@ -100,9 +112,8 @@ def load(path: Path) -> Any:
     Raises:
         WeightsError: the files cannot be read, or do not belong together.
     """
-    openvino = import_openvino()
     try:
-        model = openvino.Core().read_model(path)
+        model = shared_core().read_model(path)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise WeightsError(f"{path} and its .bin cannot be read by OpenVINO ({reason}): export it again") from None

@@ -91,7 +91,7 @@ def test_errors_are_one_line(camvid_root, random_weights, tmp_path, capsys):
         [line] = capsys.readouterr().err.strip().splitlines()
         assert line.startswith("lsabinet: error: ") and message in line
     assert evaluate(camvid_root, random_weights, dataset="kitti") == 1
-    assert "camvid, cityscapes, synthetic" in capsys.readouterr().err
+    assert "camvid, cityscapes, folder, synthetic" in capsys.readouterr().err
 
 
 def test_label_out_of_range_names_the_file(camvid_root, random_weights, capsys):

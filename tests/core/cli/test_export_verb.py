@@ -56,7 +56,6 @@ def test_masks_for_other_programs(lsabinet, tmp_path):
     assert lsabinet("--to", "torchscript", "--output", "mask")[1].err.endswith("give the file to write, --out F\n")
 
 
-@pytest.mark.own_process
 def test_terminated_it_leaves_nothing_behind(lsabinet, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "lsabinet_core.inference.export.check_parity", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)

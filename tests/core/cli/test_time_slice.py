@@ -9,8 +9,6 @@ import pytest
 from lsabinet_core.cli.time_slice import CLOSING_SECONDS, time_slice
 from lsabinet_core.training.campaign import TimeUp
 
-pytestmark = pytest.mark.own_process
-
 
 @pytest.fixture(autouse=True)
 def nothing_is_left():

@@ -138,7 +138,6 @@ def test_the_table_by_hand():
     assert "lsabinet over dabnet: +4.00 points" in output
 
 
-@pytest.mark.own_process
 def test_the_slice_ends_without_a_checkpoint_too(camvid, tmp_path, monkeypatch, capsys):
     asked = []
 

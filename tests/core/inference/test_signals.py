@@ -1,0 +1,40 @@
+"""Engines that come and go leave the process able to handle a signal."""
+
+import subprocess
+import sys
+
+# Two engines at a time, the first to come goes first, and in another thread; the same where a crash would be seen.
+PROGRAM = """
+import gc, os, signal, threading
+import numpy as np
+from lsabinet_core.inference.backends import create_backend
+from lsabinet_core.benchmark.candidates import open_network
+from lsabinet_core.inference.network import Network
+from lsabinet_core.labels import CAMVID
+
+network = Network(*open_network("dabnet", CAMVID), (64, 96))
+
+def start():
+    backend = create_backend("openvino", device="cpu", threads=1)
+    backend.load(network)
+    backend.infer(np.zeros((1, 64, 96, 3), np.uint8))
+    return backend
+
+backends = [start(), start()]
+
+def end():
+    backends.pop(0).close()
+    gc.collect()
+
+for _ in range(2):
+    thread = threading.Thread(target=end)
+    thread.start()
+    thread.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_engines_have_gone():
+    result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
+    assert (result.returncode, result.stdout) == (0, "handled\n"), result.stderr
