@@ -82,7 +82,7 @@ install_everything() {
     : >"$install_log"
     echo "Installing into .venv: a few minutes, the first time only (log: $install_log)" >&2
     if [ -z "${LSABINET_TORCH_INDEX:-}" ] && [ "$(uname -m)" = x86_64 ] && ! command -v nvidia-smi >/dev/null; then
-        echo "No NVIDIA GPU here: PyTorch's CPU build would be a smaller download (README, \"PyTorch builds\")" >&2
+        echo "No NVIDIA GPU here: PyTorch's CPU build would be a smaller download (README, \"Quick start\")" >&2
     fi
     # What builds the package comes first: with build isolation, every build would download its own.
     pip_install "${options[@]}" setuptools
