@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 
-from lsabinet_core.errors import LsabinetError
+from lsabinet_core.errors import LsabinetError, ModelError
 from lsabinet_ros import diagnostics, parameters
 from lsabinet_ros.camera import Camera, milliseconds, one_line
 from lsabinet_ros.cameras import Cameras
@@ -263,6 +263,8 @@ def _load(values: dict[str, parameters.Value]):
         threads=values["threads"],
     )
     try:
+        if values["model"] not in ("auto", network := segmenter.metadata.architecture):
+            raise ModelError(f"{values['weights']} is of the network {network}, expected model {values['model']!r}")
         if values["warm_up_height"]:
             # Any number of the cameras may have a frame at the same moment.
             for frames in range(1, 1 + max(1, len(parameters.camera_names(values["cameras"])))):

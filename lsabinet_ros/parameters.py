@@ -103,6 +103,12 @@ SETTINGS: tuple[Setting, ...] = (
         Settable.UNCONFIGURED,
     ),
     Setting(
+        "model",
+        "auto",
+        "Network that the weights must be of, such as lsabinet or cgnet: those of another are refused; auto takes any.",
+        Settable.UNCONFIGURED,
+    ),
+    Setting(
         "device",
         "auto",
         "Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N.",

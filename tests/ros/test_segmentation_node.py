@@ -97,6 +97,7 @@ def test_bad_weights_fail_configure_with_one_line_and_the_node_recovers(client, 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
+        ({"model": "cgnet"}, "is of the network lsabinet, expected model 'cgnet'"),
         ({"device": "abacus"}, "abacus"),
         ({"backend": "abacus"}, "abacus"),
         ({"precision": "int8"}, "expected precision to be auto, fp32, bf16 for backend 'torch'"),
@@ -105,7 +106,7 @@ def test_bad_weights_fail_configure_with_one_line_and_the_node_recovers(client, 
     ],
 )
 def test_bad_settings_fail_configure(client, values, expected):
-    good = {"device": "auto", "precision": "auto", "backend": "torch", "input_height": 0}
+    good = {"model": "lsabinet", "device": "auto", "precision": "auto", "backend": "torch", "input_height": 0}
     assert client.set(**values) == []
     assert client.change(CONFIGURE) is False
     assert client.state() == UNCONFIGURED

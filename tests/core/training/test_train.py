@@ -176,7 +176,8 @@ def test_errors_of_one_line(finished, tmp_path, fail):
     assert "leave out --set" in fail(whole, "--resume", "--set", "seed=2")
     assert "was trained with split 'train', not 'trainval'" in fail(whole, "--resume", "--split", "trainval")
     assert "goes on by itself" in fail(tmp_path / "f", "--split", "drives", "--resume")
-    assert "for --dataset camvid and folder, got synthetic" in fail(tmp_path / "f", "--split", "drives", "--dataset", "synthetic")
+    other = fail(tmp_path / "f", "--split", "drives", "--dataset", "synthetic")
+    assert "for --dataset camvid and folder, got synthetic" in other
     (whole / "checkpoint.pt").write_bytes(b"cut short")
     assert "not a whole checkpoint" in fail(whole, "--resume")
 
