@@ -15,7 +15,7 @@ from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 
 from .common import Run, ShapedBackend, choose_cpu
-from .openvino_kernels import prefer_fast_kernels
+from .openvino_kernels import REWRITES, prefer_fast_kernels
 from .openvino_winograd import use_winograd
 
 FILE = "network.xml"
@@ -152,9 +152,9 @@ def compiled_key(network: Network, shape: tuple[int, int, int], precision: str, 
     """Where a network that was compiled for this processor and for (N, H, W) is kept."""
     capabilities = ", ".join(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
     processor = f"{core.get_property('CPU', 'FULL_DEVICE_NAME')} ({capabilities})"
-    return dataclasses.replace(
-        engine_key(network, shape[1:], precision), engine="openvino-compiled", batch=shape[0], device=processor
-    )
+    key = engine_key(network, shape[1:], precision)
+    version = f"{key.version}, rewrites {REWRITES}"
+    return dataclasses.replace(key, engine="openvino-compiled", batch=shape[0], device=processor, version=version)
 
 
 def store_engine(network: Network, size: tuple[int, int], precision: str, model, *, info: str | None) -> Path | None:

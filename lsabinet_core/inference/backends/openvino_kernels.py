@@ -7,6 +7,10 @@ from typing import Any
 
 import numpy as np
 
+REWRITES = 2
+"""Counts up when what is done at the start of an engine changes, so that those compiled before are not taken for
+current."""
+
 FEW_CHANNELS = 4
 
 
