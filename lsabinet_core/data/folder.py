@@ -41,10 +41,9 @@ class FolderDescription(Settings):
     @model_validator(mode="after")
     def _each_value_once(self) -> "FolderDescription":
         owners: dict[int, str] = {}
-        for owner, values in [
-            ("void", self.void),
-            *((entry.name, self.ids(i)) for i, entry in enumerate(self.classes)),
-        ]:
+        # A class may be called void, too.
+        classes = [(f"class {entry.name}", self.ids(index)) for index, entry in enumerate(self.classes)]
+        for owner, values in [("void", self.void), *classes]:
             for value in values:
                 if owners.setdefault(value, owner) != owner:
                     raise ValueError(f"value {value} is {owners[value]} and {owner}: expected each value once")

@@ -72,7 +72,11 @@ def test_a_value_without_a_class_is_named(root):
         ({"name": None}, "name: input should be a valid string, got None"),
         ({"classes": DESCRIPTION["classes"][:1]}, "classes: tuple should have at least 2 items"),
         ({"colours": 3}, "unknown key 'colours'; allowed are name, licence, void, classes"),
-        ({"void": [1]}, "value 1 is void and quay: expected each value once"),
+        ({"void": [1]}, "value 1 is void and class quay: expected each value once"),
+        (
+            {"classes": [{"name": "void", "color": [0, 0, 0], "ids": [255]}, {"name": "b", "color": [1, 2, 3]}]},
+            "value 255 is void and class void: expected each value once",
+        ),
         ({"void": [256]}, "void.0: input should be less than or equal to 255, got 256"),
         (
             {"classes": [{"name": "quay", "color": [1, 2, 3]}, {"name": "quay", "color": [1, 2, 3]}], "void": [255]},
