@@ -6,8 +6,9 @@
 # It works in slices of at most SLICE_SECONDS (560), each a process of its own that resumes what the last one left in
 # OUT; it may be killed at any time and called again. The runs, in their order: LSA-BiNet and DABNet, the control, trained
 # on train and measured on val; LSA-BiNet on train + val, the weights that ship; then both networks with the further
-# seeds. The table of all runs is printed after each slice. Three seeds are 161,000 steps: 30 minutes at 90 steps a
-# second; SEEDS=1 are 73,000. The exit status is 0 when every run is finished, and 75 with SLICES where there is work left.
+# seeds. The table of all runs is printed after each slice, unless it had to be killed. Three seeds are 161,000 steps,
+# SEEDS=1 are 73,000: at 90 steps a second 30 and 14 minutes, validation, compiling and starting not counted. The exit
+# status is 0 when every run is finished, and 75 with SLICES where there is work left.
 #
 # A slice has to be longer than what a run takes to its first checkpoint: loading, compiling, and two minutes of training
 # or the first validation.

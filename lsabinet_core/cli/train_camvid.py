@@ -57,19 +57,22 @@ def run(args: argparse.Namespace, started: float) -> int:
     runs = plan(args.recipe, args.overrides, args.seeds)
     # All of them, so that a wrong folder is known at once and not at the last run.
     splits = {name: open_dataset("camvid", args.root, name) for name in ("train", "val", "trainval")}
-    with time_slice(args.seconds, started) as deadline, TrainingProgress(sys.stderr) as progress:
-        for _ in carry_out_all(
-            runs,
-            args.out,
-            splits.__getitem__,
-            device=device,
-            workers=args.workers,
-            observer=progress,
-            deadline=deadline,
-        ):
-            pass
-    records = {planned.name: read_run(args.out / planned.name) for planned in runs}
-    print(report(runs, records))
+    try:
+        with time_slice(args.seconds, started) as deadline, TrainingProgress(sys.stderr) as progress:
+            for _ in carry_out_all(
+                runs,
+                args.out,
+                splits.__getitem__,
+                device=device,
+                workers=args.workers,
+                observer=progress,
+                deadline=deadline,
+            ):
+                pass
+    finally:
+        # Whatever ended the slice, Ctrl-C and errors among it.
+        records = {planned.name: read_run(args.out / planned.name) for planned in runs}
+        print(report(runs, records), flush=True)
     if any(record.state != "finished" for record in records.values()):
         return UNFINISHED
     weights = {planned.name: args.out / planned.name / records[planned.name].weights for planned in runs}

@@ -187,7 +187,10 @@ class _ResizeBilinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         size = gradient.shape[-2:]
-        return torch.ops.aten.upsample_bilinear2d_backward(gradient, size, ctx.shape, False).to(ctx.dtype), None
+        # In fp32, as autocast has it, which a compiled step passes by: a GPU adds up to 170 terms per pixel atomically,
+        # in half precision less exactly and several times more slowly.
+        coarse = torch.ops.aten.upsample_bilinear2d_backward(gradient.float(), size, ctx.shape, False)
+        return coarse.to(ctx.dtype), None
 
 
 def image_pyramid(image: Tensor, levels: int) -> list[Tensor]:

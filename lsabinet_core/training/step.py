@@ -82,6 +82,9 @@ class GradientStep:
         self.warn = warn
         self.objective = Objective(network, loss, recipe, teacher).to(device, memory_format=torch.channels_last)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "fp16")
+        # Once each: to walk through a network takes as long as a tenth of a step on a GPU.
+        network.train()
+        self._parameters = list(network.parameters())
         self._before = KeptBuffers(network)
         # A GPU is not waited for: its fused optimisers look for themselves whether to change anything.
         self._waits = device.type != "cuda" or not getattr(optimizer, "_step_supports_amp_scaling", False)
@@ -94,7 +97,8 @@ class GradientStep:
 
     def __call__(self, images: Tensor, labels: Tensor) -> Outcome:
         """Learn from images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W), this process's share of the batch."""
-        self.network.train()
+        if not self.network.training:
+            self.network.train()
         # A forward pass that is not finite also spoils the running statistics of batch normalisation.
         self._before.keep()
         parts = self._micro_batches(images, labels)
@@ -122,7 +126,7 @@ class GradientStep:
     def _descend(self, loss: Tensor) -> Outcome:
         """Update the network by the gradient that is in its parameters, if it is finite."""
         self.scaler.unscale_(self.optimizer)
-        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        parameters = [parameter for parameter in self._parameters if parameter.grad is not None]
         norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
         finite = torch.isfinite(loss + norm)
         overflowed = torch.zeros_like(finite)
@@ -193,7 +197,7 @@ class GradientStep:
             generator.set_state(state)
 
     def _gradient(self) -> list[Tensor]:
-        return [parameter.grad.float() for parameter in self.network.parameters() if parameter.grad is not None]
+        return [parameter.grad.float() for parameter in self._parameters if parameter.grad is not None]
 
     def _micro_batches(self, images: Tensor, labels: Tensor) -> list[tuple[Tensor, Tensor]]:
         images = images.to(self.device, non_blocking=True)

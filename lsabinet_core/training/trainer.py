@@ -163,6 +163,8 @@ class Trainer:
             distributed.on_main(
                 partial(self._validate_if_missing, step, self.iteration // shuffle.epoch_iterations), self.device
             )
+        # To read a loss is to wait for the device.
+        log_iterations = 5 * LOG_ITERATIONS if self.device.type == "cuda" else LOG_ITERATIONS
         started = saved = logged = time.monotonic()
         seconds_before, images_done = self.seconds, 0
         for images, labels in batches:
@@ -176,7 +178,7 @@ class Trainer:
             images_done += len(images) * processes
             self.skipped.add(outcome)
             finished = self.iteration == shuffle.total
-            logs = finished or self.iteration % LOG_ITERATIONS == 0
+            logs = finished or self.iteration % log_iterations == 0
             validates = finished or self.iteration % validate_iterations == 0
             if logs or validates or self.device.type != "cuda":
                 self.skipped.count(self.iteration)

@@ -155,6 +155,16 @@ def test_the_slice_ends_without_a_checkpoint_too(camvid, tmp_path, monkeypatch, 
     assert signal.getsignal(signal.SIGALRM) == handler and signal.getitimer(signal.ITIMER_REAL)[0] == 0
 
 
+def test_ctrl_c_leaves_the_table(camvid, tmp_path, monkeypatch, capsys):
+    def interrupted(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lsabinet_core.training.campaign.carry_out", interrupted)
+    assert train_camvid.main([str(camvid), str(tmp_path), "--device", "cpu"]) == 130
+    output, errors = capsys.readouterr()
+    assert len(rows(output)) == 7 and "interrupted" in errors
+
+
 def test_errors_are_one_line(tmp_path, capsys):
     assert train_camvid.main([str(tmp_path), str(tmp_path / "out"), "--device", "cpu"]) == 1
     (line,) = capsys.readouterr().err.splitlines()

@@ -3,8 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lsabinet_core.models import lrfa, rcad, svfm
+from lsabinet_core.models.blocks import resize_bilinear
 from lsabinet_core.models.dabnet import DABBackbone
 from lsabinet_core.models.lrfa import LRFA, soft_pool
 from lsabinet_core.models.rcad import RCAD
@@ -95,3 +97,22 @@ def test_backbone_shapes():
     shallow, deep = DABBackbone().eval()(torch.randn(1, 3, 101, 75))
     assert shallow.shape == (1, 131, 26, 19)
     assert deep.shape == (1, 259, 13, 10)
+
+
+def test_a_compiled_resize_sums_its_gradient_in_fp32(monkeypatch):
+    dtypes = []
+
+    class Spy(TorchDispatchMode):
+        def __torch_dispatch__(self, operator, _types, arguments=(), options=None):
+            if operator is torch.ops.aten.upsample_bilinear2d_backward.default:
+                dtypes.append(arguments[0].dtype)
+            return operator(*arguments, **(options or {}))
+
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    coarse = torch.rand(1, 2, 3, 4, dtype=torch.bfloat16, requires_grad=True)
+    with Spy():
+        resize_bilinear(coarse, (24, 32)).sum().backward()
+    assert dtypes == [torch.float32]
+    # The weights of a fine pixel add up to one.
+    assert coarse.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(coarse.grad.sum(), torch.tensor(2 * 24 * 32.0, dtype=torch.bfloat16))
