@@ -87,12 +87,17 @@ class StopAtCheckpoint:
         run: whose checkpoint to look at.
         deadline: on ``time.monotonic()``'s clock.
         observer: gets every event.
+
+    Attributes:
+        seconds_to_first: from here to the first checkpoint; 0 before it.
     """
 
     def __init__(self, run: RunFolder, deadline: float, observer: Observer):
+        self.seconds_to_first = 0.0
         self._run = run
         self._deadline = deadline
         self._observer = observer
+        self._began = time.monotonic()
         self._written: int | None = None
         self._since = 0.0
         self._longest = 0.0
@@ -106,6 +111,7 @@ class StopAtCheckpoint:
         if self._written is None:
             self._written, self._since = written, now
         elif written != self._written:
+            self.seconds_to_first = self.seconds_to_first or now - self._began
             self._longest = max(self._longest, now - self._since)
             self._written, self._since = written, now
             if now + self._longest >= self._deadline:
@@ -150,7 +156,8 @@ def carry_out_all(
         device: ``cpu`` or ``cuda``.
         workers: processes that prepare batches; None: as ``open_batches`` has it.
         observer: of the Trainers; called with ``{"event": "run", "name", "done", "total"}`` before each run.
-        deadline: on ``time.monotonic()``'s clock, to stop at the last checkpoint before it; None: never.
+        deadline: on ``time.monotonic()``'s clock, to stop at the last checkpoint before it, and to begin no run that
+            would not come to its first, as long as those before it took to theirs; None: never.
         failed: called with a run that cannot go on, such as one that diverged or whose recipe fits neither its network
             nor the device, and its error; the next one follows. None: the error ends the campaign.
 
@@ -162,28 +169,26 @@ def carry_out_all(
     """
     for planned in runs:
         _check_same(planned, RunFolder(folder / planned.name))
+    least = 0.0
     for done, planned in enumerate(runs):
         if read_run(folder / planned.name).state == "finished":
             continue
-        if deadline is not None and time.monotonic() >= deadline:
-            raise TimeUp
+        watch = observer
+        if deadline is not None:
+            if time.monotonic() + least >= deadline:
+                raise TimeUp
+            watch = StopAtCheckpoint(RunFolder(folder / planned.name), deadline, observer)
         observer({"event": "run", "name": planned.name, "done": done, "total": len(runs)})
         try:
-            carry_out(
-                planned,
-                folder,
-                open_split,
-                device=device,
-                workers=workers,
-                observer=observer,
-                deadline=deadline,
-            )
+            carry_out(planned, folder, open_split, device=device, workers=workers, observer=watch)
         except (TrainingError, RecipeError, WeightsError) as error:
             if failed is None:
                 raise
             failed(planned, error)
         else:
             yield planned
+        if deadline is not None:
+            least = max(least, watch.seconds_to_first)
 
 
 def carry_out(
@@ -194,7 +199,6 @@ def carry_out(
     device: torch.device,
     workers: int | None = None,
     observer: Observer = lambda event: None,
-    deadline: float | None = None,
 ) -> RunRecord:
     """Start, resume or pass over one run, until it is finished.
 
@@ -205,11 +209,8 @@ def carry_out(
         device: ``cpu`` or ``cuda``.
         workers: processes that prepare batches; None: as ``open_batches`` has it.
         observer: of the Trainer.
-        deadline: on ``time.monotonic()``'s clock; the run stops at a checkpoint before it, where there is one. None:
-            never.
 
     Raises:
-        TimeUp: the deadline is near; call again to go on.
         TrainingError: the folder holds a run with another recipe or other data.
     """
     path = folder / planned.name
@@ -224,8 +225,6 @@ def carry_out(
         run.create(planned.recipe, {**planned.facts, "recipe": planned.recipe.description, "seed": planned.recipe.seed})
     # torch.compile keeps the graphs of earlier networks, and gives up after eight of the same function.
     torch.compiler.reset()
-    if deadline is not None:
-        observer = StopAtCheckpoint(run, deadline, observer)
     trainer = Trainer(planned.recipe, train, val, run, device=device, workers=workers, observer=observer)
     if begun:
         trainer.resume()

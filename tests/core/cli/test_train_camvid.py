@@ -141,7 +141,7 @@ def test_the_table_by_hand():
 def test_the_slice_ends_without_a_checkpoint_too(camvid, tmp_path, monkeypatch, capsys):
     asked = []
 
-    def hang(planned, *_args, deadline, **_options):
+    def hang(planned, *_args, **_options):
         asked.append(planned.name)
         assert not threading.Event().wait(120), "nothing ended the slice"
 

@@ -44,6 +44,10 @@ def carry(run: PlannedRun, root, out, **options) -> RunRecord:
     return carry_out(run, out, lambda split: open_dataset("camvid", root, split), **options)
 
 
+def stop_at_once(out) -> StopAtCheckpoint:
+    return StopAtCheckpoint(RunFolder(out / "run"), time.monotonic(), lambda event: None)
+
+
 def losses(out) -> list[tuple[int, float]]:
     records = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
     return [(record["iteration"], record["loss"]) for record in records if "loss" in record]
@@ -56,7 +60,7 @@ def test_stopped_at_a_checkpoint_and_carried_on_is_the_same_run(small_camvid, tm
 
     # Two epochs of two iterations to the first checkpoint; the next event is that of iteration 5.
     with pytest.raises(TimeUp):
-        carry(planned(), small_camvid, tmp_path / "cut", deadline=time.monotonic())
+        carry(planned(), small_camvid, tmp_path / "cut", observer=stop_at_once(tmp_path / "cut"))
     begun = read_run(tmp_path / "cut" / "run")
     assert (begun.state, begun.iterations, begun.total_iterations) == ("unfinished", 5, 8)
     again = carry(planned(), small_camvid, tmp_path / "cut")
@@ -66,7 +70,7 @@ def test_stopped_at_a_checkpoint_and_carried_on_is_the_same_run(small_camvid, tm
     def fail(event):
         raise AssertionError("a finished run is passed over")
 
-    assert carry(planned(), small_camvid, tmp_path / "cut", observer=fail, deadline=0.0) == again
+    assert carry(planned(), small_camvid, tmp_path / "cut", observer=fail) == again
     with pytest.raises(TrainingError, match="run was trained with epochs 4, not 3: choose another"):
         carry(planned("epochs=3"), small_camvid, tmp_path / "cut")
     with pytest.raises(TrainingError, match="was trained with split 'train', not 'trainval'"):
@@ -113,6 +117,7 @@ def test_it_stops_where_the_next_checkpoint_would_come_too_late(tmp_path, monkey
     with pytest.raises(TimeUp):
         step_at(121)
     assert len(seen) == 8
+    assert stop.seconds_to_first == 20
 
     early = StopAtCheckpoint(run, 200.0, seen.append)
     early({"event": "loading", "done": 1, "total": 1})
@@ -121,6 +126,38 @@ def test_it_stops_where_the_next_checkpoint_would_come_too_late(tmp_path, monkey
     step_at(164, checkpoint=6)
     with pytest.raises(TimeUp):
         step_at(166.5, checkpoint=7)
+
+
+def test_no_run_begins_that_would_not_come_to_a_checkpoint(tmp_path, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(campaign, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    begun = []
+
+    def carry_out(planned, folder, *_arguments, observer, **_options):
+        begun.append(planned.name)
+        checkpoint = RunFolder(folder / planned.name).checkpoint
+        checkpoint.parent.mkdir(parents=True)
+        for seconds in (1, 30, 9):
+            clock.now += seconds
+            observer({"event": "step", "iteration": 1, "total": 3})
+            checkpoint.touch()
+
+    monkeypatch.setattr(campaign, "carry_out", carry_out)
+    runs = [PlannedRun(name, load_recipe("synthetic", SMALL), "camvid") for name in "abc"]
+
+    def work_until(deadline: float) -> None:
+        for _ in carry_out_all(
+            runs, tmp_path / str(deadline), lambda split: None, device=torch.device("cpu"), deadline=deadline
+        ):
+            pass
+
+    # Each run takes 40 seconds, 31 of them to its first checkpoint; 30.5 are left for the third.
+    with pytest.raises(TimeUp):
+        work_until(110.5)
+    assert begun == ["a", "b"]
+    begun.clear()
+    work_until(80 + 151)
+    assert begun == ["a", "b", "c"]
 
 
 def test_a_folder_without_a_run(tmp_path):
