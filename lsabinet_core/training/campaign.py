@@ -89,7 +89,7 @@ class StopAtCheckpoint:
         observer: gets every event.
 
     Attributes:
-        seconds_to_first: from here to the first checkpoint; 0 before it.
+        seconds_to_first: from when this was made to the first checkpoint that it saw; 0 before that.
     """
 
     def __init__(self, run: RunFolder, deadline: float, observer: Observer):
