@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rclpy
 from node_frames import bad_frames, pixels_of, random_frame
 from node_harness import (
     ACTIVATE,
@@ -76,12 +77,12 @@ def segmenter(monkeypatch):
 
 
 @contextlib.contextmanager
-def clients_of(domain: int):
-    """One client per camera, all topics matched."""
+def clients_of(where: int | rclpy.Context):
+    """One client per camera, all topics matched; ``where`` as for ``Client``."""
     clients = []
     try:
         for name in NAMES:
-            clients.append(Client(domain, name=name, beside=clients[0] if clients else None))
+            clients.append(Client(where, name=name, beside=clients[0] if clients else None))
         for client in clients:
             client.bring_up()
         yield clients
@@ -93,8 +94,9 @@ def clients_of(domain: int):
 @pytest.fixture
 def clients(ros_domain, segmenter):
     parameters = {**UNLIMITED, "diagnostics_period_s": 0.1, "cameras": NAMES}
-    with node_here(ros_domain, parameters, before_release=segmenter.go_on.set), clients_of(ros_domain) as both:
-        yield both
+    with node_here(ros_domain, parameters, before_release=segmenter.go_on.set) as context:
+        with clients_of(context) as both:
+            yield both
 
 
 def plain(client: Client, name: str, value: int):

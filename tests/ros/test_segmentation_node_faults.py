@@ -57,8 +57,8 @@ def segmenter(monkeypatch):
 @pytest.fixture
 def client(ros_domain, segmenter):
     parameters = {**UNLIMITED, "diagnostics_period_s": 0.1}
-    with node_here(ros_domain, parameters, before_release=segmenter.go_on.set):
-        client = Client(ros_domain)
+    with node_here(ros_domain, parameters, before_release=segmenter.go_on.set) as context:
+        client = Client(context)
         yield client
         client.close()
 
