@@ -23,6 +23,9 @@ def first_problem(error: ValidationError, settings: type[Settings]) -> str:
         return f"unknown key {key!r}; allowed are {', '.join(_keys_beside(problem['loc'], settings))}"
     if problem["type"] == "missing":
         return f"{key} is missing"
+    if problem["type"] == "model_type":
+        below = _keys_beside((*problem["loc"], ""), settings)
+        return f"{key}: expected the keys {', '.join(below)}, got {problem['input']!r}"
     return f"{key}: {message}, got {problem['input']!r}"
 
 

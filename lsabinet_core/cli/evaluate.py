@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.evaluation.augmented import AugmentedSegmenter
     from lsabinet_core.evaluation.evaluate import check_label_sets, evaluate
     from lsabinet_core.evaluation.formats import FORMATS, as_json
+    from lsabinet_core.evaluation.origin import describe_origin
     from lsabinet_core.files import write_text
 
     _check_outputs(args)
@@ -86,11 +87,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.json is not None:
         write_text(args.json, as_json(report) + "\n")
+    if report.details["seen_in_training"]:
+        print(
+            f"lsabinet: warning: these weights have learned from {report.details['trained_on']}: the figures say "
+            "nothing of images that they have not seen",
+            file=sys.stderr,
+        )
     if args.format == "table":
-        print(f"{args.weights} on {dataset.name} {dataset.split}{_augmentation(args)}\n")
+        print(f"{describe_origin(report.details)}\n")
     print(FORMATS[args.format](report))
     if args.plots is not None:
-        _draw(args.plots, report, f"{args.weights} on {dataset.name} {dataset.split}")
+        _draw(args.plots, report, describe_origin(report.details))
     return 0
 
 
@@ -103,13 +110,6 @@ def parse_scales(text: str) -> tuple[float, ...]:
     if not scales or not all(0.1 <= scale <= 4 for scale in scales):
         raise argparse.ArgumentTypeError(f"expected scales from 0.1 to 4 such as 0.75,1,1.25, got {text!r}")
     return scales
-
-
-def _augmentation(args: argparse.Namespace) -> str:
-    scales = f"scales {', '.join(f'{scale:g}' for scale in args.scales)}" if args.scales != (1.0,) else ""
-    if args.flip:
-        return f", mean over {scales} and mirror images" if scales else ", mean over images and mirror images"
-    return scales and f", mean over {scales}"
 
 
 def _check_outputs(args: argparse.Namespace) -> None:

@@ -51,8 +51,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(history) -> dict:
-    """A run as JSON values: fractions in 0..1, seconds; None where something is not known (yet)."""
+    """A run as JSON values: fractions in 0..1, seconds; None where something is not known (yet).
+
+    ``val_seen``: whether the split that it is validated on has images that it learns from.
+    """
+    from lsabinet_core.evaluation.origin import has_learned_from
+
     recipe, facts = history.recipe, history.facts
+    val_split = str(facts.get("val_split"))
     return {
         "run": str(history.path),
         "model": recipe.get("model"),
@@ -65,6 +71,7 @@ def describe(history) -> dict:
         "iterations": history.iteration,
         "total_iterations": history.total_iterations,
         "finished": history.finished,
+        "val_seen": has_learned_from(f"{facts.get('dataset')} {facts.get('split')}", facts.get("dataset"), val_split),
         "val_miou": history.last_miou,
         "best_val_miou": history.best_miou,
         "seconds": history.seconds,
@@ -86,6 +93,8 @@ def short_names(paths: list[Path]) -> list[str]:
 
 def _cells(name: str, row: dict) -> list[str]:
     options = [key if on else f"no {key}" for key, on in row["model_options"].items()]
+    # Of images that the weights have learned from.
+    seen = " seen" if row["val_seen"] and row["val_miou"] is not None else ""
     total = "?" if row["total_iterations"] is None else str(row["total_iterations"])
     return [
         name,
@@ -94,8 +103,8 @@ def _cells(name: str, row: dict) -> list[str]:
         _shorten(row["description"] or str(row["recipe"])),
         f"{row['iterations']}/{total}",
         "finished" if row["finished"] else "unfinished",
-        _percent(row["val_miou"]),
-        _percent(row["best_val_miou"]),
+        _percent(row["val_miou"]) + seen,
+        _percent(row["best_val_miou"]) + seen,
         _duration(row["seconds"]),
         "-" if row["images_per_s"] is None else f"{row['images_per_s']:.1f}",
         str(row["seed"]),

@@ -10,12 +10,16 @@ from lsabinet_core.cli.segmenter_options import count
 
 HELP = "train a network on a data set by a recipe"
 
+DEFAULT_RECIPE = "paper_camvid"
+
+DEFAULT_VAL_SPLIT = "val"
+
 DRIVES = "drives"
 """Not one split but one for each drive."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", default="paper_camvid", help="shipped name or YAML file (default: %(default)s)")
+    parser.add_argument("--recipe", help=f"shipped name or YAML file (default: {DEFAULT_RECIPE})")
     add_dataset_arguments(parser)
     parser.add_argument(
         "--split",
@@ -23,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="split to train on (default: %(default)s); 'drives': for each drive of train + val a run on the "
         "others, validated on it; called again it goes on where it was cut",
     )
-    parser.add_argument("--val-split", default="val", help="split to validate on (default: %(default)s)")
+    parser.add_argument("--val-split", help=f"split to validate on (default: {DEFAULT_VAL_SPLIT})")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, by its own recipe")
     parser.add_argument("--model", help="network to train in place of the recipe's")
@@ -56,22 +60,26 @@ def _train(args: argparse.Namespace, device) -> int:
     from lsabinet_core.training.trainer import Trainer
 
     folder = RunFolder(args.out)
-    facts = {"dataset": args.dataset, "split": args.split, "val_split": args.val_split}
+    val_split = args.val_split or DEFAULT_VAL_SPLIT
+    facts = {"dataset": args.dataset, "split": args.split, "val_split": val_split}
     recipe = _recorded_recipe(args, folder, facts) if args.resume else _recipe(args)
     train = open_dataset(args.dataset, args.root, args.split)
-    val = open_dataset(args.dataset, args.root, args.val_split)
+    val = open_dataset(args.dataset, args.root, val_split)
     with contextlib.ExitStack() as watched:
         observer = watched.enter_context(_observe(folder.tensorboard)) if distributed.is_main() else _ignore
         trainer = Trainer(recipe, train, val, folder, device=device, workers=args.workers, observer=observer)
         if args.resume:
             trainer.resume()
         else:
-            facts = {**facts, "recipe": str(args.recipe), "seed": recipe.seed}
+            facts = {**facts, "recipe": str(args.recipe or DEFAULT_RECIPE), "seed": recipe.seed}
             distributed.on_main(lambda: folder.create(recipe, facts), device)
         summary = trainer.fit()
     if summary is not None:
         weights = folder.path / summary["weights"]
-        print(f"val mIoU {_percent(summary['val_miou'])} after {summary['iterations']} iterations: {weights}")
+        figure = f"val mIoU {_percent(summary['val_miou'])}"
+        if trainer.validation.seen:
+            figure += " on images that it has learned from,"
+        print(f"{figure} after {summary['iterations']} iterations: {weights}")
     return 0
 
 
@@ -79,6 +87,7 @@ def _train_drives(args: argparse.Namespace, device) -> int:
     from lsabinet_core.errors import TrainingError
     from lsabinet_core.training import distributed
     from lsabinet_core.training.drives import train_drives
+    from lsabinet_core.training.run_history import is_run
 
     if args.dataset not in ("camvid", "folder"):
         raise TrainingError(f"--split drives is for --dataset camvid and folder, got {args.dataset}")
@@ -86,6 +95,10 @@ def _train_drives(args: argparse.Namespace, device) -> int:
         raise TrainingError("--split drives goes on by itself: call it as before, without --resume")
     if distributed.world_size() > 1:
         raise TrainingError("--split drives trains in one process: start it without torchrun")
+    if args.val_split:
+        raise TrainingError("--split drives validates on the drive that it leaves out: leave out --val-split")
+    if is_run(args.out):
+        raise TrainingError(f"{args.out} holds a run: --split drives makes a folder of runs, choose another --out")
     with _observe() as observer:
         summary = train_drives(
             _recipe(args), args.dataset, args.root, args.out, device=device, workers=args.workers, observer=observer
@@ -104,7 +117,7 @@ def _percent(fraction: float | None) -> str:
 def _recipe(args: argparse.Namespace):
     from lsabinet_core.training.recipe import load_recipe
 
-    return load_recipe(args.recipe, args.overrides + ([f"model={args.model}"] if args.model else []))
+    return load_recipe(args.recipe or DEFAULT_RECIPE, args.overrides + ([f"model={args.model}"] if args.model else []))
 
 
 def _recorded_recipe(args: argparse.Namespace, folder, facts: dict):
@@ -114,6 +127,8 @@ def _recorded_recipe(args: argparse.Namespace, folder, facts: dict):
     if args.overrides or args.model:
         raise TrainingError("--resume goes on by the run's own recipe: leave out --set and --model")
     recipe, recorded = folder.open()
+    if args.recipe:
+        facts = {**facts, "recipe": str(args.recipe)}
     different = [key for key, value in facts.items() if recorded.get(key) != value]
     if different:
         key = different[0]

@@ -1,10 +1,12 @@
 """Shows a training run: a bar with ETA in a terminal, plain lines elsewhere."""
 
+import math
 import time
 from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 PLAIN_LINE_SECONDS = 30
 
@@ -19,13 +21,16 @@ class TrainingProgress:
         self._miou = "-"
         self._bar: Progress | None = None
         if self._console.is_terminal:
+            # In a narrow terminal the text is cut, never the figures before it.
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=10),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
+                TextColumn("ETA"),
                 TimeRemainingColumn(),
+                TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
                 console=self._console,
+                expand=True,
             )
             self._tasks: dict[str, int] = {}
 
@@ -47,14 +52,14 @@ class TrainingProgress:
     def _on_step(self, event: dict) -> None:
         iteration, total = event["iteration"], event["total"]
         text = (
-            f"epoch {event['epoch']}  loss {event['loss']:.4f}  lr {event['lr']:.2e}  "
-            f"{event['images_per_s']:.1f} images/s  val mIoU {self._miou}"
+            f"epoch {event['epoch']}  loss {event['loss']:.4f}  val mIoU {self._miou}  "
+            f"{event['images_per_s']:.1f} images/s  lr {event['lr']:.2e}"
         )
         line = f"{iteration}/{total}  {text}  ETA {self._eta(iteration, total)}"
         self._show("training", iteration, total, line, text)
 
     def _on_validation(self, event: dict) -> None:
-        self._miou = f"{100 * event['miou']:.2f} %"
+        self._miou = "undefined" if math.isnan(event["miou"]) else f"{100 * event['miou']:.2f} %"
         self._print(f"epoch {event['epoch']}: val mIoU {self._miou}")
 
     def _on_skipped(self, event: dict) -> None:

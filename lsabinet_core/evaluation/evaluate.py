@@ -9,6 +9,7 @@ from lsabinet_core.evaluation.boundaries import BoundaryScore
 from lsabinet_core.evaluation.calibration import Calibration
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
 from lsabinet_core.evaluation.latency import summarise_timings
+from lsabinet_core.evaluation.origin import has_learned_from
 from lsabinet_core.evaluation.report import Report
 from lsabinet_core.inference import Segmentation, Timings
 from lsabinet_core.labels import LabelSet
@@ -95,12 +96,15 @@ def evaluate(
             progress(indices.stop, total)
     if labelled == 0 and on_result is None:
         raise DatasetError(f"expected labelled images in {dataset.name} {dataset.split}, got none")
+    network = segmenter.describe()
     details = {
         "dataset": dataset.name,
         "split": dataset.split,
+        "limit": limit,
+        "seen_in_training": has_learned_from(network.get("trained_on", ""), dataset.name, dataset.split),
         "image_sizes": [list(size) for size in sorted(sizes)],
         "network_sizes": [list(size) for size in sorted({segmenter.network_size(size) for size in sizes})],
-        **segmenter.describe(),
+        **network,
     }
     latency_ms = summarise_timings(timings)
     return Report(segmenter.label_set, confusion, labelled, latency_ms, details, boundaries, reliability)

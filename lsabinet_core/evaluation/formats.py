@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lsabinet_core.evaluation.latency import latency_table
+from lsabinet_core.evaluation.origin import describe_origin
 
 if TYPE_CHECKING:
     from lsabinet_core.evaluation.report import Report
@@ -41,22 +42,28 @@ def table(report: "Report", *, by_class_confusion: bool = False) -> str:
 
 
 def markdown(report: "Report") -> str:
-    """The same as two tables in GitHub's Markdown, a line per class and a line per mean."""
+    """The same in GitHub's Markdown: where the figures come from, a line per class, a line per mean, the confusion."""
     header, rows = _class_rows(report)
+    origin = describe_origin(report.details)
     lines = [
+        *([f"{origin}:", ""] if origin else []),
         _markdown_row(header),
         _markdown_row(["---", *["---:"] * (len(header) - 1)]),
         *map(_markdown_row, rows),
         "",
     ]
     lines += [_markdown_row(["figure", "value", ""]), _markdown_row(["---", "---:", "---"])]
-    return "\n".join([*lines, *(_markdown_row(list(figure)) for figure in _figures(report))])
+    lines += [*(_markdown_row(list(figure)) for figure in _figures(report)), ""]
+    # Its columns are aligned with spaces.
+    return "\n".join([*lines, "```text", _confusion_table(report), "```"])
 
 
 def comma_separated(report: "Report") -> str:
     """CSV in long form, ``figure,class,value``: fractions in 0..1 with all digits, no value where undefined.
 
-    The class is empty for figures of the whole; a confusion matrix entry is ``confusion,TRUE>PREDICTED``.
+    The class is empty for figures of the whole; a confusion matrix entry is ``confusion,TRUE>PREDICTED``. Where the
+    figures come from, the values of ``details`` that are no lists among it, follows the means; latencies are
+    ``latency_ms,STAGE p50`` and so on.
     """
     figures = report.to_dict()
     names = report.label_set.names
@@ -64,6 +71,8 @@ def comma_separated(report: "Report") -> str:
         (key, "", figures[key])
         for key in ("miou", "miou_paper_rule", "pixel_accuracy", "mean_class_accuracy", "images")
     ]
+    rows += [("origin", "", origin) for origin in [describe_origin(report.details)] if origin]
+    rows += [(key, "", value) for key, value in report.details.items() if not isinstance(value, (list, dict))]
     for key in ("iou", "accuracy", "precision", "support"):
         rows += [(key, name, value) for name, value in figures[f"per_class_{key}"].items()]
     if "boundary_f" in figures:
@@ -71,6 +80,8 @@ def comma_separated(report: "Report") -> str:
         rows += [("boundary_f", name, value) for name, value in figures["boundary_f"]["per_class"].items()]
     if "calibration" in figures:
         rows.append(("ece", "", figures["calibration"]["ece"]))
+    for stage, latency in report.latency_ms.items():
+        rows += [("latency_ms", f"{stage} {key}", value) for key, value in latency.items()]
     for true, counts in zip(names, figures["confusion_matrix"], strict=True):
         rows += [("confusion", f"{true}>{predicted}", count) for predicted, count in zip(names, counts, strict=True)]
     stream = io.StringIO()

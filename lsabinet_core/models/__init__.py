@@ -71,8 +71,9 @@ def create_model(name: str, num_classes: int, **options: bool) -> nn.Module:
     network = model_class(name)
     if num_classes < 1:
         raise ModelError(f"expected num_classes of at least 1, got {num_classes}")
-    try:
-        inspect.signature(network).bind(num_classes, **options)
-    except TypeError as error:
-        raise ModelError(f"model {name!r} does not take these options: {error}") from None
+    known = list(inspect.signature(network).parameters)[1:]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        allowed = f"its options are {', '.join(known)}" if known else "it has none"
+        raise ModelError(f"model {name!r} has no option {unknown[0]!r}: {allowed}")
     return network(num_classes, **options)

@@ -151,7 +151,7 @@ def _recipe_folder() -> Path:
 
 def _override(document: dict, override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator:
+    if not separator or not key.strip():
         raise RecipeError(f"expected key=value, got {override!r}")
     *parents, last = key.strip().split(".")
     try:

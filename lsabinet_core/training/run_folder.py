@@ -1,8 +1,8 @@
 """The folder of a run: what is in it, and how it is opened.
 
 recipe.yaml            every setting, resolved
-run.json               command, data set, seed, versions, git commit; for each session what was decided: device,
-                       precision, input pipeline, threads, whether the step is compiled
+run.json               command, data set, seed, versions, git commit; for each session what it found and decided:
+                       number of images, device, precision, input pipeline, threads, whether the step is compiled
 metrics.jsonl          one line every few iterations, one after each validation
 checkpoint.pt          state for --resume
 last.safetensors       weights after the latest validation (the final ones at the end)
@@ -13,6 +13,7 @@ tensorboard/           curves, where tensorboard is installed
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -65,6 +66,8 @@ class RunFolder:
         Raises:
             TrainingError: there is one already, or another process trains in the folder.
         """
+        if self.is_finished:
+            raise TrainingError(f"{self.path} holds a finished run: choose another --out, or delete it")
         if self.recipe.exists() and self.checkpoint.exists():
             raise TrainingError(f"{self.path} holds a run already: go on with --resume, or choose another --out")
         try:
@@ -80,7 +83,7 @@ class RunFolder:
         """Recipe and facts of a run that exists. Raises TrainingError where there is none."""
         if not (self.recipe.is_file() and self._run.is_file()):
             raise TrainingError(f"{self.path} holds no run to resume: start it without --resume")
-        return load_recipe(self.recipe), json.loads(self._run.read_text(encoding="utf-8"))
+        return load_recipe(self.recipe), self._read_run()
 
     def truncate_metrics(self, iteration: int) -> None:
         """Drop the records past ``iteration``, which a resumed run will write again.
@@ -101,26 +104,48 @@ class RunFolder:
         return {record["iteration"]: record["val"]["miou"] for record in records}
 
     def begin_session(self, facts: dict) -> list[str]:
-        """Note in run.json on what the run goes on from here.
+        """Note in run.json on what the run goes on from here; within ``lock``.
 
         Args:
             facts: what the recipe leaves open, as it was decided: ``device``, ``precision``, ``input_pipeline``.
 
         Returns:
-            names of what differs from the first session, of those facts, the threads and PyTorch's version.
+            names of what differs from the first session, of those facts, the recipe, the threads, the commit of the
+            source and PyTorch's version.
         """
-        document = json.loads(self._run.read_text(encoding="utf-8"))
-        environment = _environment()
+        for half_written in self.path.glob(".*.tmp*"):
+            # Of a session that was killed.
+            half_written.unlink()
+        document = self._read_run()
         sessions = document.setdefault("sessions", [])
-        sessions.append({**environment, **facts})
+        recipe = hashlib.sha256(self.recipe.read_bytes()).hexdigest()
+        sessions.append({**_environment(), **facts, "recipe_sha256": recipe})
         write_text(self._run, json.dumps(document, indent=1))
         first, last = sessions[0], sessions[-1]
-        differences = [name for name in (*facts, "threads") if first.get(name, last[name]) != last[name]]
+        names = {**dict.fromkeys(facts), "threads": "", "recipe_sha256": "recipe", "git_commit": "git commit"}
+        differences = [names[key] or key for key in names if first.get(key, last[key]) != last[key]]
         return differences + (["PyTorch"] if first["versions"]["torch"] != last["versions"]["torch"] else [])
+
+    def check_images(self, counts: dict[str, int]) -> None:
+        """Compare with what the first session found; what it did not note is passed over.
+
+        Args:
+            counts: ``train_images`` and ``val_images``.
+
+        Raises:
+            TrainingError: another number of images: a resumed run would go through another order.
+        """
+        had = (self._read_run().get("sessions") or [{}])[0]
+        for name, count in counts.items():
+            if had.get(name, count) != count:
+                raise TrainingError(
+                    f"{self.path} was begun with {had[name]} {name.replace('_', ' ')}, now there are {count}: "
+                    "bring the data set back, or start a new run with another --out"
+                )
 
     def note(self, **facts) -> None:
         """Add to the record of the session what it has decided later: ``compiled``."""
-        document = json.loads(self._run.read_text(encoding="utf-8"))
+        document = self._read_run()
         document["sessions"][-1].update(facts)
         write_text(self._run, json.dumps(document, indent=1))
 
@@ -152,6 +177,15 @@ class RunFolder:
 
     def finish(self, summary: dict) -> None:
         write_text(self._summary, json.dumps(summary, indent=1))
+
+    def _read_run(self) -> dict:
+        try:
+            document = json.loads(self._run.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            document = None
+        if not isinstance(document, dict):
+            raise TrainingError(f"{self._run} is damaged: expected what `lsabinet train` wrote; choose another --out")
+        return document
 
 
 _locks: set[IO] = set()

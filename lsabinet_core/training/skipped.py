@@ -55,6 +55,6 @@ class SkippedSteps:
             self._notify(number)
             if self.in_a_row >= self._most_in_a_row:
                 raise TrainingError(
-                    f"loss or gradient was not finite {self.in_a_row} times in a row, at iteration {number}: lower "
-                    "optimizer.lr, set clip_norm, or train with precision fp32"
+                    f"loss or gradient was not finite {self.in_a_row} times in a row, at iteration {number}: start a "
+                    "new run, with another --out, with a lower optimizer.lr, clip_norm, or precision fp32"
                 )

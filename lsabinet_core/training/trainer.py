@@ -110,10 +110,14 @@ class Trainer:
         """Take up the state of the run's checkpoint, or start anew where the run was cut before its first.
 
         Raises:
-            TrainingError: the checkpoint is not whole or does not fit its recipe.
+            TrainingError: the checkpoint is not whole or does not fit its recipe, the data set has another number of
+                images than at the beginning, or the run is finished and its checkpoint deleted.
         """
+        self.run.check_images(self._images)
         if self.run.checkpoint.exists():
             self._restore(load_checkpoint(self.run.checkpoint, self.device))
+        elif self.run.is_finished:
+            raise TrainingError(f"{self.run.path} is complete, and its checkpoint is gone: nothing to resume")
         else:
             self._notify("warning", message=f"{self.run.path} has no checkpoint yet: starting at its beginning")
         if distributed.is_main():
@@ -205,6 +209,7 @@ class Trainer:
     def _begin_session(self, pipeline: str) -> None:
         differences = self.run.begin_session(
             {
+                **self._images,
                 "device": str(self.device),
                 "precision": resolve_precision(self.recipe.precision, self.device),
                 "input_pipeline": pipeline,
@@ -317,6 +322,10 @@ class Trainer:
         }
 
     @property
+    def _images(self) -> dict[str, int]:
+        return {"train_images": len(self.train_set), "val_images": len(self.validation.val)}
+
+    @property
     def _validated(self) -> torch.nn.Module:
         return self.model if self.average is None else self.average.module
 
@@ -358,8 +367,9 @@ class Trainer:
             self.skipped.in_a_row = state.get("skipped_in_a_row", 0)
             self._scaler_state = state.get("scaler", {})
         except (KeyError, ValueError, RuntimeError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
-            raise TrainingError(f"{self.run.checkpoint} does not fit its recipe: {reason}") from None
+            # PyTorch names the class first, then line by line what is missing.
+            reason = " ".join(str(error).split())
+            raise TrainingError(f"{self.run.checkpoint} does not fit its recipe: {reason[:300]}") from None
         self._saved_iteration = self.iteration
 
     def _advice(self) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lsabinet_core.data import SegmentationDataset
-from lsabinet_core.errors import WeightsError
+from lsabinet_core.errors import DatasetError, WeightsError
 from lsabinet_core.evaluation.evaluate import evaluate
 from lsabinet_core.evaluation.report import Report
 from lsabinet_core.inference.segmenter import Segmenter
@@ -35,6 +35,9 @@ class Validation:
         train: what the weights come from.
         val: what to measure on.
         device: where to measure.
+
+    Raises:
+        DatasetError: ``val`` has no labels, as Cityscapes' test split, or its first image cannot be read.
     """
 
     def __init__(
@@ -50,6 +53,9 @@ class Validation:
         self.train = train
         self.val = val
         self.device = device
+        # A run would notice at its first validation, which is late.
+        if val.sample(0).label is None:
+            raise DatasetError(f"expected labelled images to validate on, {val.name} {val.split} has no labels")
         self.seen = _share_images(train, val)
         self._kept = KeptSamples(val)
 

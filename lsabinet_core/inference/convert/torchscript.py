@@ -63,7 +63,10 @@ def _load(path: Path, device: torch.device, extra: dict) -> torch.jit.ScriptModu
             return torch.jit.load(str(path), map_location=device, _extra_files=extra)
     except (RuntimeError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"{path} is not a whole TorchScript file ({reason}): export it again") from None
+        raise WeightsError(
+            f"{path} is not a whole TorchScript file: export it again; the weights of a run are its last.safetensors "
+            f"and ema.safetensors ({reason})"
+        ) from None
 
 
 @contextlib.contextmanager

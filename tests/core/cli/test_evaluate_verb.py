@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from lsabinet_core.data.cityscapes import LABEL_IDS
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.labels import CAMVID, CITYSCAPES
 from lsabinet_core.models import create_model
-from lsabinet_core.models.weights import WeightsMetadata, save_weights
+from lsabinet_core.models.weights import WeightsMetadata, load_weights, save_weights
 
 
 @pytest.fixture
@@ -157,7 +158,21 @@ def test_formats_on_stdout(camvid_root, random_weights, tmp_path, capsys):
     rows = {(row["figure"], row["class"]): row["value"] for row in csv.DictReader(io.StringIO(outputs["csv"]))}
     assert float(rows["miou", ""]) == figures["miou"]
     assert f"| mIoU | {100 * figures['miou']:.2f} |" in outputs["markdown"]
-    assert all(line.startswith("|") or not line for line in outputs["markdown"].splitlines())
+    heading, _, header, *_ = outputs["markdown"].splitlines()
+    assert heading == f"{random_weights} on camvid val at 96x128:" and header.startswith("| class |")
+    assert rows["origin", ""] == heading[:-1] and rows["limit", ""] == "1" and rows["seen_in_training", ""] == "False"
+    assert float(rows["latency_ms", "total p50"]) > 0
+
+
+def test_figures_on_images_that_the_weights_have_seen(camvid_root, random_weights, tmp_path, capsys):
+    seen = tmp_path / "seen.safetensors"
+    model, metadata = load_weights(random_weights)
+    save_weights(seen, model, replace(metadata, dataset="camvid trainval"))
+    for weights, warned in ((random_weights, False), (seen, True)):
+        path = tmp_path / "f.json"
+        assert evaluate(camvid_root, weights, "--limit", "1", "--json", str(path)) == 0
+        assert ("warning: these weights have learned from camvid trainval" in capsys.readouterr().err) == warned
+        assert json.loads(path.read_text())["seen_in_training"] is warned
 
 
 @pytest.fixture

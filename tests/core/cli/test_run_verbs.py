@@ -12,11 +12,11 @@ from lsabinet_core.training.recipe import load_recipe
 from lsabinet_core.training.run_folder import RunFolder
 
 
-def make_run(path, *overrides, iterations=40, finished=False):
+def make_run(path, *overrides, iterations=40, finished=False, split="train"):
     """Records of a run of 20 iterations an epoch; loss 1 / iteration, mIoU rises by 0.1 an epoch."""
     run = RunFolder(path)
     recipe = load_recipe("camvid", ["epochs=4", *overrides])
-    run.create(recipe, {"dataset": "camvid", "split": "train", "val_split": "val", "recipe": "camvid"})
+    run.create(recipe, {"dataset": "camvid", "split": split, "val_split": "val", "recipe": "camvid"})
     for iteration in range(10, iterations + 1, 10):
         epoch = (iteration - 1) // 20 + 1
         run.record(iteration=iteration, epoch=epoch, loss=1 / iteration, lr=1e-3, images_per_s=4.0)
@@ -54,6 +54,13 @@ def test_table(runs, tmp_path, capsys, monkeypatch):
     assert rows["whole"]["best_val_miou"] == pytest.approx(0.7) and rows["whole"]["seconds"] == 3725
     assert rows["cut"]["model_options"] == {"svfm": False} and not rows["cut"]["finished"]
     assert (rows["cut"]["iterations"], rows["cut"]["total_iterations"]) == (40, 80)
+
+
+def test_a_figure_on_images_that_the_run_learns_from(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "VERBS", ("runs",))
+    make_run(tmp_path / "ships", split="trainval")
+    assert cli.main(["runs", str(tmp_path)]) == 0
+    assert "50.00 seen" in capsys.readouterr().out
 
 
 def test_runs_that_are_named_are_compared(runs, tmp_path, capsys):

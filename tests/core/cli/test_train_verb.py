@@ -1,5 +1,6 @@
 """``lsabinet train``: what it shows, and the leave-one-drive-out split."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -68,7 +69,23 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
     for part in ("run 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", warning):
         assert part in shown
     assert "loss 1.2500" in shown and "33.3 images/s" in shown
-    assert ("ETA" in shown) != terminal
+    assert "ETA" in shown
+
+
+def test_a_narrow_terminal_cuts_the_text_and_no_figure(monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    step = {"event": "step", "epoch": 400, "loss": 1.25, "lr": 1e-3, "images_per_s": 1333.3}
+    with TrainingProgress(sys.stderr) as progress:
+        progress({"event": "validation", "iteration": 1, "epoch": 1, "miou": float("nan"), "per_class_iou": {}})
+        progress({**step, "iteration": 161_000, "total": 161_500})
+    shown = capsys.readouterr().err
+    assert "val mIoU undefined" in shown
+    [*_, last] = [line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines() if "loss" in line]
+    assert "161000/161500" in last and "0:00:00 ETA" in last and "loss 1.2500" in last and last.endswith("…")
 
 
 def test_a_resumed_runs_bar_goes_by_its_own_pace(monkeypatch):

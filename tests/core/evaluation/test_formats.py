@@ -89,12 +89,14 @@ def test_table(report):
 
 
 def test_markdown(report):
-    first, second = (block.splitlines() for block in FORMATS["markdown"](report).split("\n\n"))
+    first, second, confusion = (block.splitlines() for block in FORMATS["markdown"](report).split("\n\n"))
     for block in (first, second):
         assert len({line.count("|") for line in block}) == 1
         assert set(block[1]) <= set("|-: ")
     assert first[2] == "| road | 75.00 | 75.00 | 100.00 | 0.00 | 16 | 57.14 |"
     assert "| mIoU | 41.67 |  |" in second
+    assert confusion[0] == "```text" and confusion[-1] == "```"
+    assert confusion[1:-1] == FORMATS["table"](report).splitlines()[-len(confusion) + 2 :]
 
 
 def test_what_was_not_measured_is_not_there(report):

@@ -98,7 +98,7 @@ def test_unknown_names_and_options():
     assert {"lsabinet", "dabnet"} <= set(list_models())
     with pytest.raises(ModelError, match="unknown model 'segformer': choose one of lsabinet"):
         create_model("segformer", 11)
-    with pytest.raises(ModelError, match="lrfb"):
+    with pytest.raises(ModelError, match="no option 'lrfb': its options are lrfa, svfm, rcad"):
         create_model("lsabinet", 11, lrfb=True)
     with pytest.raises(ModelError, match="num_classes"):
         create_model("lsabinet", 0)

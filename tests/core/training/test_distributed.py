@@ -184,7 +184,7 @@ def loss_curve(rank, device, root):
     objective.normalise = lambda *arguments: distillation.normalise(*arguments).double()
     recipe = load_recipe("synthetic", [*CHANGES, "clip_norm=3"])
     torch.manual_seed(1)
-    network = Supervised(create_model("lsabinet", 11, svfm=False), 11, heads=True).double()
+    network = Supervised(create_model("lsabinet", 11), 11, heads=True).double()
     if distributed.world_size() > 1:
         synchronise_batch_norm(network, device)
     cache = SampleCache(open_dataset("camvid", root, "train"))

@@ -39,6 +39,8 @@ def test_overrides():
     ("override", "message"),
     [
         ("optimizer.learning_rate=1", "unknown key 'optimizer.learning_rate'; allowed are name, lr, weight_decay"),
+        ("=3", "expected key=value, got '=3'"),
+        ("optimizer=3", "optimizer: expected the keys name, lr, .*, got 3"),
         ("epoch=1", "unknown key 'epoch'; allowed are .*epochs"),
         ("optimizer.lr=-1", "optimizer.lr: input should be greater than 0, got -1"),
         ("optimizer.lr=.inf", "optimizer.lr: input should be a finite number, got inf"),

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 from staged_run import CPU, Stage, check_checkpoint, check_same, once
 
 from lsabinet_core.data import open_dataset
+from lsabinet_core.data.listed import ListedDataset
 from lsabinet_core.errors import DatasetError, RecipeError, TrainingError
 from lsabinet_core.models.weights import read_metadata
 from lsabinet_core.training import run_pictures, samples
@@ -106,7 +108,7 @@ def test_skipped_steps_are_counted_in_a_row(small_camvid, tmp_path, monkeypatch)
 
     patterned(monkeypatch, [False, True, False, False, False])
     stage = Stage(small_camvid, tmp_path / "off", changes=["max_skipped=3"])
-    with pytest.raises(TrainingError, match="not finite 3 times in a row, at iteration 5: lower optimizer.lr"):
+    with pytest.raises(TrainingError, match="not finite 3 times in a row, at iteration 5: start a new run"):
         stage.start()
     # The checkpoint of iteration 4 knows of the two before it.
     patterned(monkeypatch, [False])
@@ -216,7 +218,49 @@ def test_the_record_of_sessions(small_camvid, tmp_path):
     assert (session["device"], session["precision"], session["threads"]) == ("cpu", "fp32", 1)
     assert session["input_pipeline"] == "workers" and session["compiled"] is False
     assert session["versions"]["torch"] == torch.__version__ and "git_commit" in session
+    assert (session["train_images"], session["val_images"]) == (8, 4)
+    half_written = stage.run.path / ".checkpoint.123.tmp.pt"
+    half_written.touch()
     assert stage.run.begin_session({"device": "cpu", "precision": "bf16"}) == ["precision"]
+    assert not half_written.exists() and stage.run.checkpoint.exists()
+    document["sessions"][0]["git_commit"] = "0" * 40
+    (stage.run.path / "run.json").write_text(json.dumps(document))
+    stage.run.recipe.write_text(stage.run.recipe.read_text().replace("seed: 1", "seed: 2"))
+    assert stage.run.begin_session({"device": "cpu"}) == ["recipe", "git commit"]
+
+
+def test_another_number_of_images(small_camvid, tmp_path):
+    """A resumed run would go through the epochs in another order."""
+    stage = Stage(small_camvid, tmp_path / "run", at_validation=once(lambda: 1 / 0))
+    with pytest.raises(ZeroDivisionError):
+        stage.start()
+    stage.root = tmp_path / "more"
+    shutil.copytree(small_camvid, stage.root)
+    listing = stage.root / "train.txt"
+    listing.write_text(listing.read_text() + listing.read_text().splitlines()[0] + "\n")
+    with pytest.raises(TrainingError, match="begun with 8 train images, now there are 9: bring the data set back"):
+        stage.resume()
+    stage.root = small_camvid
+    stage.at_validation = lambda event: None
+    assert stage.resume()["iterations"] == 6
+
+
+def test_damaged_facts(small_camvid, tmp_path):
+    stage = Stage(small_camvid, tmp_path / "run")
+    stage.run.create(stage.recipe, {})
+    (stage.run.path / "run.json").write_text("{")
+    for read in (stage.run.open, stage.resume):
+        with pytest.raises(TrainingError, match="run.json is damaged"):
+            read()
+
+
+def test_a_split_without_labels_to_validate_on(small_camvid, tmp_path, monkeypatch):
+    """It is noticed before the first step."""
+    stage = Stage(small_camvid, tmp_path / "run")
+    labelled = ListedDataset.sample
+    monkeypatch.setattr(ListedDataset, "sample", lambda self, index: replace(labelled(self, index), label=None))
+    with pytest.raises(DatasetError, match="expected labelled images to validate on, camvid val has no labels"):
+        stage.trainer()
 
 
 def test_a_run_that_failed_at_once_may_be_started_anew(small_camvid, tmp_path):
@@ -226,7 +270,15 @@ def test_a_run_that_failed_at_once_may_be_started_anew(small_camvid, tmp_path):
     stage.start()
     lines = (stage.run.path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["iteration"] for line in lines] == [2, 2]
-    with pytest.raises(TrainingError, match="holds a run already"):
+    # Whoever deletes the checkpoint to save space keeps the run.
+    stage.run.checkpoint.unlink()
+    with pytest.raises(TrainingError, match="holds a finished run"):
+        stage.run.create(stage.recipe, {})
+    with pytest.raises(TrainingError, match="complete, and its checkpoint is gone"):
+        stage.resume()
+    stage.run.checkpoint.touch()
+    (stage.run.path / "summary.json").unlink()
+    with pytest.raises(TrainingError, match="holds a run already: go on with --resume"):
         stage.run.create(stage.recipe, {})
 
 
