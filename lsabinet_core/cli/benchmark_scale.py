@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.plot:
         check_figure_path(args.plot)
+    if args.vary == "size" and args.frame:
+        raise LsabinetError("--frame is not for --vary size, where frames have the network's size: leave it out")
     setting = Setting(args.size, args.frame or args.size, threads=args.threads)
     values = _values(args.vary, args.values) if args.values else usual_values(args.vary, setting)
     show_log()

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from lsabinet_core.cli.segmenter_options import count
+from lsabinet_core.cores import at_most_cores
 from lsabinet_core.data import DATASETS
 
 
@@ -50,7 +51,7 @@ def open_device(args: argparse.Namespace):
     from lsabinet_core.inference.backends.torch_ import choose_device
 
     if args.threads:
-        torch.set_num_threads(args.threads)
+        torch.set_num_threads(at_most_cores(args.threads))
     return choose_device(args.device)
 
 

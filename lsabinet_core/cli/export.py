@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     frames.add_argument("--verify-split", metavar="S", help="int8: check on this split, not on what --split holds out")
     frames.add_argument("--limit", type=positive, metavar="N", help="check on at most N frames (20; int8: all)")
     frames.add_argument(
-        "--calibration-frames", type=positive, default=CALIBRATION_FRAMES, metavar="N", help="for int8, at most (300)"
+        "--calibration-frames", type=positive, metavar="N", help=f"for int8, at most ({CALIBRATION_FRAMES})"
     )
     frames.add_argument(
         "--keep-floating",
@@ -79,8 +79,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.models.weights import load_weights
 
     show_log()
-    if args.output == "mask" and args.out is None:
-        raise BackendError("masks are for other programs: give the file to write, --out F")
+    _check_options(args)
     model, metadata = load_weights(args.weights)
     size = args.size or metadata.input_size
     batch = 1 if args.to == "tensorrt" and args.batch is None else args.batch or None
@@ -89,11 +88,28 @@ def run(args: argparse.Namespace) -> int:
     calibration, verify = _frames_for(args, network)
     with _cleaned_up_at_sigterm():
         info = export(network, settings, args.out, calibration=calibration, verify=verify)
-    report = {"out": args.out and str(args.out), "weights": args.weights, **json.loads(info.to_json())}
+    facts = json.loads(info.to_json())
+    fingerprint = facts.pop("weights")
+    report = {"out": args.out and str(args.out), "weights": args.weights, "fingerprint": fingerprint, **facts}
     _print_report(args, info)
     if args.json:
         write_text(args.json, json.dumps(report, indent=1) + "\n")
     return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raise LsabinetError for an option that would do nothing."""
+    int8 = args.precision == "int8"
+    checks = ["limit", "verify_split"] if int8 else ["frames", "dataset", "root", "split", "limit"]
+    for options, purpose, given in (
+        (["verify_split", "calibration_frames", "keep_floating"], "--precision int8", int8),
+        (checks, "--verify", args.verify),
+    ):
+        useless = [option for option in options if getattr(args, option) is not None]
+        if useless and not given:
+            raise LsabinetError(f"--{useless[0].replace('_', '-')} is for {purpose}: add that, or leave it out")
+    if int8 and args.frames:
+        raise LsabinetError("--frames is not for int8, which is checked on labels: give --dataset D --root DIR")
 
 
 @contextlib.contextmanager
@@ -166,7 +182,7 @@ def _for_int8(args: argparse.Namespace, network):
         held_out = range(0, len(dataset), HELD_OUT_EVERY)
     if not rest:
         raise LsabinetError(f"expected 2 labelled frames or more to calibrate and check on, got {len(dataset)}")
-    count = min(args.calibration_frames, len(rest))
+    count = min(args.calibration_frames or CALIBRATION_FRAMES, len(rest))
     chosen = _spread(rest, count)
     calibration = Calibration(
         f"{dataset.name} {dataset.split}, {count} of {len(dataset)} frames",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lsabinet_core.cli.campaign_options import add_dataset_arguments, add_workers_argument
 from lsabinet_core.cli.segmenter_options import count
+from lsabinet_core.cores import at_most_cores
 
 HELP = "train a network on a data set by a recipe"
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.training import distributed
 
     if args.threads:
-        torch.set_num_threads(args.threads)
+        torch.set_num_threads(at_most_cores(args.threads))
     with distributed.processes(choose_device(args.device)) as device:
         return (_train_drives if args.split == DRIVES else _train)(args, device)
 

@@ -72,6 +72,12 @@ class ExportSettings:
         if min(self.size) < SMALLEST_INPUT:
             raise ModelError(f"expected a size of at least {SMALLEST_INPUT}x{SMALLEST_INPUT}, got {self.size}")
 
+    @property
+    def is_cached(self) -> bool:
+        """Whether an engine keeps it in its cache, from where it takes it by itself."""
+        kept = self.format in ("openvino", "tensorrt") or (self.format == "onnx" and self.batch is None)
+        return kept and self.output == "logits"
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -113,11 +119,15 @@ def export(
 
     Raises:
         BackendError: a package that the format needs is missing, the suffix is another format's, int8 without
-            calibration, or what ``verify`` raises.
+            calibration, nothing to write to, or what ``verify`` raises.
     """
     suffix = SUFFIXES[settings.format]
     if path is not None and Path(path).suffix.lower() != suffix:
         raise BackendError(f"expected {settings.format} to go to a file ending in {suffix}, got {path}")
+    if path is None and not settings.is_cached:
+        raise BackendError(
+            "no engine keeps this in its cache (TorchScript, ONNX of a fixed batch, masks): give the file to write"
+        )
     if settings.precision == "int8" and calibration is None:
         raise BackendError("int8 needs frames to calibrate on: give a data set")
     maker = _MAKERS[settings.format](network, settings, calibration)

@@ -1,6 +1,7 @@
 """Engines that need not be installed."""
 
 import importlib
+import os
 import sys
 from types import ModuleType
 
@@ -23,10 +24,11 @@ def require(name: str, purpose: str) -> ModuleType:
     Raises:
         BackendError: it is not installed, or does not load here; says what to install.
     """
+    # These report their use over the network, the first two as soon as they are imported. A vehicle must not call home.
     if name in ("openvino", "nncf"):
-        # Both report their use over the network as soon as they are imported; without this package they do not. A
-        # vehicle must not call home.
         sys.modules.setdefault("openvino_telemetry", None)
+    if name == "onnxruntime":
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

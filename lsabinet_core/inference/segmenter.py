@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lsabinet_core.cores import at_most_cores
 from lsabinet_core.errors import FrameError, ModelError
 from lsabinet_core.inference.artefact import Artefact, is_artefact, open_artefact
 from lsabinet_core.inference.backends import DEFAULT_BACKEND, create_backend, engine_for
@@ -101,8 +102,8 @@ class Segmenter:
         if threads < 0:
             raise ModelError(f"expected threads to be 0 (no limit) or more, got {threads}")
         self.input_size = None if input_size is None else (int(input_size[0]), int(input_size[1]))
-        self._threads = threads
-        self._warm: set[tuple[tuple[int, int], int]] = set()
+        self._threads = at_most_cores(threads)
+        self._warm: set[tuple[int, int, int]] = set()
         self._weights = "in memory"
         if isinstance(model, Artefact):
             self.metadata = model.info.metadata
@@ -112,7 +113,7 @@ class Segmenter:
         else:
             self.metadata = metadata
             source = Network(model, metadata, self.input_size or metadata.input_size)
-        self._backend = create_backend(backend, device=device, precision=precision, threads=threads)
+        self._backend = create_backend(backend, device=device, precision=precision, threads=self._threads)
         self._backend.load(source)
         device = self._backend.device
         self._stack, self._blend = stack_frames, partial(blend, label_set=self.label_set)
@@ -271,7 +272,9 @@ class Segmenter:
         limit_threads(self._threads)
         blank = np.zeros((*frame_size, 3), dtype=np.uint8)
         for batch in sorted(batches):
-            if (network_size, batch) in self._warm:
+            shape = (batch, *network_size)
+            # The engine may have given it up for others since.
+            if shape in self._warm and getattr(self._backend, "holds", lambda shape: True)(shape):
                 continue
             if not wait:
                 getattr(self._backend, "prepare_later", self._backend.prepare)(network_size, batch)
@@ -279,7 +282,7 @@ class Segmenter:
             self._backend.prepare(network_size, batch)
             for _ in range(2):
                 self.segment([blank] * batch)
-            self._warm.add((network_size, batch))
+            self._warm.add(shape)
 
     def close(self) -> None:
         """Free the network; the Segmenter cannot be used afterwards."""

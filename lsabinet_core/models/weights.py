@@ -126,7 +126,10 @@ def read_metadata(path_or_name: str | Path) -> WeightsMetadata:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error}): copy or train it again") from None
+        raise WeightsError(
+            f"{path} is not a whole safetensors file ({error}): copy or train it again; an exported network is no "
+            "weights file"
+        ) from None
     if METADATA_KEY not in header:
         raise WeightsError(f"{path} has no {METADATA_KEY!r} metadata: expected a file that lsabinet wrote")
     try:

@@ -27,7 +27,8 @@ def line_style(index: int) -> dict:
 
 
 def check_figure_path(path: Path) -> None:
-    """Raise LsabinetError unless the suffix is one of ``FORMATS``."""
+    """Raise LsabinetError unless the suffix is one of ``FORMATS`` and matplotlib is installed."""
+    new_figure(1, 1)
     if path.suffix.lower() not in FORMATS:
         raise LsabinetError(f"{path}: expected a file name ending in {', '.join(FORMATS)}")
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
+from lsabinet_core.cores import at_most_cores
 from lsabinet_core.errors import BackendError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def create_backend(name: str, *, device: str = "auto", precision: str = "auto", 
         raise BackendError(f"expected backend to be one of {', '.join(list_backends())}, got {name!r}")
     module, attribute = _BACKENDS[name]
     factory: Callable[..., Backend] = getattr(import_module(module), attribute)
-    return factory(device=device, precision=precision, threads=threads)
+    return factory(device=device, precision=precision, threads=at_most_cores(threads))
 
 
 def engine_for(artefact: "Artefact", name: str) -> str:

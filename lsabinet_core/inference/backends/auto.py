@@ -76,7 +76,7 @@ class AutoBackend:
         self._source: Network | None = None
         self._file: ChoiceFile | None = None
         self._backend = None
-        self._ready: set[tuple[int, int, int]] = set()
+        self._plain: set[tuple[int, int]] = set()
         self._seen: dict[tuple[int, int, int], int] = {}
         self._failed: set[str] = set()
         self.choice: Choice | None = None
@@ -113,13 +113,13 @@ class AutoBackend:
         except BackendError as error:
             raise self._no_engine({**notes, PLAIN: str(error)}) from None
         self._take(backend, Choice(PLAIN, "the only engine that is installed", {}))
-        log.debug("backend auto: %s, %s", PLAIN, self.choice.reason)
+        log.info("backend auto: %s, %s", PLAIN, self.choice.reason)
 
     def _take(self, backend, choice: Choice) -> None:
         if self._backend is not None:
             self._backend.close()
         self._backend, self.choice = backend, choice
-        self._ready.clear()
+        self._plain.clear()
         self._seen.clear()
 
     def _create(self, name: str, precision: str | None = None):
@@ -251,26 +251,36 @@ class AutoBackend:
 
     # Running.
 
+    def holds(self, shape: tuple[int, int, int]) -> bool:
+        """Whether images of that shape, (N, H, W), were prepared, and their engine is still there."""
+        return getattr(self._backend, "holds", lambda shape: True)(shape)
+
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
+        """Build the engine for images of that (H, W).
+
+        Raises:
+            BackendError: there is none for that size in int8: it would have to be calibrated first.
+        """
+        if isinstance(self._backend, ShapedBackend):
+            self._backend.check_size(size)
         self._with_next_on_failure(lambda backend: backend.prepare(size, batch))
-        self._ready.add((batch, *size))
 
     def infer(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         return self._with_next_on_failure(lambda backend: self._infer(backend, images))
 
     def prepare_later(self, size: tuple[int, int], batch: int = 1) -> None:
-        """As ``prepare``, in the background: images of that shape go through PyTorch meanwhile."""
-        self._with_next_on_failure(lambda backend: getattr(backend, "prepare_later", backend.prepare)(size, batch))
-        self._ready.add((batch, *size))
+        """As ``prepare``, in the background: images of that shape go through PyTorch meanwhile, or for good where no
+        engine can be built for them."""
+        if not self._stays_plain(size):
+            self._with_next_on_failure(lambda backend: getattr(backend, "prepare_later", backend.prepare)(size, batch))
 
     def _infer(self, backend, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         """By the engine, or by PyTorch while there is none for images of that shape."""
         shape = batch, height, width = images.shape[:3]
-        if shape in self._ready or not self._must_wait(backend, shape):
-            self._ready.add(shape)
+        if self.holds(shape) or not self._must_wait(backend, shape):
             return backend.infer(images)
         self._seen[shape] = self._seen.get(shape, 0) + 1
-        if self._seen[shape] <= PATIENCE:
+        if self._stays_plain((height, width)) or self._seen[shape] <= PATIENCE:
             return backend.infer_plain(images)
         log.warning(
             "backend auto: no %s for %d x %dx%d, which keep coming: it is built beside them; `lsabinet export --size "
@@ -278,8 +288,18 @@ class AutoBackend:
             backend.name, *shape, height, width,
         )  # fmt: skip
         backend.prepare_later((height, width), batch)
-        self._ready.add(shape)
         return backend.infer(images)
+
+    def _stays_plain(self, size: tuple[int, int]) -> bool:
+        """Whether images of that (H, W) go through PyTorch for good; the first time a warning says why."""
+        if size in self._plain or not isinstance(self._backend, ShapedBackend):
+            return size in self._plain
+        try:
+            self._backend.check_size(size)
+        except BackendError as error:
+            log.warning("backend auto: PyTorch runs frames of that size in fp32: %s", error)
+            self._plain.add(size)
+        return size in self._plain
 
     def _must_wait(self, backend, shape: tuple[int, int, int]) -> bool:
         # Looking for it on disk takes a moment, so that it is done once.

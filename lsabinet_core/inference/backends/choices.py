@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from lsabinet_core.cores import usable_cores
 from lsabinet_core.files import write_text
 from lsabinet_core.inference.cache import cache_directory
 from lsabinet_core.inference.deploy import FORM
@@ -52,6 +53,8 @@ class ChoiceFile:
             "precision": precision,
             "threads": threads,
             "device": f"{device} {device_name(device)}",
+            # Processors of one name differ in their instructions, virtual ones most of all.
+            "processor": f"{torch.backends.cpu.get_cpu_capability()}, {usable_cores()} cores",
             "versions": _versions(),
         }
         digest = hashlib.sha256(json.dumps(self._question, sort_keys=True).encode()).hexdigest()

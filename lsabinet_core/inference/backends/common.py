@@ -24,8 +24,9 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PRECISIONS = (*DTYPES, "int8")
 CLOSED = "expected a loaded network, got none: the backend is closed"
 
-MOST_SHAPES = 6
-"""Most shapes of input that stay built at a time; the one used longest ago goes first."""
+MOST_SHAPES = 16
+"""Most shapes of input that stay built at a time, enough for one to eight images of two sizes; the one used longest ago
+goes first."""
 
 Run = Callable[[np.ndarray | torch.Tensor], torch.Tensor]
 """uint8 (N, H, W, 3), BGR, of one shape to logits (N, C, h, w)."""
@@ -137,15 +138,29 @@ class ShapedBackend(ABC):
         """Whether images of that shape, (N, H, W), need not wait for more than what a frame may wait for."""
         return shape in self._runs or self.builds_quickly(shape[1:])
 
+    def holds(self, shape: tuple[int, int, int]) -> bool:
+        """Whether images of that shape, (N, H, W), were prepared, be it in a thread that has not finished."""
+        built = (self._built_batch(shape), *shape[1:])
+        return built in self._runs or built in self._building
+
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raise BackendError, which says what to do, where nothing can be built for images of that (H, W)."""
+        if isinstance(self.source, Artefact) and tuple(size) != self.source.info.size:
+            height, width = self.source.info.size
+            raise BackendError(
+                f"{self.source.path.name} was exported for {height}x{width}, got {size[0]}x{size[1]}: export it again "
+                "with that --size"
+            )
+
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
-        shape = (self._built_batch(batch), *size)
+        shape = (self._built_batch((batch, *size)), *size)
         if shape in self._building:
             self._keep_built(shape)
         self._run_for(shape)
 
     def prepare_later(self, size: tuple[int, int], batch: int = 1) -> None:
         """As ``prepare``, in a thread where it takes long: PyTorch runs images of that shape meanwhile."""
-        shape = (self._built_batch(batch), *size)
+        shape = (self._built_batch((batch, *size)), *size)
         if isinstance(self.source, Artefact) or self.is_built(shape):
             self.prepare(size, batch)
         elif shape not in self._building:
@@ -166,7 +181,7 @@ class ShapedBackend(ABC):
 
     def infer(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         count = images.shape[0]
-        batch = self._built_batch(count)
+        batch = self._built_batch(images.shape[:3])
         if batch == count:
             return self._infer(images)
         # A fixed number of images at a time: the last ones are filled up.
@@ -223,7 +238,7 @@ class ShapedBackend(ABC):
 
     def build(self, shape: tuple[int, int, int]) -> Run:
         """What runs images of that shape, not kept yet; another thread may run images of other shapes meanwhile."""
-        self._check_size(shape[1:])
+        self.check_size(shape[1:])
         return self._build(shape)
 
     def keep(self, shape: tuple[int, int, int], run: Run) -> None:
@@ -238,11 +253,11 @@ class ShapedBackend(ABC):
     def _fallback(self, shape: tuple[int, int, int]) -> Run:
         return self._build(shape)
 
-    def _built_batch(self, count: int) -> int:
-        """How many images go through together where ``count`` are asked for."""
+    def _built_batch(self, shape: tuple[int, int, int]) -> int:
+        """How many images go through together where (N, H, W) are asked for."""
         if isinstance(self.source, Artefact) and self.source.info.batch is not None:
             return self.source.info.batch
-        return count
+        return shape[0]
 
     def _check_artefact(self, artefact: Artefact) -> None:
         from . import ENGINES_OF_FORMAT
@@ -253,14 +268,6 @@ class ShapedBackend(ABC):
             raise BackendError(
                 f"{artefact.path.name} was exported in {artefact.info.precision}, got precision "
                 f"{self._asked_precision!r}: leave it at auto, or export again"
-            )
-
-    def _check_size(self, size: tuple[int, int]) -> None:
-        if isinstance(self.source, Artefact) and tuple(size) != self.source.info.size:
-            height, width = self.source.info.size
-            raise BackendError(
-                f"{self.source.path.name} was exported for {height}x{width}, got {size[0]}x{size[1]}: export it again "
-                "with that --size"
             )
 
     def synchronize(self) -> None:
@@ -316,7 +323,7 @@ class _CudnnFlags:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._inside = 0
+        self._inside = self._searching = 0
         self._before = (False, True)
 
     @contextlib.contextmanager
@@ -331,13 +338,18 @@ class _CudnnFlags:
             if not self._inside:
                 self._before = (cudnn.benchmark, cudnn.allow_tf32)
             self._inside += 1
-            cudnn.benchmark, cudnn.allow_tf32 = search, False
+            self._searching += search
+            # A builder's wish outlasts the frames that come and go beside it: what it captures stays.
+            cudnn.benchmark, cudnn.allow_tf32 = self._searching > 0, False
         try:
             yield
         finally:
             with self._lock:
                 self._inside -= 1
-                if not self._inside:
+                self._searching -= search
+                if self._inside:
+                    cudnn.benchmark = self._searching > 0
+                else:
                     cudnn.benchmark, cudnn.allow_tf32 = self._before
 
 

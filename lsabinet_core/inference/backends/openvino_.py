@@ -45,6 +45,18 @@ class OpenVINOBackend(ShapedBackend):
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendError("precision 'bf16': this processor has no bf16 instructions; use fp32")
 
+    def check_size(self, size: tuple[int, int]) -> None:
+        super().check_size(size)
+        if self.precision == "int8" and not isinstance(self.source, Artefact) and self._int8_form(size) is None:
+            raise BackendError(
+                f"no int8 form of these weights for {size[0]}x{size[1]}: make it once with `lsabinet export --to "
+                f"openvino --precision int8 --size {size[0]}x{size[1]} --weights W --dataset D --root DIR`"
+            )
+
+    def _int8_form(self, size: tuple[int, int]):
+        """The folder with what ``lsabinet export`` made, or None."""
+        return EngineCache().find(engine_key(self.source, size, "int8"))
+
     def is_built(self, shape: tuple[int, int, int]) -> bool:
         if shape in self._runs:
             return True
@@ -107,13 +119,7 @@ class OpenVINOBackend(ShapedBackend):
                 return self._core.read_model(self.source.path)
             return openvino_.load(self.source.path)
         if self.precision == "int8":
-            folder = EngineCache().find(engine_key(self.source, size, "int8"))
-            if folder is None:
-                raise BackendError(
-                    f"no int8 form of these weights for {size[0]}x{size[1]}: make it once with `lsabinet export --to "
-                    f"openvino --precision int8 --size {size[0]}x{size[1]} --weights W --dataset D --root DIR`"
-                )
-            model = openvino_.load(folder / FILE)
+            model = openvino_.load(self._int8_form(size) / FILE)
             info = openvino_.info_of(model)
             self._parity = json.loads(info)["parity"] if info else {}
             return model

@@ -33,19 +33,18 @@ class TensorRTBackend(ShapedBackend):
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
         super().__init__(choose_cuda(device, self.name), precision, threads, ("fp32", "fp16"))
         self._tensorrt = tensorrt_.import_tensorrt()
-        self._batches: dict[int, int] = {}
+        self._batches: dict[tuple[int, int, int], int] = {}
 
     def builds_quickly(self, size: tuple[int, int]) -> bool:
         return isinstance(self.source, Artefact) or EngineCache().find(self._key((1, *size))) is not None
 
-    def _built_batch(self, count: int) -> int:
-        if isinstance(self.source, Artefact) or count == 1:
-            return super()._built_batch(count)
+    def _built_batch(self, shape: tuple[int, int, int]) -> int:
+        if isinstance(self.source, Artefact) or shape[0] == 1:
+            return super()._built_batch(shape)
         # Several images go through one by one where no engine was built for as many.
-        if count not in self._batches:
-            key = self._key((count, *self.source.size))
-            self._batches[count] = 1 if EngineCache().find(key) is None else count
-        return self._batches[count]
+        if shape not in self._batches:
+            self._batches[shape] = 1 if EngineCache().find(self._key(shape)) is None else shape[0]
+        return self._batches[shape]
 
     def _key(self, shape: tuple[int, int, int]) -> EngineKey:
         return engine_key(self.source, shape[1:], shape[0], self.precision, self.device)

@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 FILE = "inductor.bin"
 
+# Its name before PyTorch 2.6 was another.
+_MOST_FORMS = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"
+
 
 class TorchCompileBackend(DeployedBackend):
     """Arguments and errors as ``TorchBackend``; a GPU replays a captured graph of the compiled kernels."""
@@ -58,12 +61,16 @@ class TorchCompileBackend(DeployedBackend):
         return run
 
     def _compile(self, shape: tuple[int, int, int]) -> Run:
+        # Of one function, which all networks share, PyTorch compiles eight forms, and runs any other uncompiled.
         try:
-            if self.device.type == "cuda":
-                compiled = torch.compile(self.network, dynamic=False, mode="max-autotune-no-cudagraphs")
-                return capture(compiled, shape, self.device)
-            compiled = torch.compile(self.network, dynamic=False)
-            return self._checked(compiled, shape)
+            with torch._dynamo.config.patch({_MOST_FORMS: 64}):
+                if self.device.type == "cuda":
+                    compiled = torch.compile(
+                        self.network, dynamic=False, fullgraph=True, mode="max-autotune-no-cudagraphs"
+                    )
+                    return capture(compiled, shape, self.device)
+                compiled = torch.compile(self.network, dynamic=False, fullgraph=True)
+                return self._checked(compiled, shape)
         except Exception as error:
             # Inductor calls a C++ compiler or Triton, and what they say goes on for pages.
             first = str(error).strip().splitlines() or [type(error).__name__]

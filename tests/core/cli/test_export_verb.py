@@ -48,12 +48,13 @@ def test_torchscript_checked_on_the_users_frames(lsabinet, tmp_path, noise_image
 
 
 def test_masks_for_other_programs(lsabinet, tmp_path):
-    out = tmp_path / "net.pt"
-    status, said = lsabinet("--to", "torchscript", "--output", "mask", "--out", out, "--verify", "--limit", "2")
+    out, report = tmp_path / "net.pt", tmp_path / "report.json"
+    arguments = ("--to", "torchscript", "--output", "mask", "--out", out, "--json", report)
+    status, said = lsabinet(*arguments, "--verify", "--limit", "2")
     assert status == 0, said.err
     assert "96x128 to mask, in" in said.out and "(synthetic val): 100.0000 % of pixels" in said.out
     assert open_artefact(out).info.output == "mask"
-    assert lsabinet("--to", "torchscript", "--output", "mask")[1].err.endswith("give the file to write, --out F\n")
+    assert json.loads(report.read_text())["fingerprint"] == open_artefact(out).info.weights
 
 
 def test_terminated_it_leaves_nothing_behind(lsabinet, tmp_path, monkeypatch):
@@ -111,7 +112,14 @@ def test_int8_is_measured_on_what_did_not_calibrate_it(lsabinet, tmp_path, monke
         (["--to", "onnx", "--out", "net.xml"], "file ending in .onnx, got net.xml"),
         (["--to", "openvino", "--size", "32x32"], "at least 64x64"),
         (["--to", "tensorrt", "--batch", "dynamic"], "a number, such as --batch 1"),
-        (["--to", "torchscript", "--verify", "--dataset", "camvid"], "needs its folder: give --root DIR"),
+        (["--to", "torchscript", "--out", "net.pt", "--verify", "--dataset", "camvid"], "give --root DIR"),
+        (["--to", "torchscript"], "give the file to write"),
+        (["--to", "onnx", "--batch", "2"], "give the file to write"),
+        (["--to", "openvino", "--output", "mask"], "give the file to write"),
+        (["--to", "onnx", "--limit", "2"], "--limit is for --verify: add that, or leave it out"),
+        (["--to", "onnx", "--verify", "--keep-floating", "a"], "--keep-floating is for --precision int8"),
+        (["--to", "openvino", "--precision", "int8", "--verify-split", "val"], "--verify-split is for --verify"),
+        (["--to", "openvino", "--precision", "int8", "--frames", "a"], "--frames is not for int8"),
     ],
 )
 def test_errors_are_one_line(lsabinet, arguments, message, tmp_path, monkeypatch):

@@ -203,8 +203,9 @@ def test_nothing_but_pytorch(engines, network, images, plain, monkeypatch, tmp_p
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with caplog.at_level(logging.INFO):
         backend = load(network)
-    # At once: nothing compared, nothing said, nothing remembered.
-    assert backend.name == "torch" and started == ["torch"] and not caplog.text
+    # At once: nothing compared, nothing remembered.
+    assert backend.name == "torch" and started == ["torch"]
+    assert [record.message for record in caplog.records] == ["backend auto: torch, the only engine that is installed"]
     assert not (tmp_path / "choices").exists() and backend.choice.milliseconds == {}
     torch.testing.assert_close(backend.infer(images), plain(images), rtol=1e-3, atol=1e-3)
     backend = AutoBackend("cpu", "int8")
@@ -303,6 +304,43 @@ def test_frames_of_other_sizes_do_not_wait_for_a_conversion(converted, noise_ima
     backend.prepare((72, 168))
     backend.infer(pictures[72, 168])
     assert engine.ran[2:] == [(1, 72, 168)]
+
+
+def test_a_shape_that_others_have_displaced_is_built_again_beside_the_frames(converted, noise_image, monkeypatch):
+    backend, engine = converted
+    monkeypatch.setattr("lsabinet_core.inference.backends.common.MOST_SHAPES", 2)
+    engine.may_build.set()
+    for size in ((72, 168), (128, 96), (80, 80)):
+        backend.prepare(size)
+    assert not backend.holds((1, 72, 168)) and backend.holds((1, 128, 96)) and backend.holds((1, 80, 80))
+    engine.may_build.clear()
+    picture = noise_image(1, (72, 168))[None]
+    for _ in range(PATIENCE + 2):
+        backend.infer(picture)
+    assert engine.ran == []
+    until_built(engine, (1, 72, 168))
+    backend.infer(picture)
+    assert engine.ran == [(1, 72, 168)]
+
+
+def test_a_size_that_the_engine_cannot_have(converted, noise_image, plain, monkeypatch, caplog):
+    """As in int8, which has to be calibrated first: who can wait is told, frames go on in fp32."""
+    backend, engine = converted
+
+    def check_size(size):
+        if size == (72, 168):
+            raise BackendError("make it once with `lsabinet export`")
+
+    monkeypatch.setattr(engine, "check_size", check_size)
+    picture = noise_image(1, (72, 168))[None]
+    backend.prepare_later((72, 168))
+    for _ in range(PATIENCE + 3):
+        torch.testing.assert_close(backend.infer(picture), plain(picture), rtol=1e-3, atol=1e-3)
+    assert backend.name == "openvino" and engine.ran == [] and not engine._building
+    assert caplog.text.count("PyTorch runs frames of that size in fp32: make it once") == 1
+    with pytest.raises(BackendError, match="make it once"):
+        backend.prepare((72, 168))
+    assert backend.name == "openvino"
 
 
 def test_what_is_prepared_later_is_built_beside_the_first_frame(converted, noise_image):

@@ -27,6 +27,18 @@ def test_set_within_and_put_back(flags):
     assert flags() == (False, True)
 
 
+def test_a_builder_goes_on_searching_beside_frames(flags):
+    with plain_float32():
+        for _ in range(2):
+            with plain_float32(search=False):
+                assert flags() == (True, False)
+            assert flags() == (True, False)
+    with plain_float32(search=False):
+        with plain_float32():
+            assert flags() == (True, False)
+        assert flags() == (False, False)
+
+
 def test_the_last_to_go_puts_them_back(flags):
     inside, leave = threading.Event(), threading.Event()
 

@@ -1,7 +1,10 @@
 """Every engine that runs on the CPU, against plain torch code."""
 
 import logging
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from lsabinet_core.inference.backends import create_backend, list_backends
 from lsabinet_core.inference.cache import EngineCache
 from lsabinet_core.inference.parity import compare
 
+ROOT = Path(__file__).resolve().parents[3]
 ON_CPU = ("torch", "openvino", "onnxruntime")
 
 
@@ -135,6 +139,18 @@ def test_openvino_does_not_call_home(network, start):
     assert sys.modules["openvino_telemetry"] is None
 
 
+def test_onnxruntime_does_not_call_home(tmp_path):
+    """What it would send it first keeps in the user's cache."""
+    program = (
+        "from lsabinet_core.inference.optional import require; import time; require('onnxruntime', 'a test'); "
+        "time.sleep(1)"
+    )
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", program], env={**environment, **home}, check=True, timeout=60)
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name or path.name == "deviceid"]
+
+
 @pytest.mark.parametrize("name", ("cuda-graph", "tensorrt", "onnxruntime-tensorrt"))
 def test_engines_for_gpus_say_so(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -170,6 +186,27 @@ def test_compiled(start, network, plain, images, monkeypatch, caplog):
     assert len(compiled) == 1 and "not built for 3 x 96x128" in caplog.text
     backend.prepare((96, 128), batch=2)
     assert len(compiled) == 2
+
+
+class Tiny(torch.nn.Module):
+    def forward(self, images):
+        return images.permute(0, 3, 1, 2).float() + 1
+
+
+def test_every_shape_is_compiled(start, network, images, monkeypatch):
+    """PyTorch by itself compiles eight forms of a function and runs any other uncompiled."""
+    graphs, compile_ = [], torch.compile
+
+    def count(graph, examples):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", lambda module, **options: compile_(module, **{**options, "backend": count}))
+    backend = start("torch-compile", network)
+    backend.network = Tiny()
+    for batch in range(1, 12):
+        backend.prepare((64, 64), batch)
+    assert len(graphs) == 11
 
 
 def test_what_was_compiled_is_kept(start, network, monkeypatch, tmp_path):

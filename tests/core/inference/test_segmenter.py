@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lsabinet_core.cores import usable_cores
 from lsabinet_core.errors import BackendError, FrameError, ModelError, WeightsError
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.inference.device_frames import DeviceFrames
@@ -291,6 +292,22 @@ def test_cameras_of_several_sizes_go_through_together(random_weights, noise_imag
             assert found.mask.shape == found.confidence.shape == frame.shape[:2]
             assert (found.mask != right.mask).mean() < 1e-3
         assert ran == [4]
+
+
+def test_more_batches_than_an_engine_keeps(random_weights, noise_image, monkeypatch):
+    """A warm-up brings back what others have displaced."""
+    monkeypatch.setattr("lsabinet_core.inference.backends.common.MOST_SHAPES", 2)
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="openvino") as segmenter:
+        for frames in (1, 2, 3, 1, 1):
+            segmenter.warm_up((96, 128), frames=frames)
+            assert (frames, 96, 128) in segmenter._backend._runs
+
+
+def test_threads_beyond_the_cores(random_weights, noise_image):
+    """Thousands crash OpenMP."""
+    with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", threads=100_000) as segmenter:
+        assert segmenter.segment(noise_image(1, (96, 128))).mask.shape == (96, 128)
+        assert segmenter.describe()["threads"] == usable_cores()
 
 
 def test_a_named_engine_is_built_beside_the_frames(random_weights, noise_image, monkeypatch):
