@@ -290,7 +290,7 @@ def test_torchrun(small_camvid, alone, tmp_path):
 
     (status, errors), (other_status, other_errors) = launch(run_command, command(small_camvid, run.path))
     assert status == other_status == 1
-    assert "holds a run already" in errors
+    assert "holds a finished run" in errors
     assert "the main process of the run failed: see its message" in other_errors
 
 
