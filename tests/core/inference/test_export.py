@@ -246,11 +246,11 @@ def test_two_files_of_different_exports(exported, tmp_path):
         Segmenter.from_pretrained(path)
 
 
-def test_choices_are_made_anew(exported, network, engine_cache, caplog):
+def test_choices_are_made_anew(exported, network, engine_cache, tmp_path, caplog):
     (engine_cache / "choices").mkdir(exist_ok=True)
     (engine_cache / "choices" / "old.json").write_text("{}")
     with caplog.at_level(logging.WARNING):
-        export(network, ExportSettings("torchscript", (96, 128)))
+        export(network, ExportSettings("torchscript", (96, 128)), tmp_path / "net.pt")
     assert not (engine_cache / "choices").exists() and not caplog.text
 
 
