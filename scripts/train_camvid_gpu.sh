@@ -8,8 +8,8 @@
 # on train and measured on val; LSA-BiNet on train + val, the weights that ship; then both networks with the further
 # seeds. The table of all runs is printed after each slice, unless it had to be killed. Three seeds are 161,000 steps,
 # SEEDS=1 are 73,000: at 90 steps a second 30 and 14 minutes, validation, compiling and starting not counted. How many a
-# device makes, and how busy that keeps it, tells `lsabinet benchmark train --recipe camvid`. The exit
-# status is 0 when every run is finished, and 75 with SLICES where there is work left.
+# device makes, and how busy that keeps it, tells `lsabinet benchmark train --recipe camvid`. The exit status is 0 when
+# every run is finished, and 75 with SLICES where there is work left.
 #
 # A slice has to be longer than what a run takes to its first checkpoint: loading, compiling, and two minutes of training
 # or the first validation.

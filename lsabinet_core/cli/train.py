@@ -12,7 +12,6 @@ from lsabinet_core.cores import at_most_cores
 HELP = "train a network on a data set by a recipe"
 
 DEFAULT_RECIPE = "paper_camvid"
-
 DEFAULT_VAL_SPLIT = "val"
 
 DRIVES = "drives"

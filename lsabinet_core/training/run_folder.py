@@ -122,8 +122,9 @@ class RunFolder:
         sessions.append({**_environment(), **facts, "recipe_sha256": recipe})
         write_text(self._run, json.dumps(document, indent=1))
         first, last = sessions[0], sessions[-1]
-        names = {**dict.fromkeys(facts), "threads": "", "recipe_sha256": "recipe", "git_commit": "git commit"}
-        differences = [names[key] or key for key in names if first.get(key, last[key]) != last[key]]
+        names = {"recipe_sha256": "recipe", "git_commit": "git commit"}
+        keys = (*facts, "threads", *names)
+        differences = [names.get(key, key) for key in keys if first.get(key, last[key]) != last[key]]
         return differences + (["PyTorch"] if first["versions"]["torch"] != last["versions"]["torch"] else [])
 
     def check_images(self, counts: dict[str, int]) -> None:

@@ -40,9 +40,3 @@ def test_without_a_gpu_it_says_so(tmp_path):
 def test_an_unknown_network_is_one_line(tmp_path):
     result = check(tmp_path, "--device", "cpu", "--models", "nosuch")
     assert result.returncode == 1 and result.stderr.startswith("lsabinet: error: ") and "nosuch" in result.stderr
-
-
-def test_bf16_is_judged_by_its_logits(tmp_path):
-    options = ("--device", "cpu", "--precision", "bf16", "--size", "64x96", "--rounds", "2", "--models", "enet")
-    result = check(tmp_path, *options, "--engines", "torch")
-    assert result.returncode == 0, result.stdout + result.stderr

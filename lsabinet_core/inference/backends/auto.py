@@ -76,7 +76,7 @@ class AutoBackend:
         self._source: Network | None = None
         self._file: ChoiceFile | None = None
         self._backend = None
-        self._plain: set[tuple[int, int]] = set()
+        self._plain: dict[tuple[int, int], bool] = {}
         self._seen: dict[tuple[int, int, int], int] = {}
         self._failed: set[str] = set()
         self.choice: Choice | None = None
@@ -261,8 +261,7 @@ class AutoBackend:
         Raises:
             BackendError: there is none for that size in int8: it would have to be calibrated first.
         """
-        if isinstance(self._backend, ShapedBackend):
-            self._backend.check_size(size)
+        getattr(self._backend, "check_size", lambda size: None)(size)
         self._with_next_on_failure(lambda backend: backend.prepare(size, batch))
 
     def infer(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -292,14 +291,14 @@ class AutoBackend:
 
     def _stays_plain(self, size: tuple[int, int]) -> bool:
         """Whether images of that (H, W) go through PyTorch for good; the first time a warning says why."""
-        if size in self._plain or not isinstance(self._backend, ShapedBackend):
-            return size in self._plain
-        try:
-            self._backend.check_size(size)
-        except BackendError as error:
-            log.warning("backend auto: PyTorch runs frames of that size in fp32: %s", error)
-            self._plain.add(size)
-        return size in self._plain
+        # Looking for what was calibrated takes a moment, too.
+        if size not in self._plain:
+            try:
+                getattr(self._backend, "check_size", lambda size: None)(size)
+            except BackendError as error:
+                log.warning("backend auto: PyTorch runs frames of that size in fp32: %s", error)
+                self._plain[size] = True
+        return self._plain.setdefault(size, False)
 
     def _must_wait(self, backend, shape: tuple[int, int, int]) -> bool:
         # Looking for it on disk takes a moment, so that it is done once.

@@ -140,7 +140,7 @@ class ShapedBackend(ABC):
 
     def holds(self, shape: tuple[int, int, int]) -> bool:
         """Whether images of that shape, (N, H, W), were prepared, be it in a thread that has not finished."""
-        built = (self._built_batch(shape), *shape[1:])
+        built = self._built_shape(shape)
         return built in self._runs or built in self._building
 
     def check_size(self, size: tuple[int, int]) -> None:
@@ -153,14 +153,14 @@ class ShapedBackend(ABC):
             )
 
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
-        shape = (self._built_batch((batch, *size)), *size)
+        shape = self._built_shape((batch, *size))
         if shape in self._building:
             self._keep_built(shape)
         self._run_for(shape)
 
     def prepare_later(self, size: tuple[int, int], batch: int = 1) -> None:
         """As ``prepare``, in a thread where it takes long: PyTorch runs images of that shape meanwhile."""
-        shape = (self._built_batch((batch, *size)), *size)
+        shape = self._built_shape((batch, *size))
         if isinstance(self.source, Artefact) or self.is_built(shape):
             self.prepare(size, batch)
         elif shape not in self._building:
@@ -258,6 +258,9 @@ class ShapedBackend(ABC):
         if isinstance(self.source, Artefact) and self.source.info.batch is not None:
             return self.source.info.batch
         return shape[0]
+
+    def _built_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        return (self._built_batch(shape), *shape[1:])
 
     def _check_artefact(self, artefact: Artefact) -> None:
         from . import ENGINES_OF_FORMAT

@@ -112,7 +112,7 @@ def test_int8_is_measured_on_what_did_not_calibrate_it(lsabinet, tmp_path, monke
         (["--to", "onnx", "--out", "net.xml"], "file ending in .onnx, got net.xml"),
         (["--to", "openvino", "--size", "32x32"], "at least 64x64"),
         (["--to", "tensorrt", "--batch", "dynamic"], "a number, such as --batch 1"),
-        (["--to", "torchscript", "--out", "net.pt", "--verify", "--dataset", "camvid"], "give --root DIR"),
+        (["--to", "torchscript", "--out", "net.pt", "--verify", "--dataset", "camvid"], "its folder: give --root DIR"),
         (["--to", "torchscript"], "give the file to write"),
         (["--to", "onnx", "--batch", "2"], "give the file to write"),
         (["--to", "openvino", "--output", "mask"], "give the file to write"),

@@ -207,3 +207,4 @@ def test_a_diverging_run_stops_with_a_reason(small_camvid, tmp_path):
     assert status == 1 and "step skipped" in errors
     last = errors.strip().splitlines()[-1]
     assert "not finite 10 times in a row, at iteration 11: start a new run" in last
+    assert "with a lower optimizer.lr, clip_norm, or precision fp32" in last

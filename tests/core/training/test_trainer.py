@@ -108,7 +108,7 @@ def test_skipped_steps_are_counted_in_a_row(small_camvid, tmp_path, monkeypatch)
 
     patterned(monkeypatch, [False, True, False, False, False])
     stage = Stage(small_camvid, tmp_path / "off", changes=["max_skipped=3"])
-    with pytest.raises(TrainingError, match="not finite 3 times in a row, at iteration 5: start a new run"):
+    with pytest.raises(TrainingError, match="not finite 3 times in a row, at iteration 5: start .* lower optimizer.lr"):
         stage.start()
     # The checkpoint of iteration 4 knows of the two before it.
     patterned(monkeypatch, [False])

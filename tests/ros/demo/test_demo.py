@@ -87,8 +87,8 @@ def test_summary_adds_up(finished):
     out, _ = finished
     summary = json.loads((out / "summary.json").read_text())
     assert summary["frames_sent"] == FRAMES
-    # None, unless the machine stands still for longer than a frame's time; ten in a second.
-    assert summary["frames_lost_in_transport"] == FRAMES - summary["frames_received"] <= 10
+    # None, unless the machine stands still for longer than a frame's time.
+    assert summary["frames_lost_in_transport"] == FRAMES - summary["frames_received"] <= 2
     assert summary["frames_received"] == summary["frames_published"] + summary["frames_dropped"]
     assert summary["masks_received"] == summary["frames_published"] > 0
     assert summary["duplicate_masks"] == 0
