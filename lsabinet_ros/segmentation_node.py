@@ -60,6 +60,9 @@ def main(args: list[str] | None = None) -> int:
         if node is not None:
             node.destroy_node()
         rclpy.try_shutdown()
+        # Python's own end takes a moment, too, and would let a signal kill us; one that is ignored stays so.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     if not idle:
         # Python's own end would pull the interpreter away from under the busy thread, which may crash.
         sys.stdout.flush()

@@ -1,6 +1,7 @@
 """The node's process: signals, kill, restart, start values, compressed input."""
 
 import signal
+import time
 
 import cv2
 import numpy as np
@@ -57,6 +58,16 @@ def test_killed_node_can_be_started_again(run_node, connect):
     # As a terminal and a launch file do it: the same signal twice.
     assert second.end(signal.SIGINT, times=2) == 0
     assert "Traceback" not in second.output and "Error" not in second.output
+
+
+def test_signals_until_it_is_gone(run_node, connect):
+    """A launch file may send the second signal late, when Python takes itself apart already."""
+    node = run_node()
+    connect().state()
+    while node.process.poll() is None:
+        node.process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    assert node.end() == 0 and "Traceback" not in node.output
 
 
 def test_qos_of_every_topic_can_be_overridden(run_node, connect):

@@ -24,7 +24,7 @@ PLAIN = "torch"
 
 # Engines by kind of device, the one that is fastest on most machines first; PyTorch last, as it always works.
 CANDIDATES = {
-    "cpu": ("openvino", "onnxruntime", PLAIN),
+    "cpu": ("openvino", "torch-compile", "onnxruntime", PLAIN),
     "cuda": ("tensorrt", "onnxruntime-tensorrt", "torch-compile", "cuda-graph", "onnxruntime", PLAIN),
 }
 # The package without which an engine is not there at all.
@@ -54,8 +54,7 @@ class AutoBackend:
     The engines are compared at the network's own size: each must agree with PyTorch in fp32, and the fastest is taken.
     An engine whose build would take long is considered only if it was built before: by ``lsabinet export``, or by a
     warm-up with that engine named. The choice is kept on disk for the same weights, size, precision, threads, machine
-    and versions; where nothing but PyTorch is installed there is nothing to choose. An engine that fails, then or
-    later, is left for the next one, with a warning.
+    and versions. An engine that fails, then or later, is left for the next one, with a warning.
 
     No image waits for an engine to be built: those of a shape that was not prepared go through PyTorch, and once they
     have come ``PATIENCE`` times, or after ``prepare_later``, the engine is built for them in a thread of its own.
@@ -93,9 +92,6 @@ class AutoBackend:
         known = CANDIDATES[self.device.type]
         notes = {name: "not installed" for name in known if not _is_installed(name)}
         present = [name for name in known if name not in notes]
-        if present == [PLAIN]:
-            self._take_plain(notes)
-            return
         self._file = ChoiceFile(source, self.device, self.precision, self._threads, known)
         if (choice := self._file.read()) is not None:
             try:
@@ -106,14 +102,6 @@ class AutoBackend:
             except Exception as error:
                 self._give_up(choice.backend, error)
         self._decide(present, notes)
-
-    def _take_plain(self, notes: dict[str, str]) -> None:
-        try:
-            backend = self._start(PLAIN)
-        except BackendError as error:
-            raise self._no_engine({**notes, PLAIN: str(error)}) from None
-        self._take(backend, Choice(PLAIN, "the only engine that is installed", {}))
-        log.info("backend auto: %s, %s", PLAIN, self.choice.reason)
 
     def _take(self, backend, choice: Choice) -> None:
         if self._backend is not None:
@@ -177,9 +165,9 @@ class AutoBackend:
             if name != best:
                 backend.close()
         height, width = self._source.size
-        figures = [f"{name} {figure:.1f} ms" for name, figure in milliseconds.items()]
+        figures = [f"{name} {figure:.1f} ms" for name, figure in milliseconds.items()] or ["the only engine"]
         figures += [f"{name}: {note}" for name, note in notes.items()]
-        reason = f"at {height}x{width} in {self.precision}: {', '.join(figures) or 'the only engine'}"
+        reason = f"at {height}x{width} in {self.precision}: {', '.join(figures)}"
         rounded = {name: round(figure, 2) for name, figure in milliseconds.items()}
         self._take(started[best], Choice(best, reason, rounded))
         self._file.write(self.choice)
@@ -207,7 +195,7 @@ class AutoBackend:
                 if self._is_usable(backend, reference):
                     started[name] = backend
                 else:
-                    notes[name] = "not built yet, see `lsabinet export`"
+                    notes[name] = f"not built yet, a start with backend {name} builds it"
             except Exception as error:
                 notes[name] = f"failed, {_first_line(error)}"
                 self._give_up(name, error)

@@ -63,7 +63,12 @@ def _own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def engines(monkeypatch):
     """Settings of the engines by name, and the names that were started, in order."""
-    settings = {"openvino": {}, "onnxruntime": {"seconds": 0.02}, "torch": {"seconds": 0.1}}
+    settings = {
+        "openvino": {},
+        "torch-compile": BackendError("no compiler"),
+        "onnxruntime": {"seconds": 0.02},
+        "torch": {"seconds": 0.1},
+    }
     started = []
 
     def create(name, *, device, precision, threads):
@@ -113,11 +118,11 @@ def test_other_questions_are_asked_anew(engines, network, monkeypatch):
     started.clear()
     backend = AutoBackend("cpu", threads=1)
     backend.load(network)
-    assert set(started) == {"openvino", "onnxruntime", "torch"}
+    assert set(started) == set(settings)
     started.clear()
     monkeypatch.setattr("lsabinet_core.inference.backends.choices.FORM", -1)
     load(network)
-    assert set(started) == {"openvino", "onnxruntime", "torch"}
+    assert set(started) == set(settings)
 
 
 def test_wrong_answers_are_not_fast(engines, network, caplog):
@@ -161,7 +166,7 @@ def test_a_remembered_engine_that_broke(engines, network, images, caplog):
     backend.prepare((96, 128))
     assert backend.name == "onnxruntime" and started == ["openvino", "onnxruntime"]
     started.clear()
-    assert load(network).name == "onnxruntime" and set(started) == {"openvino", "onnxruntime", "torch"}
+    assert load(network).name == "onnxruntime" and set(started) == set(settings)
 
 
 def test_an_engine_that_breaks_while_frames_arrive(engines, network, images, plain, caplog):
@@ -198,16 +203,19 @@ def test_no_engine_at_all(network):
         backend.load(network)
 
 
-def test_nothing_but_pytorch(engines, network, images, plain, monkeypatch, tmp_path, caplog):
-    _, started = engines
+def test_nothing_but_pytorch(engines, network, images, plain, monkeypatch, caplog):
+    settings, _ = engines
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with caplog.at_level(logging.INFO):
         backend = load(network)
-    # At once: nothing compared, nothing remembered.
-    assert backend.name == "torch" and started == ["torch"]
-    assert [record.message for record in caplog.records] == ["backend auto: torch, the only engine that is installed"]
-    assert not (tmp_path / "choices").exists() and backend.choice.milliseconds == {}
+    assert backend.name == "torch" and backend.choice.milliseconds == {}
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("backend auto: torch, at 96x128 in fp32: the only engine, openvino: not installed")
     torch.testing.assert_close(backend.infer(images), plain(images), rtol=1e-3, atol=1e-3)
+    # Once it was compiled, which somebody has to ask for, that is compared, too.
+    settings["torch-compile"] = {"seconds": 0.05}
+    forget_choices()
+    assert load(network).name == "torch-compile"
     backend = AutoBackend("cpu", "int8")
     monkeypatch.undo()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -382,7 +390,7 @@ def test_closed_while_an_engine_is_being_built(converted, noise_image):
 
 
 def test_with_the_real_engines(network, monkeypatch, noise_image):
-    """As a user has them: the same masks as PyTorch, and ONNX Runtime's form, which takes long to make, is not made."""
+    """As a user has them: the same masks as PyTorch, and what takes long to build is not built."""
     from lsabinet_core.inference.convert import onnx_, openvino_
 
     monkeypatch.setattr(onnx_, "convert", lambda *args, **options: pytest.fail("converted while a user waits"))
@@ -393,7 +401,8 @@ def test_with_the_real_engines(network, monkeypatch, noise_image):
         found = segmenter.segment(frames)
         description = segmenter.describe()
         assert segmenter.backend == description["backend"] in ("openvino", "torch")
-        assert "onnxruntime: not built yet" in description["chosen"]
+        for slow in ("onnxruntime", "torch-compile"):
+            assert f"{slow}: not built yet, a start with backend {slow} builds it" in description["chosen"]
         # Nor is OpenVINO's converted for a size that comes in between.
         monkeypatch.setattr(openvino_, "convert", lambda *args, **options: pytest.fail("converted between frames"))
         assert segmenter.segment(noise_image(9, (128, 96))).mask.shape == (128, 96)
