@@ -5,6 +5,10 @@ cv_bridge, where a ROS installation has it, takes the encodings that are not lis
 """
 
 import array
+import functools
+import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -137,23 +141,36 @@ def _pixels(message: "Image", encoding: Encoding) -> np.ndarray:
 
 
 def _by_cv_bridge(message: "Image") -> np.ndarray:
-    try:
-        from cv_bridge import CvBridge
-    except ImportError:
+    expected = f"expected an encoding of {', '.join(ENCODINGS)}, got {message.encoding!r}"
+    if importlib.util.find_spec("cv_bridge") is None:
+        raise FrameError(f"{expected} (with cv_bridge installed, whatever it knows too)")
+    if not cv_bridge_works():
         raise FrameError(
-            f"expected an encoding of {', '.join(ENCODINGS)}, got {message.encoding!r} "
-            "(with cv_bridge installed, whatever it knows too)"
-        ) from None
+            f"{expected}; cv_bridge, which may know it, does not work here: one that was made for NumPy 1 needs "
+            f"numpy<2, and here is {np.__version__}"
+        )
+    from cv_bridge import CvBridge
+
     try:
         frame = CvBridge().imgmsg_to_cv2(message, desired_encoding="bgr8")
     except Exception as error:  # cv_bridge raises its own, OpenCV's, numpy's and Python's errors
-        raise FrameError(
-            f"expected an encoding of {', '.join(ENCODINGS)}, got {message.encoding!r}, "
-            f"which cv_bridge cannot convert either: {' '.join(str(error).split())}"
-        ) from None
+        raise FrameError(f"{expected}, which cv_bridge cannot convert either: {' '.join(str(error).split())}") from None
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
         raise FrameError(f"cv_bridge turned {_describe(message)} into {frame.dtype} {frame.shape}, not uint8 (H, W, 3)")
     return np.ascontiguousarray(frame)
+
+
+@functools.cache
+def cv_bridge_works() -> bool:
+    """Whether cv_bridge is there and converts an image.
+
+    Those of Humble and Jazzy were made for NumPy 1 and crash a process that has NumPy 2, so it is tried in another one.
+    """
+    attempt = (
+        "from cv_bridge import CvBridge; from sensor_msgs.msg import Image; "
+        "CvBridge().imgmsg_to_cv2(Image(height=1, width=1, encoding='rgb8', step=3, data=bytes(3)), 'bgr8')"
+    )
+    return subprocess.run([sys.executable, "-c", attempt], capture_output=True).returncode == 0
 
 
 def compressed_to_array(message: "CompressedImage") -> np.ndarray:

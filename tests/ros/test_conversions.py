@@ -1,6 +1,9 @@
 """Every encoding against numpy arithmetic, with padding and both byte orders."""
 
 import array
+import os
+import sys
+from textwrap import indent
 
 import cv2
 import numpy as np
@@ -9,7 +12,13 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from lsabinet_core.errors import FrameError
-from lsabinet_ros.conversions import ENCODINGS, array_to_image, compressed_to_array, image_to_array
+from lsabinet_ros.conversions import (
+    ENCODINGS,
+    array_to_image,
+    compressed_to_array,
+    cv_bridge_works,
+    image_to_array,
+)
 
 HEIGHT, WIDTH = 6, 8
 
@@ -157,38 +166,61 @@ def test_messages_that_do_not_add_up_are_refused(message, words):
 
 
 def test_unknown_encoding_names_those_that_are_known(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "cv_bridge", None)
     with pytest.raises(FrameError, match="bgr8.*nv21.*32FC1"):
         image_to_array(broken(encoding="32FC1"))
 
 
-def test_unknown_encoding_goes_to_cv_bridge_where_it_is_installed(monkeypatch):
-    import sys
-    from types import ModuleType
+@pytest.fixture
+def install_cv_bridge(tmp_path, monkeypatch):
+    """Installs a cv_bridge with the given body of ``imgmsg_to_cv2``, for this process and for others."""
 
-    class CvBridge:
-        def imgmsg_to_cv2(self, message, desired_encoding):
-            assert desired_encoding == "bgr8"
-            if message.encoding != "32FC3":
-                raise RuntimeError("Unrecognized\nimage encoding")
-            return np.full((2, 3, 3), 9, np.uint8)
+    def install(body):
+        program = f"class CvBridge:\n    def imgmsg_to_cv2(self, message, desired_encoding):\n{indent(body, 8 * ' ')}"
+        (tmp_path / "cv_bridge.py").write_text(program)
 
-    module = ModuleType("cv_bridge")
-    module.CvBridge = CvBridge
-    monkeypatch.setitem(sys.modules, "cv_bridge", module)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
+    cv_bridge_works.cache_clear()
+    yield install
+    sys.modules.pop("cv_bridge", None)
+    cv_bridge_works.cache_clear()
+
+
+def test_unknown_encoding_goes_to_cv_bridge_where_it_is_installed(install_cv_bridge):
+    install_cv_bridge(
+        "import numpy\n"
+        "assert desired_encoding == 'bgr8'\n"
+        "if message.encoding == 'mystery':\n"
+        "    raise RuntimeError('Unrecognized\\nimage encoding')\n"
+        "return numpy.full((2, 3, 3), 9, numpy.uint8)"
+    )
     np.testing.assert_array_equal(image_to_array(broken(encoding="32FC3")), np.full((2, 3, 3), 9))
     with pytest.raises(FrameError, match="Unrecognized image encoding"):
         image_to_array(broken(encoding="mystery"))
 
 
+def test_a_cv_bridge_that_would_crash_the_node_is_not_called(install_cv_bridge):
+    """As one that was made for NumPy 1 does beside NumPy 2."""
+    install_cv_bridge("import os\nos.abort()")
+    with pytest.raises(FrameError, match="expected an encoding of bgr8.*cv_bridge.*does not work here.*numpy<2"):
+        image_to_array(broken(encoding="32FC3"))
+
+
 def test_agrees_with_cv_bridge():
-    cv_bridge = pytest.importorskip("cv_bridge", reason="cv_bridge comes with a ROS installation only")
-    bridge = cv_bridge.CvBridge()
-    for encoding in ("bgr8", "rgb8", "bgra8", "rgba8", "mono8", "mono16"):
+    if not cv_bridge_works():
+        pytest.skip("cv_bridge comes with a ROS installation only, and Humble's and Jazzy's want NumPy 1")
+    from cv_bridge import CvBridge
+
+    bridge = CvBridge()
+    # What its releases have in common; the type names are no colours to it.
+    known = [name for name in ENCODINGS if name == "yuv422" or name.startswith(("bgr", "rgb", "mono", "bayer"))]
+    assert len(known) == 19
+    for encoding in known:
         dtype = np.uint16 if encoding.endswith("16") else np.uint8
-        message = image(random(HEIGHT, WIDTH, ENCODINGS[encoding].channels, dtype=dtype), encoding)
+        channels = ENCODINGS[encoding].channels
+        message = image(random(HEIGHT, WIDTH, *[channels] * (channels > 1), dtype=dtype), encoding)
         theirs = bridge.imgmsg_to_cv2(message, desired_encoding="bgr8").astype(int)
         assert np.abs(theirs - image_to_array(message)).max() <= 1, encoding
 
