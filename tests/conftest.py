@@ -1,13 +1,25 @@
 """For all tests."""
 
 import logging
+import os
 import signal
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # A shell that runs us in the background has its children ignore Ctrl-C, and theirs inherit that: tests that send
 # SIGINT to a process of their own would wait in vain.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def checkout_first():
+    """Programs that tests start have the checkout's modules, too, before those of a sourced ROS distribution."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

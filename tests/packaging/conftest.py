@@ -38,7 +38,10 @@ def environment() -> dict[str, str]:
     variables = dict(os.environ)
     # What bootstraps the rclpy wheels of an environment; ours lie elsewhere, so it has to look again.
     variables.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
-    if "ROS_DISTRO" not in variables:
+    if "ROS_DISTRO" in variables:
+        paths = variables["PYTHONPATH"].split(os.pathsep)
+        variables["PYTHONPATH"] = os.pathsep.join(path for path in paths if path != str(CHECKOUT))
+    else:
         for name in ("PYTHONPATH", "AMENT_PREFIX_PATH"):
             variables.pop(name, None)
     variables["OMP_NUM_THREADS"] = "1"
@@ -46,7 +49,14 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def start_and_interrupt(tmp_path):
+def graph(tmp_path):
+    """The variables of a ROS graph of the test's own."""
+    with reserved_domain(tmp_path / "log"):
+        yield {name: os.environ[name] for name in GRAPH}
+
+
+@pytest.fixture
+def start_and_interrupt(tmp_path, graph):
     """Start the node's executable, wait until it is on the graph, interrupt it: (command, environment) -> its command
     line, as the operating system has it. Fails unless it ends with status 0."""
 
@@ -54,7 +64,7 @@ def start_and_interrupt(tmp_path):
         output = tmp_path / "output.txt"
         with output.open("w") as stream:
             process = subprocess.Popen(
-                command, env=variables | settings, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
+                command, env=variables | graph, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream
             )
         try:
             _wait_for_node("segmentation", process, output)
@@ -66,9 +76,7 @@ def start_and_interrupt(tmp_path):
             process.wait()
         return arguments
 
-    with reserved_domain(tmp_path / "log"):
-        settings = {name: os.environ[name] for name in GRAPH}
-        yield run
+    return run
 
 
 def _wait_for_node(name: str, process: subprocess.Popen, output: Path, deadline_s: float = 90) -> None:

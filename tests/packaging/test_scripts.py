@@ -35,7 +35,8 @@ esac
 @pytest.fixture
 def find_python(checkout, tmp_path):
     def run(**variables: str) -> subprocess.CompletedProcess:
-        own = {name: value for name, value in os.environ.items() if name not in ("ROS_DISTRO", "LSABINET_PYTHON")}
+        sourced = ("ROS_DISTRO", "PYTHONPATH", "LSABINET_PYTHON")
+        own = {name: value for name, value in os.environ.items() if name not in sourced}
         own["PATH"] = f"{tmp_path / 'bin'}:{own['PATH']}"
         command = ["bash", str(checkout / "scripts/find_python.sh")]
         return subprocess.run(command, env=own | variables, capture_output=True, text=True)

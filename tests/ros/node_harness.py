@@ -27,7 +27,6 @@ from std_msgs.msg import Float64, String
 from lsabinet_ros.messages import stamp_ns
 from lsabinet_ros.node import SegmentationNode
 
-ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 60.0
 # A busy machine exceeds every limit of time.
 UNLIMITED = {"input_timeout_s": 0.0, "max_processing_time_ms": 0.0, "max_image_age_ms": 0.0}
@@ -94,7 +93,7 @@ class NodeProcess:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args", *arguments],
             cwd="/",
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -179,7 +179,7 @@ def install_cv_bridge(tmp_path, monkeypatch):
         program = f"class CvBridge:\n    def imgmsg_to_cv2(self, message, desired_encoding):\n{indent(body, 8 * ' ')}"
         (tmp_path / "cv_bridge.py").write_text(program)
 
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cv_bridge", raising=False)
     cv_bridge_works.cache_clear()

@@ -1,15 +1,11 @@
 """Ctrl-C in the node's first second, in which Python imports."""
 
-import os
 import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 # From the first import to the last; afterwards rclpy and the node are set up.
@@ -19,7 +15,6 @@ def test_a_signal_ends_the_node_quietly(module, number, ros_domain):
     process = subprocess.Popen(
         [sys.executable, "-X", "importtime", "-m", "lsabinet_ros.segmentation_node"],
         cwd="/",
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -4,7 +4,6 @@ import logging
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from lsabinet_core.inference.backends import create_backend, list_backends
 from lsabinet_core.inference.cache import EngineCache
 from lsabinet_core.inference.parity import compare
 
-ROOT = Path(__file__).resolve().parents[3]
 ON_CPU = ("torch", "openvino", "onnxruntime")
 
 
@@ -145,7 +143,7 @@ def test_onnxruntime_does_not_call_home(tmp_path):
         "from lsabinet_core.inference.optional import require; import time; require('onnxruntime', 'a test'); "
         "time.sleep(1)"
     )
-    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     subprocess.run([sys.executable, "-c", program], env={**environment, **home}, check=True, timeout=60)
     assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name or path.name == "deviceid"]

@@ -1,7 +1,6 @@
 """Small bags with known content, and the command line without an installed entry point."""
 
 import argparse
-import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -17,7 +16,6 @@ from lsabinet_ros.bag.writer import BagSettings, make_bag
 SIZE = (96, 128)
 START_NS = 1_700_000_000_123_456_789
 RATE = Fraction(30000, 1001)
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 MAIN = """
 import argparse, sys
@@ -65,10 +63,8 @@ def run_cli(*argv) -> int:
 
 def start_cli(*argv, **options) -> subprocess.Popen:
     """``lsabinet bag ARGV`` as a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])}
     return subprocess.Popen(
         [sys.executable, "-c", MAIN, *map(str, argv)],
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

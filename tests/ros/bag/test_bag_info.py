@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from bag_cases import REPOSITORY, START_NS, run_cli, samples, write
+from bag_cases import START_NS, run_cli, samples, write
 from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Rosbag2Writer
@@ -96,9 +96,7 @@ cli.add_arguments(parser)
 print(parser.format_help())
 print(sorted({"torch", "rclpy", "cv2", "numpy", "rosbags"} & set(sys.modules)))
 """
-    process = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=60
-    )
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert process.returncode == 0, process.stderr
     assert all(verb in process.stdout for verb in ("make", "info", "play", "evaluate"))
     assert process.stdout.splitlines()[-1] == "[]"
