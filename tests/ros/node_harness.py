@@ -1,7 +1,6 @@
 """The node as a real process, and a client that drives it over real DDS."""
 
 import contextlib
-import fcntl
 import math
 import os
 import signal
@@ -10,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import rclpy
@@ -22,6 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
+from shared_memory import remove_abandoned, segments_of
 from std_msgs.msg import Float64, String
 
 from lsabinet_ros.messages import stamp_ns
@@ -114,11 +113,10 @@ class NodeProcess:
 
     def kill(self) -> int:
         """SIGKILL; the shared memory that the process leaves behind is removed."""
-        segments = _shared_memory(self.process.pid)
+        segments = segments_of(self.process.pid)
         self.process.kill()
         status = self._wait()
-        for segment in segments:
-            _remove_if_abandoned(segment)
+        remove_abandoned(segments)
         return status
 
     def _wait(self) -> int:
@@ -130,24 +128,6 @@ class NodeProcess:
         finally:
             self._reader.join(10)
             self.process.stdout.close()
-
-
-def _shared_memory(pid: int) -> set[str]:
-    """The Fast DDS files in /dev/shm that a process has mapped."""
-    try:
-        maps = Path(f"/proc/{pid}/maps").read_text()
-    except OSError:
-        return set()
-    return {line.split()[-1] for line in maps.splitlines() if "/dev/shm/fastrtps_" in line}
-
-
-def _remove_if_abandoned(segment: str) -> None:
-    """Unlink a shared-memory segment whose owner is gone: it held a lock on the file beside it."""
-    lock = Path(f"{segment}_el")
-    with contextlib.suppress(OSError), open(lock) as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        Path(segment).unlink()
-        lock.unlink()
 
 
 class Client:

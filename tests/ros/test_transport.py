@@ -75,7 +75,7 @@ import rclpy
 rclpy.init()
 node = rclpy.create_node("probe")
 # The sizes of the segments that this process has mapped.
-maps = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/fastrtps_" in line}
+maps = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/dev/shm/fast" in line}
 print(max(Path(name).stat().st_size for name in maps))
 rclpy.shutdown()
 """

@@ -1,14 +1,11 @@
 """``lsabinet bag play`` as a real process over real DDS, received by a real subscriber in this one."""
 
-import contextlib
-import fcntl
 import itertools
 import json
 import signal
 import sys
 import time
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +14,7 @@ from bag_cases import START_NS, samples, start_cli, write
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Rosbag2Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from shared_memory import remove_abandoned, segments_of
 
 from lsabinet_ros import transport
 from lsabinet_ros.bag import player as player_module
@@ -112,24 +110,6 @@ def drive(tmp_path_factory, frames):
     return write(tmp_path_factory.mktemp("play") / "drive.mcap", frames, rate=Fraction(RATE_HZ))
 
 
-def shared_memory_of(pid: int) -> set[Path]:
-    """Fast DDS' segments that a process has mapped: its own and those of its peers."""
-    lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
-    return {Path(line.split()[-1]) for line in lines if "/dev/shm/fastrtps_" in line}
-
-
-def remove_abandoned(segments: set[Path]) -> None:
-    """Remove the segments whose owner is dead (its lock is free), as ``fastdds shm clean`` does."""
-    for segment in segments:
-        lock = segment.with_name(f"{segment.name}_el")
-        if not lock.exists():
-            continue
-        with open(lock) as stream, contextlib.suppress(BlockingIOError):
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            segment.unlink(missing_ok=True)
-            lock.unlink(missing_ok=True)
-
-
 def stamp_ns(message) -> int:
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
@@ -214,7 +194,7 @@ def test_a_killed_player_harms_no_subscriber(listen, play, drive):
     listener = listen(IMAGE_TOPIC)
     process = play(drive, "--loop", "--wait", 30)
     listener.spin_until(lambda: len(listener.received) >= 3)
-    segments = shared_memory_of(process.pid)
+    segments = segments_of(process.pid)
     process.kill()
     process.wait(10)
     remove_abandoned(segments)
