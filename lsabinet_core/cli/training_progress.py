@@ -49,6 +49,9 @@ class TrainingProgress:
     def _on_loading(self, event: dict) -> None:
         self._show("loading", event["done"], event["total"], f"loaded {event['done']} of {event['total']} images")
 
+    def _on_compiling(self, event: dict) -> None:
+        self._print("compiling the training step, which takes up to minutes")
+
     def _on_step(self, event: dict) -> None:
         iteration, total = event["iteration"], event["total"]
         text = (

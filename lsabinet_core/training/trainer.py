@@ -52,6 +52,7 @@ class Trainer:
         observer: called in the main process with a dict, whose ``event`` is
 
             - "loading" (done, total): samples read;
+            - "compiling": the first step is being compiled, for up to minutes;
             - "step" (iteration, total, epoch, loss, lr, images_per_s), every few iterations;
             - "validation" (iteration, epoch, miou in 0..1, per_class_iou by class name, None where undefined);
             - "skipped" (iteration): loss or gradient was not finite, network and optimiser are as before; on a GPU it
@@ -161,7 +162,6 @@ class Trainer:
         resumed_at_end = self.iteration >= shuffle.total
         validate_iterations = recipe.validate_epochs * shuffle.epoch_iterations
         batches = open_batches(samples, recipe, fill, shuffle, workers=self.workers, device=self.device)
-        summary = None
         if not resumed_at_end and self.iteration and self.iteration % validate_iterations == 0:
             # Cut in the validation that was due.
             distributed.on_main(
@@ -170,7 +170,9 @@ class Trainer:
         # To read a loss is to wait for the device.
         log_iterations = 5 * LOG_ITERATIONS if self.device.type == "cuda" else LOG_ITERATIONS
         started = saved = logged = time.monotonic()
-        seconds_before, images_done = self.seconds, 0
+        seconds_before, images_done, summary = self.seconds, 0, None
+        if step.objective.is_compiled and not resumed_at_end:
+            self._notify("compiling")
         for images, labels in batches:
             lr = self._set_learning_rate(shuffle.total)
             # Of dropout, the only chance within a step.

@@ -59,6 +59,7 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
         for run in (0, 1):
             progress({"event": "run", "name": f"000{run}", "done": run, "total": 2})
             progress({"event": "loading", "done": 4, "total": 4})
+            progress({"event": "compiling"})
             progress({**step, "iteration": 10})
             progress({"event": "validation", "iteration": 10, "epoch": 1, "miou": 0.5, "per_class_iou": {}})
             progress({"event": "skipped", "iteration": 12})
@@ -66,7 +67,7 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
             progress({**step, "iteration": 20})
     shown = capsys.readouterr().err
     warning = "warning: no compiler in [/tmp/x.py]"
-    for part in ("run 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", warning):
+    for part in ("run 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", "compiling", warning):
         assert part in shown
     assert "loss 1.2500" in shown and "33.3 images/s" in shown
     assert "ETA" in shown

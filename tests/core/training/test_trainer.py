@@ -54,6 +54,14 @@ def test_disk_full_of_records(small_camvid, tmp_path, monkeypatch):
         stage.trainer().fit()
 
 
+@pytest.mark.parametrize("compiles", [False, True])
+def test_who_waits_for_the_compiler_is_told(small_camvid, tmp_path, monkeypatch, compiles):
+    monkeypatch.setattr(torch, "compile", lambda compute: lambda *arguments: compute(*arguments))
+    stage = Stage(small_camvid, tmp_path / "run", ["epochs=1", f"compile={compiles}"])
+    stage.start()
+    assert len(stage.of("compiling")) == compiles
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_lost_data_folder(small_camvid, tmp_path, monkeypatch, whole, workers):
     root = tmp_path / "camvid"
