@@ -88,7 +88,7 @@ def test_the_node_runs_with_the_shells_python(workspace, sourced, start_and_inte
 @pytest.mark.skipif(shutil.which("ros2") is None, reason="the command ros2 comes with a ROS distribution only")
 def test_ros2_launch(sourced, graph, tmp_path):
     """From the launch file to a node at work, and Ctrl-C. Without ``ros2``, test_segment_launch.py has to do."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         ["ros2", "launch", "lsabinet_ros", "segment.launch.py", "backend:=torch"],
         env=sourced | graph,
         cwd=tmp_path,
@@ -97,16 +97,14 @@ def test_ros2_launch(sourced, graph, tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
-    deadline = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))
-    deadline.start()
-    try:
+    ) as process:
+        deadline = threading.Timer(120, os.killpg, (process.pid, signal.SIGKILL))
+        deadline.start()
         lines = []
         for line in process.stdout:
             lines.append(line)
             if "active: segmenting /image_raw" in line:
                 os.killpg(process.pid, signal.SIGINT)
-        status, output = process.wait(), "".join(lines)
-        assert status == 0 and "process has finished cleanly" in output and "Traceback" not in output, output
-    finally:
         deadline.cancel()
+    output = "".join(lines)
+    assert process.returncode == 0 and "process has finished cleanly" in output and "Traceback" not in output, output

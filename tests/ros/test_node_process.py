@@ -6,7 +6,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from node_harness import ACTIVATE, CONFIGURE, UNCONFIGURED, Client, NodeProcess
+from node_harness import ACTIVATE, CONFIGURE, DEADLINE_S, UNCONFIGURED, Client, NodeProcess
 from sensor_msgs.msg import CompressedImage
 
 
@@ -64,7 +64,8 @@ def test_signals_until_it_is_gone(run_node, connect):
     """A launch file may send the second signal late, when Python takes itself apart already."""
     node = run_node()
     connect().state()
-    while node.process.poll() is None:
+    deadline = time.monotonic() + DEADLINE_S
+    while node.process.poll() is None and time.monotonic() < deadline:
         node.process.send_signal(signal.SIGINT)
         time.sleep(0.01)
     assert node.end() == 0 and "Traceback" not in node.output

@@ -96,7 +96,7 @@ class AutoBackend:
         if (choice := self._file.read()) is not None:
             try:
                 # What it was compared at need not be what it will run at: it is built when that is known.
-                self._take(self._start(choice.backend, build=False), choice)
+                self._take(self._start(choice.backend), choice)
                 log.info("backend auto: %s, as remembered: %s", choice.backend, choice.reason)
                 return
             except Exception as error:
@@ -117,12 +117,10 @@ class AutoBackend:
             name, device=str(self.device), precision=precision or self.precision, threads=self._threads
         )
 
-    def _start(self, name: str, *, build: bool = True):
+    def _start(self, name: str):
         backend = self._create(name)
         try:
             backend.load(self._source)
-            if build:
-                backend.prepare(self._source.size)
         except BaseException:
             backend.close()
             raise
@@ -130,7 +128,7 @@ class AutoBackend:
 
     def _start_at_once(self, name: str):
         """Started, and built unless that takes long."""
-        backend = self._start(name, build=False)
+        backend = self._start(name)
         if not self._must_wait(backend, (1, *self._source.size)):
             try:
                 backend.prepare(self._source.size)

@@ -204,7 +204,7 @@ def test_no_engine_at_all(network):
 
 
 def test_nothing_but_pytorch(engines, network, images, plain, monkeypatch, caplog):
-    settings, _ = engines
+    settings, started = engines
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with caplog.at_level(logging.INFO):
         backend = load(network)
@@ -212,6 +212,9 @@ def test_nothing_but_pytorch(engines, network, images, plain, monkeypatch, caplo
     (line,) = [record.message for record in caplog.records]
     assert line.startswith("backend auto: torch, at 96x128 in fp32: the only engine, openvino: not installed")
     torch.testing.assert_close(backend.infer(images), plain(images), rtol=1e-3, atol=1e-3)
+    # That is remembered, too.
+    started.clear()
+    assert load(network).name == "torch" and started == ["torch"]
     # Once it was compiled, which somebody has to ask for, that is compared, too.
     settings["torch-compile"] = {"seconds": 0.05}
     forget_choices()
