@@ -33,12 +33,14 @@ class Accuracy:
 
 
 def of_shipped_weights(dataset: str) -> dict[str, Accuracy]:
-    """By network: the weights that ship and were trained on that data set."""
-    found = {}
+    """By network: the weights that ship and were trained on that data set, rather those that the figure is of."""
+    found: dict[str, Accuracy] = {}
     for name in list_weights():
         metadata = read_metadata(name)
         if _is_of(metadata, dataset) and _is_whole(metadata) and "val_miou" in metadata.training:
-            found[metadata.architecture] = _of_metadata(name, metadata)
+            accuracy, other = _of_metadata(name, metadata), found.get(metadata.architecture)
+            if other is None or (other.miou_of is not None and accuracy.miou_of is None):
+                found[metadata.architecture] = accuracy
     return found
 
 

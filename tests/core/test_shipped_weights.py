@@ -8,7 +8,7 @@ from lsabinet_core.models.weights import find_weights, list_weights, read_metada
 
 
 def test_what_ships():
-    assert list_weights() == ["lsabinet_camvid", "lsabinet_synthetic"]
+    assert list_weights() == ["lsabinet_camvid", "lsabinet_camvid_train", "lsabinet_synthetic"]
     for name in list_weights():
         path = find_weights(name)
         assert path.stat().st_size < 4_000_000
@@ -19,7 +19,9 @@ def test_what_ships():
         assert f"{100 * metadata.training['val_miou']:.2f} %" in card
         assert f"{metadata.training['iterations']} iterations" in card
         assert f"seed {metadata.training['recipe']['seed']}" in card
-    assert "research" in read_metadata("lsabinet_camvid").licence
+    for name, dataset in (("lsabinet_camvid", "camvid trainval"), ("lsabinet_camvid_train", "camvid train")):
+        metadata = read_metadata(name)
+        assert metadata.dataset == dataset and "research" in metadata.licence
 
 
 def test_synthetic_streets_of_other_seeds():

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-WEIGHTS = ("lsabinet_camvid", "lsabinet_synthetic")
+WEIGHTS = ("lsabinet_camvid", "lsabinet_camvid_train", "lsabinet_synthetic")
 # Imported before anything else, it makes the machine one without ROS and without bag libraries.
 WITHOUT_ROS = """
 import sys

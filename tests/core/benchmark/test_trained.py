@@ -78,6 +78,16 @@ def test_shipped_weights_of_the_data_set_only(tmp_path, monkeypatch):
     assert trained.of_shipped_weights("cityscapes") == {}
 
 
+@pytest.mark.parametrize("name", ["all", "whole"])
+def test_shipped_weights_that_were_measured_come_first(tmp_path, monkeypatch, name):
+    """Whatever the order of the names, before those whose figure is another run's."""
+    folder = tmp_path / "weights"
+    write_weights(folder / "town.safetensors", val_miou=0.7)
+    write_weights(folder / f"{name}.safetensors", dataset="camvid trainval", val_miou=0.7, val_miou_of="another")
+    monkeypatch.setattr("lsabinet_core.models.weights.share_directory", lambda: tmp_path)
+    assert trained.of_shipped_weights("camvid")["enet"].origin == "town"
+
+
 def test_a_zoo(tmp_path):
     write_run(tmp_path / "enet_seed1", "enet", miou=0.41)
     write_run(tmp_path / "enet_seed2", "enet", miou=0.43)
