@@ -28,7 +28,7 @@ def test_a_table_on_the_terminal_and_its_plot(tmp_path, capsys, monkeypatch):
     text = " ".join(printed.split())
     assert "3 of 3 by GMACs" in text and "11 classes at 64x96" in text and "1 round in which" in text
     # Its figure is another run's, and its iterations those of both rounds.
-    assert "of one run by the same recipe on camvid train alone" in text and "3,326 iterations" in text
+    assert "of the first of two rounds, on camvid train alone" in text and "5,666 iterations" in text
     notes = printed[printed.index("[a]") :].split("\n\n", 1)[1]
     assert max(map(len, notes.splitlines())) <= 100
     assert plot.read_bytes().startswith(b"\x89PNG")
