@@ -33,7 +33,10 @@ class Accuracy:
 
 
 def of_shipped_weights(dataset: str) -> dict[str, Accuracy]:
-    """By network: the weights that ship and were trained on that data set, rather those that the figure is of."""
+    """By network: the weights that ship and were trained on that data set.
+
+    Of several of one network, those that were measured themselves come before those whose figure is another run's.
+    """
     found: dict[str, Accuracy] = {}
     for name in list_weights():
         metadata = read_metadata(name)
