@@ -10,7 +10,7 @@ from lsabinet_core.inference import postprocess
 
 @pytest.mark.parametrize("path", [postprocess.masks_from_logits, postprocess._on_device])
 @pytest.mark.parametrize("size", [(24, 32), (96, 128), (101, 67), (5, 7)])
-@pytest.mark.parametrize("spread", [1.0, 50.0, 1000.0])
+@pytest.mark.parametrize("spread", [1.0, 12.0, 50.0, 1000.0])
 def test_agrees_with_softmax_and_argmax(path, size, spread):
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(2, 19, 24, 32, generator=generator) * spread
