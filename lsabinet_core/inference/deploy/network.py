@@ -59,7 +59,8 @@ class MaskNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits = self.deployed(images)
         enlarged = F.interpolate(logits, size=images.shape[1:3], mode="bilinear", align_corners=False)
-        return enlarged.argmax(1).to(torch.uint8)
+        # TensorRT's documentation of its data types has uint8 made from floating point alone.
+        return enlarged.argmax(1).float().to(torch.uint8)
 
 
 def static_network(model: nn.Module, metadata: WeightsMetadata, output: str, dtype: torch.dtype) -> nn.Module:

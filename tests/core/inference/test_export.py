@@ -86,6 +86,16 @@ def test_onnx_casts_the_pixels_first(network):
     assert [node.op_type for node in graph.node if "images" in node.input] == ["Cast"]
 
 
+def test_onnx_casts_class_ids_from_floats(network):
+    """TensorRT's documentation has an output of uint8 made from nothing else."""
+    graph = onnx.load_from_string(onnx_.convert(network, (96, 128), batch=1, output="mask")).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    last = makers["mask"]
+    before = makers[last.input[0]]
+    targets = [onnx.helper.get_node_attr_value(node, "to") for node in (before, last)]
+    assert targets == [onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8]
+
+
 def test_an_export_fills_the_cache(exported, network, images, monkeypatch, start):
     exported("openvino")
     monkeypatch.setattr(openvino_, "convert", lambda *args: pytest.fail("converted again"))
