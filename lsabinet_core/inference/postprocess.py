@@ -74,7 +74,8 @@ def _mask_and_confidence(logits: np.ndarray, size: tuple[int, int]) -> tuple[np.
         peak = logits.max(0)
         logits = logits - (peak + np.log(np.exp(logits - peak).sum(0)))
     total = np.empty(size, dtype=np.float32)
-    # The softmax needs every class enlarged, so that the mask costs less here than by cells.
+    # The softmax needs every class enlarged, so that the mask costs less here than by cells; it is the same but for
+    # classes that only rounding tells apart.
     mask, best = _best_class(logits, size, total)
     if total.min() < LEAST_SUM:
         return mask, _on_device(torch.from_numpy(logits)[None], size, True)[1][0]
