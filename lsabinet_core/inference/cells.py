@@ -2,7 +2,8 @@
 
 Bilinear enlargement mixes the four logits around a pixel with weights that sum to one. Between four places that agree
 on the best class, that class is the best everywhere, so only the cells on borders between classes are computed; and
-there only classes that can win: one whose largest corner is below another's smallest never does. Exact but for ties.
+there only classes that can win in one of them: one whose largest corner is below another's smallest never does. Exact
+but for ties.
 """
 
 from functools import lru_cache
@@ -75,19 +76,20 @@ def _best_in_cells(corners: list[np.ndarray], weights_y: np.ndarray, weights_x: 
     """
     lowest = np.minimum(np.minimum(corners[0], corners[1]), np.minimum(corners[2], corners[3])).max(0)
     highest = np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
-    shape = (*weights_y.shape, weights_x.shape[1])
-    best = np.full(shape, -np.inf, dtype=np.float32)
-    ids = np.zeros(shape, dtype=np.uint8)
-    can_win = highest >= lowest
-    for class_id in np.flatnonzero(can_win.any(1)):
-        cells = np.flatnonzero(can_win[class_id])
-        top_left, top_right, bottom_left, bottom_right = (corner[class_id, cells, None] for corner in corners)
-        down = weights_y[cells]
+    # Cells last, in thousands: NumPy is slow at rows as short as a cell's.
+    down, across = np.ascontiguousarray(weights_y.T), np.ascontiguousarray(weights_x.T)
+    shape = (len(down), *across.shape)
+    best, plane = np.full(shape, -np.inf, dtype=np.float32), np.empty(shape, dtype=np.float32)
+    ids, wins = np.zeros(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
+    for class_id in np.flatnonzero((highest >= lowest).any(1)):
+        top_left, top_right, bottom_left, bottom_right = (corner[class_id] for corner in corners)
         left = top_left + (bottom_left - top_left) * down
         right = top_right + (bottom_right - top_right) * down
-        plane = left[:, :, None] + (right - left)[:, :, None] * weights_x[cells][:, None, :]
-        before = best[cells]
-        wins = plane > before
-        best[cells] = np.maximum(before, plane)
-        ids[cells] = np.where(wins, np.uint8(class_id), ids[cells])
-    return ids
+        np.multiply((right - left)[:, None], across, out=plane)
+        plane += left[:, None]
+        np.greater(plane, best, out=wins.view(bool))
+        np.maximum(best, plane, out=best)
+        # Ids rise from class to class, so that the newest winner is the largest.
+        wins *= np.uint8(class_id)
+        np.maximum(ids, wins, out=ids)
+    return ids.transpose(2, 0, 1)

@@ -172,8 +172,7 @@ class Segmenter:
         Args:
             frames: uint8 (H, W, 3), or a list of such.
             order: ``"bgr"`` as OpenCV reads, or ``"rgb"``.
-            confidence: False saves the softmax and leaves ``Segmentation.confidence`` None. On a CPU it may also give
-                another of two classes whose logits are equal but for rounding.
+            confidence: False saves the softmax and leaves ``Segmentation.confidence`` None.
 
         Returns:
             A Segmentation for a frame, a list of them, in the same order, for a list.

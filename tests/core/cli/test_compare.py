@@ -75,7 +75,7 @@ def test_on_a_data_set(random_weights, other_weights, tmp_path, drawn, capsys):
     np.testing.assert_array_equal(samples[1].label, expected.label)
     for name, weights in (("random", random_weights), ("RUN/last", other_weights)):
         segmenter = Segmenter.from_pretrained(weights, device="cpu", backend="torch")
-        np.testing.assert_array_equal(predictions[name][1], segmenter.segment(expected.image, confidence=False).mask)
+        np.testing.assert_array_equal(predictions[name][1], segmenter.segment(expected.image).mask)
     height, width = cv2.imread(str(out)).shape[:2]
     assert height > 4 * 90 and width > 2 * 120, "input, truth, two networks; two images"
 

@@ -51,9 +51,7 @@ def test_figures_and_table(camvid_root, random_weights, tmp_path, capsys):
     segmenter = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch")
     predictions, labels = [], []
     for index in range(3):
-        frame = cv2.imread(str(camvid_root / "val" / f"street{index}.png"))
-        # As evaluation asks for them: random weights have near ties, which the confidence may break the other way.
-        predictions.append(segmenter.segment(frame, confidence=False).mask)
+        predictions.append(segmenter.segment(cv2.imread(str(camvid_root / "val" / f"street{index}.png"))).mask)
         labels.append(cv2.imread(str(camvid_root / "valannot" / f"street{index}.png"), cv2.IMREAD_UNCHANGED))
     prediction, label = (torch.from_numpy(np.stack(arrays)).long() for arrays in (predictions, labels))
     per_class = multiclass_jaccard_index(prediction, label, num_classes=11, average="none", ignore_index=11)
@@ -224,7 +222,7 @@ def test_submission_of_the_unlabelled_test_split(cityscapes_root, cityscapes_wei
     assert len(images) == 2
     for name, image in images.items():
         frame = cv2.imread(str(cityscapes_root / "leftImg8bit" / "test" / "ulm" / name))
-        np.testing.assert_array_equal(image, np.array(LABEL_IDS)[segmenter.segment(frame, confidence=False).mask])
+        np.testing.assert_array_equal(image, np.array(LABEL_IDS)[segmenter.segment(frame).mask])
     assert evaluate(cityscapes_root, cityscapes_weights, **options) == 1
     assert "expected labelled images in cityscapes test" in capsys.readouterr().err
 

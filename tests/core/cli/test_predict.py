@@ -59,8 +59,7 @@ def test_image(tmp_path, random_weights, image_folder, capsys):
     assert predict(image_folder / "street2.png", random_weights, out) == 0
     frame = cv2.imread(str(image_folder / "street2.png"))
     mask = cv2.imread(str(out / "masks" / "street2.png"), cv2.IMREAD_UNCHANGED)
-    segmenter = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch")
-    expected = segmenter.segment(frame, confidence=False).mask
+    expected = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch").segment(frame).mask
     assert mask.dtype == np.uint8
     np.testing.assert_array_equal(mask, expected)
     overlay = cv2.imread(str(out / "overlays" / "street2.jpg"))

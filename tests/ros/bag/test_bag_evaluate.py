@@ -46,7 +46,7 @@ def expected_matrix(segmenter, frames):
     matrix = np.zeros((11, 11), dtype=np.int64)
     for frame in frames:
         if frame.label is not None:
-            mask = segmenter.segment(frame.image, confidence=False).mask
+            mask = segmenter.segment(frame.image).mask
             known = frame.label != 255
             np.add.at(matrix, (frame.label[known], mask[known]), 1)
     return matrix
