@@ -8,37 +8,63 @@ but for ties.
 
 from functools import lru_cache
 
+import cv2
 import numpy as np
 
 LEAST_SCALE = 5.0
 """From this enlargement on it pays: below, a cell has too few pixels."""
 
-CHUNK_PIXELS = 1 << 16
-"""Pixels that are computed at a time: a quarter of a megabyte per plane stays in cache."""
+CHUNK_PIXELS = 1 << 18
+"""Pixels that are computed at a time: a megabyte per plane stays in cache."""
 
 
-def mask_by_cells(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def mask_by_cells(logits: np.ndarray, size: tuple[int, int], best: np.ndarray | None = None) -> np.ndarray:
     """Class ids, uint8 (H, W), from logits float32 (C, h, w).
 
     As enlarging bilinearly (half-pixel centres) to ``size`` and taking the argmax over C.
+
+    Args:
+        best: float32 (H, W), contiguous, for logits whose largest is 0 at every sample: zeros that are to become the
+            largest of the enlarged ones. It stays 0 but between samples with different best classes.
     """
-    flat = logits.reshape(len(logits), -1)
+    planes = logits.reshape(len(logits), -1)
+    ids, peak = np.zeros(logits.shape[1:], dtype=np.uint8), logits[0].copy()
+    for class_id in range(1, len(logits)):
+        overtake(ids, peak, class_id, logits[class_id])
     # The enlargement repeats the samples at the edges, so there are cells beyond them too.
-    ids = np.pad(flat.argmax(0).astype(np.uint8).reshape(logits.shape[1:]), 1, mode="edge")
+    ids = cv2.copyMakeBorder(ids, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     rows, columns = _axis(logits.shape[1], size[0]), _axis(logits.shape[2], size[1])
     corner = ids[:-1, :-1]
     border = (corner != ids[:-1, 1:]) | (corner != ids[1:, :-1]) | (corner != ids[1:, 1:])
     mask = corner.take(columns.cell, axis=1).take(rows.cell, axis=0)
     cell_y, cell_x = np.nonzero(border)
-    at_once = max(1, CHUNK_PIXELS // (rows.pixels.shape[1] * columns.pixels.shape[1]))
+    at_once = max(1, CHUNK_PIXELS // (len(rows.pixels) * len(columns.pixels)))
     for start in range(0, len(cell_y), at_once):
         y, x = cell_y[start : start + at_once], cell_x[start : start + at_once]
         top, bottom = (sample[y] * logits.shape[2] for sample in (rows.before, rows.after))
         left, right = columns.before[x], columns.after[x]
-        corners = [flat.take(index, axis=1) for index in (top + left, top + right, bottom + left, bottom + right)]
-        block = _best_in_cells(corners, rows.weights[y], columns.weights[x])
-        mask[rows.pixels[y][:, :, None], columns.pixels[x][:, None, :]] = block
+        corners = np.stack([top + left, top + right, bottom + left, bottom + right])
+        order, contenders = _contenders(planes.take(corners, axis=1))
+        y, x = y[order], x[order]
+        down, across = rows.weights.take(y, axis=1), columns.weights.take(x, axis=1)
+        found, largest = _best_in_cells(planes, corners[:, order], contenders, down, across)
+        pixels = (rows.pixels * size[1]).take(y, axis=1)[:, None] + columns.pixels.take(x, axis=1)
+        mask.reshape(-1)[pixels] = found
+        if best is not None:
+            best.reshape(-1)[pixels] = largest
     return mask
+
+
+def overtake(ids: np.ndarray, best: np.ndarray, class_id: int | np.ndarray, plane: np.ndarray) -> None:
+    """Where the logits of a class are above the best so far, they and its id take their place; all of one shape.
+
+    For classes in rising order of their ids.
+    """
+    wins = np.greater(plane, best).view(np.uint8)
+    np.maximum(best, plane, out=best)
+    # The newest winner is the largest; faster than assigning by a mask.
+    wins *= np.asarray(class_id, dtype=np.uint8)
+    np.maximum(ids, wins, out=ids)
 
 
 class _Axis:
@@ -47,8 +73,8 @@ class _Axis:
     Attributes:
         before, after: (samples + 1,) the samples on both sides of each cell; the same one at the edges.
         cell: (count,) the cell of each pixel.
-        pixels: (samples + 1, S) pixels of each cell; where it has fewer than S, the last is repeated.
-        weights: (samples + 1, S) float32 share of the sample after each of these pixels.
+        pixels: (S, samples + 1) pixels of each cell; where it has fewer than S, the last is repeated.
+        weights: (S, samples + 1) float32 share of the sample after each of these pixels.
     """
 
     def __init__(self, samples: int, count: int):
@@ -58,7 +84,7 @@ class _Axis:
         self.cell = np.floor(place).astype(np.intp)
         starts = np.searchsorted(self.cell, np.arange(samples + 2))
         longest = int(np.diff(starts).max())
-        self.pixels = np.minimum(starts[:-1, None] + np.arange(longest), starts[1:, None] - 1)
+        self.pixels = np.minimum(starts[:-1] + np.arange(longest)[:, None], starts[1:] - 1)
         self.weights = (place - self.cell).astype(np.float32)[self.pixels]
 
 
@@ -67,29 +93,47 @@ def _axis(samples: int, count: int) -> _Axis:
     return _Axis(samples, count)
 
 
-def _best_in_cells(corners: list[np.ndarray], weights_y: np.ndarray, weights_x: np.ndarray) -> np.ndarray:
-    """uint8 (M, Sy, Sx): the best class of every pixel of M cells.
+def _contenders(corners: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Which classes can win in a cell: those whose largest corner is not below the smallest corner of any other.
 
     Args:
-        corners: top left, top right, bottom left and bottom right logits (C, M).
-        weights_y, weights_x: (M, Sy) share of the bottom, (M, Sx) of the right.
+        corners: (C, 4, M) logits at the corners of M cells.
+
+    Returns:
+        The order (M,) in which cells with more contenders come first; and for the first, second and further contenders,
+        by rising id, the class ids in those cells of this order that have as many, (M,) and shorter.
     """
-    lowest = np.minimum(np.minimum(corners[0], corners[1]), np.minimum(corners[2], corners[3])).max(0)
-    highest = np.maximum(np.maximum(corners[0], corners[1]), np.maximum(corners[2], corners[3]))
-    # Cells last, in thousands: NumPy is slow at rows as short as a cell's.
-    down, across = np.ascontiguousarray(weights_y.T), np.ascontiguousarray(weights_x.T)
+    can_win = corners.max(1) >= corners.min(1).max(0)
+    count = can_win.sum(0)
+    order = np.argsort(-count, kind="stable")
+    count = count[order]
+    _, classes = np.nonzero(can_win.T[order])
+    first = np.cumsum(count) - count
+    return order, [classes[first[: np.count_nonzero(count > rank)] + rank] for rank in range(count[0])]
+
+
+def _best_in_cells(
+    planes: np.ndarray, corners: np.ndarray, contenders: list[np.ndarray], down: np.ndarray, across: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Best class, uint8, and its logit, float32, of every pixel of M cells, (Sy, Sx, M) each.
+
+    Cells are the last axis, for there are thousands of them, and NumPy is slow at rows as short as a cell's.
+
+    Args:
+        planes: logits (C, h * w).
+        corners: (4, M) the samples top left, top right, bottom left and bottom right of each cell.
+        contenders: as ``_contenders`` gives them, for cells in its order.
+        down, across: (Sy, M) share of the bottom samples, (Sx, M) of the right ones.
+    """
     shape = (len(down), *across.shape)
-    best, plane = np.full(shape, -np.inf, dtype=np.float32), np.empty(shape, dtype=np.float32)
-    ids, wins = np.zeros(shape, dtype=np.uint8), np.empty(shape, dtype=np.uint8)
-    for class_id in np.flatnonzero((highest >= lowest).any(1)):
-        top_left, top_right, bottom_left, bottom_right = (corner[class_id] for corner in corners)
-        left = top_left + (bottom_left - top_left) * down
-        right = top_right + (bottom_right - top_right) * down
-        np.multiply((right - left)[:, None], across, out=plane)
+    ids, best = np.zeros(shape, dtype=np.uint8), np.full(shape, -np.inf, dtype=np.float32)
+    for classes in contenders:
+        cells = slice(len(classes))
+        top_left, top_right, bottom_left, bottom_right = planes.take(classes * planes.shape[1] + corners[:, cells])
+        left = top_left + (bottom_left - top_left) * down[:, cells]
+        right = top_right + (bottom_right - top_right) * down[:, cells]
+        right -= left
+        plane = right[:, None] * across[:, cells]
         plane += left[:, None]
-        np.greater(plane, best, out=wins.view(bool))
-        np.maximum(best, plane, out=best)
-        # Ids rise from class to class, so that the newest winner is the largest.
-        wins *= np.uint8(class_id)
-        np.maximum(ids, wins, out=ids)
-    return ids.transpose(2, 0, 1)
+        overtake(ids[..., cells], best[..., cells], classes, plane)
+    return ids, best

@@ -1,12 +1,14 @@
 """Low-resolution logits to masks at the camera's size."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .backends.transfer import download
-from .cells import LEAST_SCALE, mask_by_cells
+from .cells import LEAST_SCALE, mask_by_cells, overtake
 
 LEAST_SUM = 1e-30
 """Sums of probabilities below this have lost terms that float32 cannot hold."""
@@ -28,12 +30,11 @@ def masks_from_logits(
     logits = logits.detach().float()
     if logits.device.type != "cpu":
         return _on_device(logits, size, confidence)
-    images = logits.contiguous().numpy()
-    masks = _stack([_mask(image, size) for image in images])
-    return masks, _stack([_confidence(image, size) for image in images]) if confidence else None
+    masks, confidences = zip(*(_on_cpu(image, size, confidence) for image in logits.contiguous().numpy()), strict=True)
+    return _stack(masks), _stack(confidences) if confidence else None
 
 
-def _stack(planes: list[np.ndarray]) -> np.ndarray:
+def _stack(planes: Sequence[np.ndarray]) -> np.ndarray:
     """As np.stack, without a copy of a single one."""
     return np.stack(planes) if len(planes) > 1 else planes[0][None]
 
@@ -53,45 +54,42 @@ def _on_device(logits: torch.Tensor, size: tuple[int, int], confidence: bool) ->
     return masks, confidences[0] if confidences else None
 
 
-def _mask(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    height, width = logits.shape[1:]
-    if min(size[0] / height, size[1] / width) >= LEAST_SCALE:
-        return mask_by_cells(logits, size)
-    return _best_class(logits, size)
+def _on_cpu(logits: np.ndarray, size: tuple[int, int], confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    # What is subtracted from all classes alike cancels out, before the enlargement as after it.
+    logits = logits - logits.max(0)
+    by_cells = min(size[0] / logits.shape[1], size[1] / logits.shape[2]) >= LEAST_SCALE
+    best = np.zeros(size, dtype=np.float32) if confidence or not by_cells else None
+    mask = (mask_by_cells if by_cells else _best_class)(logits, size, best)
+    return mask, _confidence(logits, best) if confidence else None
 
 
 # Class by class, so that the working set is a few planes that stay in cache: several times as fast as enlarging all
 # classes first.
 
 
-def _best_class(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _best_class(logits: np.ndarray, size: tuple[int, int], best: np.ndarray) -> np.ndarray:
+    """Class ids, uint8 (H, W); ``best``, float32 (H, W), becomes the largest of the enlarged logits."""
     mask = np.zeros(size, dtype=np.uint8)
-    best, plane = np.empty((2, *size), dtype=np.float32)
-    wins = np.empty(size, dtype=np.uint8)
+    plane = np.empty_like(best)
     _enlarge(logits[0], best)
     for class_id in range(1, len(logits)):
         _enlarge(logits[class_id], plane)
-        np.greater(plane, best, out=wins.view(bool))
-        np.maximum(best, plane, out=best)
-        # Ids rise from class to class, so that the newest winner is the largest.
-        wins *= np.uint8(class_id)
-        np.maximum(mask, wins, out=mask)
+        overtake(mask, best, class_id, plane)
     return mask
 
 
-def _confidence(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """``round(255 * softmax probability of the best class)``, uint8 (H, W)."""
-    peak = logits.max(0)
-    # What is subtracted from all classes alike cancels out, before the enlargement as after it.
-    logits = logits - (peak + np.log(np.exp(logits - peak).sum(0)))
-    best, total, plane = np.zeros((3, *size), dtype=np.float32)
-    for class_logits in logits:
+def _confidence(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """``round(255 * softmax probability of the best class)``, uint8 (H, W), from its enlarged logit; overwrites it."""
+    total, plane = np.empty_like(best), np.empty_like(best)
+    _enlarge(logits[0], total)
+    cv2.exp(total, dst=total)
+    for class_logits in logits[1:]:
         _enlarge(class_logits, plane)
         cv2.exp(plane, dst=plane)
-        np.maximum(best, plane, out=best)
         total += plane
     if total.min() < LEAST_SUM:
-        return _on_device(torch.from_numpy(logits)[None], size, True)[1][0]
+        return _on_device(torch.from_numpy(logits)[None], best.shape, True)[1][0]
+    cv2.exp(best, dst=best)
     return cv2.divide(best, total, scale=255, dtype=cv2.CV_8U)
 
 
