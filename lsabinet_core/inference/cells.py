@@ -24,8 +24,7 @@ def mask_by_cells(logits: np.ndarray, size: tuple[int, int], best: np.ndarray | 
     As enlarging bilinearly (half-pixel centres) to ``size`` and taking the argmax over C.
 
     Args:
-        best: float32 (H, W), contiguous, for logits whose largest is 0 at every sample: zeros that are to become the
-            largest of the enlarged ones. It stays 0 but between samples with different best classes.
+        best: float32 (H, W), contiguous; becomes the largest of the enlarged logits.
     """
     planes = logits.reshape(len(logits), -1)
     ids, peak = np.zeros(logits.shape[1:], dtype=np.uint8), logits[0].copy()
@@ -37,6 +36,9 @@ def mask_by_cells(logits: np.ndarray, size: tuple[int, int], best: np.ndarray | 
     corner = ids[:-1, :-1]
     border = (corner != ids[:-1, 1:]) | (corner != ids[1:, :-1]) | (corner != ids[1:, 1:])
     mask = corner.take(columns.cell, axis=1).take(rows.cell, axis=0)
+    if best is not None:
+        # Where one class is the best at all four corners, the largest logits are that class's.
+        cv2.resize(peak, size[::-1], dst=best, interpolation=cv2.INTER_LINEAR)
     cell_y, cell_x = np.nonzero(border)
     at_once = max(1, CHUNK_PIXELS // (len(rows.pixels) * len(columns.pixels)))
     for start in range(0, len(cell_y), at_once):

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from .backends.transfer import download
 from .cells import LEAST_SCALE, mask_by_cells, overtake
 
-LEAST_SUM = 1e-30
-"""Sums of probabilities below this have lost terms that float32 cannot hold."""
+EXPONENTS = (-60.0, 80.0)
+"""Between these, sums of up to 255 exponentials are neither too small nor too large for float32."""
 
 
 def masks_from_logits(
@@ -55,10 +55,8 @@ def _on_device(logits: torch.Tensor, size: tuple[int, int], confidence: bool) ->
 
 
 def _on_cpu(logits: np.ndarray, size: tuple[int, int], confidence: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    # What is subtracted from all classes alike cancels out, before the enlargement as after it.
-    logits = logits - logits.max(0)
     by_cells = min(size[0] / logits.shape[1], size[1] / logits.shape[2]) >= LEAST_SCALE
-    best = np.zeros(size, dtype=np.float32) if confidence or not by_cells else None
+    best = np.empty(size, dtype=np.float32) if confidence or not by_cells else None
     mask = (mask_by_cells if by_cells else _best_class)(logits, size, best)
     return mask, _confidence(logits, best) if confidence else None
 
@@ -80,6 +78,8 @@ def _best_class(logits: np.ndarray, size: tuple[int, int], best: np.ndarray) -> 
 
 def _confidence(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
     """``round(255 * softmax probability of the best class)``, uint8 (H, W), from its enlarged logit; overwrites it."""
+    if not EXPONENTS[0] <= best.min() <= best.max() <= EXPONENTS[1]:
+        return _on_device(torch.from_numpy(logits)[None], best.shape, True)[1][0]
     total, plane = np.empty_like(best), np.empty_like(best)
     _enlarge(logits[0], total)
     cv2.exp(total, dst=total)
@@ -87,8 +87,6 @@ def _confidence(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
         _enlarge(class_logits, plane)
         cv2.exp(plane, dst=plane)
         total += plane
-    if total.min() < LEAST_SUM:
-        return _on_device(torch.from_numpy(logits)[None], best.shape, True)[1][0]
     cv2.exp(best, dst=best)
     return cv2.divide(best, total, scale=255, dtype=cv2.CV_8U)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-REWRITES = 2
+REWRITES = 3
 """Counts up when what is done at the start of an engine changes, so that those compiled before are not taken for
 current."""
 
@@ -73,8 +73,29 @@ def _selu_by_elu(selu: Any) -> Any:
     return opset13.multiply(opset13.elu(x, float(alpha.get_node().data.item())), scale)
 
 
+def _reverse_in_one(concat: Any) -> Any:
+    """Colours that are taken apart and joined the other way round, pixel by pixel, as one operator."""
+    from openvino import opset13
+
+    parts = [source.get_source_output() for source in concat.inputs()]
+    split = parts[0].get_node()
+    axis = concat.get_attributes()["axis"]
+    reversal = list(range(len(parts)))[::-1]
+    if (
+        split.get_type_name() not in ("Split", "VariadicSplit")
+        or any(part.get_node() != split for part in parts)
+        or [part.get_index() for part in parts] != reversal
+        or any(part.get_partial_shape()[axis] != 1 for part in parts)
+        or split.input_value(0).get_partial_shape()[axis] != len(parts)
+    ):
+        return None
+    indices = opset13.constant(np.array(reversal, dtype=np.int64))
+    return opset13.gather(split.input_value(0), indices, opset13.constant(np.int64(axis)))
+
+
 _REWRITES = {
     "AvgPool": _average_by_convolution,
+    "Concat": _reverse_in_one,
     "GroupConvolution": _dilate_where_it_says_nothing,
     "Selu": _selu_by_elu,
 }

@@ -165,3 +165,33 @@ def test_selu():
     prefer_fast_kernels(model)
     assert kinds(model)["Selu"] == 0 and kinds(model)["Elu"] == 1
     np.testing.assert_allclose(run(model, x), F.selu(torch.from_numpy(x)).numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "lengths"), [("Split", None), ("VariadicSplit", [1, 1, 1])])
+def test_a_reversal_is_one_operator(kind, lengths):
+    def reverse(x):
+        parts = op.split(x, 3, 3) if lengths is None else op.variadic_split(x, 3, op.constant(np.array(lengths)))
+        assert parts.get_type_name() == kind
+        return op.concat([parts.output(index) for index in (2, 1, 0)], 3)
+
+    model, x = model_of(reverse, 2, 4, 5, 3)
+    prefer_fast_kernels(model)
+    assert kinds(model)["Concat"] == kinds(model)[kind] == 0 and kinds(model)["Gather"] == 1
+    np.testing.assert_array_equal(run(model, x), x[..., ::-1])
+
+
+# In another order, not all of them, parts of two channels, and along another axis than they were taken apart.
+@pytest.mark.parametrize(
+    ("channels", "count", "order", "joined"),
+    [(3, 3, (0, 1, 2), 3), (3, 3, (1, 0), 3), (6, 3, (2, 1, 0), 3), (3, 3, (2, 1, 0), 0)],
+)
+def test_no_reversal(channels, count, order, joined):
+    def shuffle(x):
+        parts = op.split(x, 3, count)
+        return op.concat([parts.output(index) for index in order], joined)
+
+    model, x = model_of(shuffle, 1, 4, 5, channels)
+    prefer_fast_kernels(model)
+    assert kinds(model)["Concat"] == 1 and kinds(model)["Gather"] == 0
+    expected = np.concatenate([np.split(x, count, 3)[index] for index in order], joined)
+    np.testing.assert_array_equal(run(model, x), expected)
