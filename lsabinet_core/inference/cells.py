@@ -105,12 +105,13 @@ def _contenders(corners: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         The order (M,) in which cells with more contenders come first; and for the first, second and further contenders,
         by rising id, the class ids in those cells of this order that have as many, (M,) and shorter.
     """
-    can_win = corners.max(1) >= corners.min(1).max(0)
+    # So written that each cell has a contender even among NaN.
+    can_win = ~(corners.max(1) < corners.min(1).max(0))
     count = can_win.sum(0)
-    order = np.argsort(-count, kind="stable")
-    count = count[order]
-    _, classes = np.nonzero(can_win.T[order])
+    classes = np.flatnonzero(can_win.T) % len(can_win)
     first = np.cumsum(count) - count
+    order = np.argsort(-count, kind="stable")
+    count, first = count[order], first[order]
     return order, [classes[first[: np.count_nonzero(count > rank)] + rank] for rank in range(count[0])]
 
 
@@ -127,15 +128,24 @@ def _best_in_cells(
         contenders: as ``_contenders`` gives them, for cells in its order.
         down, across: (Sy, M) share of the bottom samples, (Sx, M) of the right ones.
     """
-    shape = (len(down), *across.shape)
-    ids, best = np.zeros(shape, dtype=np.uint8), np.full(shape, -np.inf, dtype=np.float32)
-    for classes in contenders:
+    first, *others = contenders
+    best = _enlarged(planes, first, corners, down, across)
+    ids = np.broadcast_to(first.astype(np.uint8), best.shape).copy()
+    for classes in others:
         cells = slice(len(classes))
-        top_left, top_right, bottom_left, bottom_right = planes.take(classes * planes.shape[1] + corners[:, cells])
-        left = top_left + (bottom_left - top_left) * down[:, cells]
-        right = top_right + (bottom_right - top_right) * down[:, cells]
-        right -= left
-        plane = right[:, None] * across[:, cells]
-        plane += left[:, None]
+        plane = _enlarged(planes, classes, corners[:, cells], down[:, cells], across[:, cells])
         overtake(ids[..., cells], best[..., cells], classes, plane)
     return ids, best
+
+
+def _enlarged(
+    planes: np.ndarray, classes: np.ndarray, corners: np.ndarray, down: np.ndarray, across: np.ndarray
+) -> np.ndarray:
+    """The logits, (Sy, Sx, M), of one class in each cell."""
+    top_left, top_right, bottom_left, bottom_right = planes.take(classes * planes.shape[1] + corners)
+    left = top_left + (bottom_left - top_left) * down
+    right = top_right + (bottom_right - top_right) * down
+    right -= left
+    plane = right[:, None] * across
+    plane += left[:, None]
+    return plane

@@ -51,6 +51,29 @@ def test_ties_go_to_the_first_class():
     assert not mask_by_cells(np.zeros((5, 4, 4), np.float32), (40, 40)).any()
 
 
+def test_the_best_logits():
+    logits = logits_like(4, 11, 20, 30)
+    for size in ((160, 240), (161, 247)):
+        best = np.full(size, np.nan, np.float32)
+        np.testing.assert_array_equal(mask_by_cells(logits, size, best), mask_by_cells(logits, size))
+        enlarged = F.interpolate(torch.from_numpy(logits)[None], size=size, mode="bilinear")[0]
+        np.testing.assert_allclose(best, enlarged.amax(0).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.01, 1.0])
+def test_what_is_no_number_stops_nothing(share):
+    logits = logits_like(5, 7, 20, 30)
+    broken = np.random.default_rng(0).random(logits.shape[1:]) < share
+    logits[3, broken] = np.nan
+    found, _ = masks_from_logits(torch.from_numpy(logits)[None], (160, 240), confidence=True)
+    # A broken sample reaches no pixel beyond the next samples.
+    near = F.interpolate(
+        F.max_pool2d(torch.from_numpy(broken[None, None].astype(np.float32)), 3, 1, 1), size=(160, 240)
+    )
+    far = near[0, 0].numpy() == 0
+    assert (found[0] == mask_by_cells(np.nan_to_num(logits), (160, 240)))[far].all()
+
+
 def test_masks_do_not_depend_on_the_way(monkeypatch):
     logits = torch.from_numpy(logits_like(3, 11, 24, 32))[None]
     used = []
