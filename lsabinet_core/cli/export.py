@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS, parse_size, positive
-from lsabinet_core.errors import BackendError, LsabinetError
+from lsabinet_core.errors import BackendError, FrameError, LsabinetError
 
 HELP = "write weights as ONNX, OpenVINO, TorchScript or a TensorRT engine, and check them against PyTorch"
 
@@ -21,6 +21,7 @@ CALIBRATION_FRAMES = 300
 HELD_OUT_EVERY = 4
 """Of the frames that int8 is given, every fourth is kept to measure what it lost."""
 MOST_MIOU_LOSS = 0.005
+INT8_SPLIT = "train"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +111,13 @@ def _check_options(args: argparse.Namespace) -> None:
             raise LsabinetError(f"--{useless[0].replace('_', '-')} is for {purpose}: add that, or leave it out")
     if int8 and args.frames:
         raise LsabinetError("--frames is not for int8, which is checked on labels: give --dataset D --root DIR")
+    if args.frames and (useless := [name for name in ("dataset", "root", "split") if getattr(args, name) is not None]):
+        raise LsabinetError(f"--{useless[0]} is of no use beside --frames: give one or the other")
+    if int8 and args.verify_split == (args.split or INT8_SPLIT):
+        raise LsabinetError(
+            f"--verify-split {args.verify_split} is what int8 is calibrated on: name another, or leave it out, and "
+            "every fourth frame is held out to check on"
+        )
 
 
 @contextlib.contextmanager
@@ -146,7 +154,7 @@ def _frames_for(args: argparse.Namespace, network):
 
 def _frames_to_check(args: argparse.Namespace, size: tuple[int, int]):
     """Where the frames are from, and an iterator of them at the network's size."""
-    from itertools import islice
+    from itertools import chain, islice
 
     from lsabinet_core.data import open_dataset
     from lsabinet_core.inference.preprocess import stack_frames
@@ -154,8 +162,11 @@ def _frames_to_check(args: argparse.Namespace, size: tuple[int, int]):
 
     limit = args.limit or VERIFIED_FRAMES
     if args.frames:
-        source = open_source(args.frames)
-        return args.frames, (stack_frames([frame], size)[0] for _, frame in islice(source, limit))
+        frames = iter(open_source(args.frames))
+        if (first := next(frames, None)) is None:
+            raise FrameError(f"expected {args.frames} to have a frame that can be read, got none")
+        some = islice(chain([first], frames), limit)
+        return args.frames, (stack_frames([frame], size)[0] for _, frame in some)
     dataset = open_dataset(args.dataset or "synthetic", args.root, args.split or "val")
     indices = _spread(range(len(dataset)), limit)
     images = (stack_frames([dataset.sample(index).image], size)[0] for index in indices)
@@ -171,7 +182,7 @@ def _for_int8(args: argparse.Namespace, network):
 
     if args.dataset is None:
         raise BackendError("int8 needs labelled frames to calibrate and check on: give --dataset D --root DIR")
-    dataset = open_dataset(args.dataset, args.root, args.split or "train")
+    dataset = open_dataset(args.dataset, args.root, args.split or INT8_SPLIT)
     check_label_sets(network.metadata.label_set, dataset.label_set)
     if args.verify_split:
         measured = open_dataset(args.dataset, args.root, args.verify_split)

@@ -19,6 +19,7 @@ from lsabinet_core.models.blocks import SMALLEST_INPUT
 from .artefact import SUFFIXES, Artefact, ExportInfo, open_artefact, publishing
 from .backends import create_backend, engine_for
 from .backends.choices import forget_choices
+from .cache import cache_directory
 from .convert import onnx_, openvino_, quantize, tensorrt_, torchscript
 from .deploy import FORM, static_network
 from .network import Network
@@ -119,7 +120,8 @@ def export(
 
     Raises:
         BackendError: a package that the format needs is missing, the suffix is another format's, int8 without
-            calibration, nothing to write to, or what ``verify`` raises.
+            calibration, nothing to write to, a cache that cannot be written and no ``path``, or what ``verify`` raises.
+        OSError: ``path`` cannot be written.
     """
     suffix = SUFFIXES[settings.format]
     if path is not None and Path(path).suffix.lower() != suffix:
@@ -146,8 +148,11 @@ def export(
         if verify is not None:
             info = dataclasses.replace(info, parity=verify(open_artefact(temporary)))
             maker.write(temporary, info)
-    if settings.output == "logits":
-        maker.keep(info)
+    if settings.is_cached and maker.keep(info) is None and path is None:
+        raise BackendError(
+            f"nothing was made: the engine cache {cache_directory()} cannot be written; name the file to write, or "
+            "another folder in LSABINET_CACHE_DIR"
+        )
     forget_choices()
     return info
 
@@ -203,8 +208,8 @@ class _Maker(ABC):
     def write(self, path: Path, info: ExportInfo) -> None:
         """Write what was made, with its metadata."""
 
-    def keep(self, info: ExportInfo) -> None:
-        """Fill the engine cache, for formats that an engine caches."""
+    def keep(self, info: ExportInfo) -> Path | None:
+        """Fill the engine cache, for formats that an engine keeps there; None where it cannot be written."""
         return None
 
 
@@ -218,11 +223,10 @@ class _OnnxMaker(_Maker):
     def write(self, path: Path, info: ExportInfo) -> None:
         path.write_bytes(onnx_.with_info(self.content, info.to_json()))
 
-    def keep(self, info: ExportInfo) -> None:
+    def keep(self, info: ExportInfo) -> Path | None:
         from .backends import onnxruntime_
 
-        if self.settings.batch is None:
-            onnxruntime_.store_engine(self.network, self.settings.size, self.settings.precision, self.content)
+        return onnxruntime_.store_engine(self.network, self.settings.size, self.settings.precision, self.content)
 
 
 class _OpenVINOMaker(_Maker):
@@ -245,10 +249,18 @@ class _OpenVINOMaker(_Maker):
             model.reshape([self.settings.batch, *self.settings.size, 3])
         openvino_.save(model, path, half=self.half, info=info.to_json())
 
-    def keep(self, info: ExportInfo) -> None:
+    def keep(self, info: ExportInfo) -> Path | None:
         from .backends import openvino_ as backend
 
-        backend.store_engine(self.network, self.settings.size, self.settings.precision, self.model, info=info.to_json())
+        size, precision = self.settings.size, self.settings.precision
+        kept = backend.store_engine(self.network, size, precision, self.model, info=info.to_json())
+        if kept is not None and precision != "int8":
+            # What it is compiled to is kept as well, so that frames need not wait for that either.
+            engine = create_backend("openvino", precision=precision)
+            engine.load(self.network)
+            engine.prepare(size, self.settings.batch or 1)
+            engine.close()
+        return kept
 
 
 class _TorchScriptMaker(_Maker):
@@ -274,10 +286,10 @@ class _TensorRTMaker(_Maker):
         path.write_bytes(self.content)
         write_text(path.with_name(path.name + ".json"), info.to_json())
 
-    def keep(self, info: ExportInfo) -> None:
+    def keep(self, info: ExportInfo) -> Path | None:
         from .backends import tensorrt_ as backend
 
-        backend.store_engine(
+        return backend.store_engine(
             self.network, self.settings.size, self.settings.batch, self.settings.precision, self.content
         )
 

@@ -260,12 +260,13 @@ class Segmenter:
         What is warm already is not done again.
 
         Args:
-            frame_size: (H, W) of the frames to come; None takes the trained size.
+            frame_size: (H, W) of the frames to come; None takes the trained size, or what the engine was exported for
+                where it runs nothing else.
             frames: how many will come in one call, for a list of cameras.
             wait: False for when frames wait already: what takes seconds is then built in the background, and the frames
                 go through PyTorch meanwhile.
         """
-        frame_size = frame_size or self.metadata.input_size
+        frame_size = frame_size or self._usual_size()
         network_size = self.network_size(frame_size)
         # A list that is too long for one batch leaves a smaller one.
         batches = {min(frames, MAX_BATCH), frames % MAX_BATCH} - {0}
@@ -283,6 +284,12 @@ class Segmenter:
             for _ in range(2):
                 self.segment([blank] * batch)
             self._warm.add(shape)
+
+    def _usual_size(self) -> tuple[int, int]:
+        trained = self.metadata.input_size
+        exported = getattr(self._backend, "exported_sizes", list)()
+        fitting = [size for size in exported if self.network_size(size) == size]
+        return fitting[0] if fitting and self.network_size(trained) not in fitting else trained
 
     def close(self) -> None:
         """Free the network; the Segmenter cannot be used afterwards."""

@@ -1,5 +1,6 @@
 """The fastest engine that is installed here and says what PyTorch says."""
 
+import contextlib
 import importlib.util
 import logging
 import statistics
@@ -35,6 +36,9 @@ PACKAGES = {
     "tensorrt": "tensorrt",
 }
 
+# What `lsabinet export --to` makes for them.
+FORMATS = {"openvino": "openvino", "onnxruntime": "onnx", "tensorrt": "tensorrt"}
+
 # Root mean square error of the logits, as a share of their range, that rounding explains. Shares of pixels would not do
 # here: on a picture that is no street, many pixels lie between two classes.
 TOLERANCE = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1, "int8": 0.1}
@@ -51,7 +55,8 @@ PATIENCE = 30
 class AutoBackend:
     """Chooses an engine when a network is loaded, and runs it.
 
-    The engines are compared at the network's own size: each must agree with PyTorch in fp32, and the fastest is taken.
+    The engines are compared at the network's own size, or at one that an engine was exported for where that engine was
+    exported for others only: each must agree with PyTorch in fp32, and the fastest is taken.
     An engine whose build would take long is considered only if it was built before: by ``lsabinet export``, or by a
     warm-up with that engine named. The choice is kept on disk for the same weights, size, precision, threads, machine
     and versions. An engine that fails, then or later, is left for the next one, with a warning.
@@ -73,6 +78,7 @@ class AutoBackend:
         self.precision = choose_precision(precision, self.device, "auto", PRECISIONS)
         self._threads = threads
         self._source: Network | None = None
+        self._size: tuple[int, int] | None = None
         self._file: ChoiceFile | None = None
         self._backend = None
         self._plain: dict[tuple[int, int], bool] = {}
@@ -88,7 +94,7 @@ class AutoBackend:
         if isinstance(source, Artefact):
             raise BackendError(f"backend 'auto' chooses for weights files, not for exports such as {source.path}")
         self.close()
-        self._source = source
+        self._source, self._size = source, source.size
         known = CANDIDATES[self.device.type]
         notes = {name: "not installed" for name in known if not _is_installed(name)}
         present = [name for name in known if name not in notes]
@@ -129,9 +135,9 @@ class AutoBackend:
     def _start_at_once(self, name: str):
         """Started, and built unless that takes long."""
         backend = self._start(name)
-        if not self._must_wait(backend, (1, *self._source.size)):
+        if not self._must_wait(backend, (1, *self._size)):
             try:
-                backend.prepare(self._source.size)
+                backend.prepare(self._size)
             except BaseException:
                 backend.close()
                 raise
@@ -153,6 +159,7 @@ class AutoBackend:
     def _decide(self, present: list[str], notes: dict[str, str]) -> None:
         """Compare the engines that are here, take the fastest and remember it."""
         limit_threads(self._threads)
+        self._size = self._size_to_compare_at(present)
         started = self._start_all(present, notes)
         if not started:
             raise self._no_engine(notes)
@@ -162,7 +169,7 @@ class AutoBackend:
         for name, backend in started.items():
             if name != best:
                 backend.close()
-        height, width = self._source.size
+        height, width = self._size
         figures = [f"{name} {figure:.1f} ms" for name, figure in milliseconds.items()] or ["the only engine"]
         figures += [f"{name}: {note}" for name, note in notes.items()]
         reason = f"at {height}x{width} in {self.precision}: {', '.join(figures)}"
@@ -170,6 +177,19 @@ class AutoBackend:
         self._take(started[best], Choice(best, reason, rounded))
         self._file.write(self.choice)
         log.info("backend auto: %s, %s", best, reason)
+
+    def _size_to_compare_at(self, present: list[str]) -> tuple[int, int]:
+        for name in present:
+            if name != "tensorrt" and self.precision != "int8":
+                # It builds what is not there.
+                continue
+            with contextlib.suppress(BackendError):
+                backend = self._start(name)
+                exported = getattr(backend, "exported_sizes", list)()
+                backend.close()
+                if exported and self._source.size not in exported:
+                    return exported[0]
+        return self._source.size
 
     def _start_all(self, present: list[str], notes: dict[str, str]) -> dict:
         """The engines that work here, started; why the others do not goes into ``notes``."""
@@ -193,7 +213,8 @@ class AutoBackend:
                 if self._is_usable(backend, reference):
                     started[name] = backend
                 else:
-                    notes[name] = f"not built yet, a start with backend {name} builds it"
+                    by = f"a start with backend {name}" if backend.builds_itself else f"`{_export_command(name)}`"
+                    notes[name] = f"not built yet, {by} builds it"
             except Exception as error:
                 notes[name] = f"failed, {_first_line(error)}"
                 self._give_up(name, error)
@@ -207,10 +228,10 @@ class AutoBackend:
     def _is_usable(self, backend, reference) -> bool:
         """Build the engine, unless that takes long, and raise BackendError where its answers are wrong."""
         backend.load(self._source)
-        if isinstance(backend, ShapedBackend) and not backend.builds_quickly(self._source.size):
+        if isinstance(backend, ShapedBackend) and not backend.builds_quickly(self._size):
             return False
-        backend.prepare(self._source.size)
-        parity = compare(reference.infer, backend.infer, [make_picture(self._source.size)])
+        backend.prepare(self._size)
+        parity = compare(reference.infer, backend.infer, [make_picture(self._size)])
         if not parity.relative_rms_error <= TOLERANCE[self.precision]:
             raise BackendError(
                 f"its logits differ from PyTorch's by up to {parity.max_error:.3g}, in a range of "
@@ -220,7 +241,7 @@ class AutoBackend:
 
     def _measure(self, backends: dict) -> dict[str, float]:
         """Median milliseconds per image, in turns, so that a busy moment hits all alike."""
-        images = make_picture(self._source.size)[None]
+        images = make_picture(self._size)[None]
         spent: dict[str, list[float]] = {name: [] for name in backends}
         begun = time.perf_counter()
         for turn in range(WARM_UP_RUNS + ROUNDS):
@@ -240,6 +261,10 @@ class AutoBackend:
     def holds(self, shape: tuple[int, int, int]) -> bool:
         """Whether images of that shape, (N, H, W), were prepared, and their engine is still there."""
         return getattr(self._backend, "holds", lambda shape: True)(shape)
+
+    def exported_sizes(self) -> list[tuple[int, int]]:
+        """Every (H, W) that the engine was exported for, where it has to be."""
+        return getattr(self._backend, "exported_sizes", list)()
 
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
         """Build the engine for images of that (H, W).
@@ -267,10 +292,11 @@ class AutoBackend:
         self._seen[shape] = self._seen.get(shape, 0) + 1
         if self._stays_plain((height, width)) or self._seen[shape] <= PATIENCE:
             return backend.infer_plain(images)
+        exported = f"`{_export_command(backend.name, shape)}` or " if backend.name in FORMATS else ""
         log.warning(
-            "backend auto: no %s for %d x %dx%d, which keep coming: it is built beside them; `lsabinet export --size "
-            "%dx%d` or a warm-up at that size builds it beforehand",
-            backend.name, *shape, height, width,
+            "backend auto: no %s for %d x %dx%d, which keep coming: it is built beside them; %sa warm-up at that size "
+            "builds it beforehand",
+            backend.name, *shape, exported,
         )  # fmt: skip
         backend.prepare_later((height, width), batch)
         return backend.infer(images)
@@ -337,6 +363,16 @@ class AutoBackend:
 
 def _is_installed(name: str) -> bool:
     return name not in PACKAGES or importlib.util.find_spec(PACKAGES[name]) is not None
+
+
+def _export_command(name: str, shape: tuple[int, int, int] | None = None) -> str:
+    command = f"lsabinet export --to {FORMATS[name]}"
+    if shape is not None:
+        batch, height, width = shape
+        command += f" --size {height}x{width}"
+        # The ONNX form takes any number.
+        command += f" --batch {batch}" if batch > 1 and name != "onnxruntime" else ""
+    return command
 
 
 def _first_line(error: Exception) -> str:

@@ -111,6 +111,8 @@ class ShapedBackend(ABC):
 
     name: str
     slow = False
+    builds_itself = True
+    """Whether ``prepare`` builds what is not there yet, instead of ``lsabinet export``."""
 
     def __init__(self, device: torch.device, precision: str, threads: int, offered: Sequence[str]):
         self.device = device
@@ -151,6 +153,10 @@ class ShapedBackend(ABC):
                 f"{self.source.path.name} was exported for {height}x{width}, got {size[0]}x{size[1]}: export it again "
                 "with that --size"
             )
+
+    def exported_sizes(self) -> list[tuple[int, int]]:
+        """Every (H, W) that can run because ``lsabinet export`` was there before; empty where that is not needed."""
+        return []
 
     def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
         shape = self._built_shape((batch, *size))

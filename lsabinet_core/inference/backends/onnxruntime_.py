@@ -74,10 +74,16 @@ class OnnxRuntimeBackend(ShapedBackend):
     def _session(self, size: tuple[int, int]):
         if isinstance(self.source, Artefact):
             return self._open(self.source.path.read_bytes())
+
+        def build() -> bytes:
+            content = onnx_.convert(self.source, size, half=self.precision == "fp16")
+            forget_choices()
+            return content
+
         content = EngineCache().load_or_build(
             self._key(size),
             load=lambda folder: (folder / FILE).read_bytes(),
-            build=lambda: onnx_.convert(self.source, size, half=self.precision == "fp16"),
+            build=build,
             store=lambda content, folder: (folder / FILE).write_bytes(content),
         )
         return self._open(content)
@@ -202,8 +208,8 @@ def engine_key(network: Network, size: tuple[int, int], precision: str) -> Engin
 
 
 def store_engine(network: Network, size: tuple[int, int], precision: str, content: bytes) -> Path | None:
-    """Keep a form that was made elsewhere (``lsabinet export``) where the backend looks for it."""
-    key = engine_key(network, size, precision)
-    cache = EngineCache()
-    cache.store(key, lambda folder: (folder / FILE).write_bytes(content))
-    return cache.find(key)
+    """Keep a form that was made elsewhere (``lsabinet export``) where the backend looks for it; as
+    ``EngineCache.store``."""
+    return EngineCache().store(
+        engine_key(network, size, precision), lambda folder: (folder / FILE).write_bytes(content)
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lsabinet_core.cores import usable_cores
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.cache import EngineCache, EngineKey
@@ -52,6 +53,11 @@ class OpenVINOBackend(ShapedBackend):
                 f"no int8 form of these weights for {size[0]}x{size[1]}: make it once with `lsabinet export --to "
                 f"openvino --precision int8 --size {size[0]}x{size[1]} --weights W --dataset D --root DIR`"
             )
+
+    def exported_sizes(self) -> list[tuple[int, int]]:
+        if self.precision != "int8" or isinstance(self.source, Artefact):
+            return []
+        return EngineCache().sizes(engine_key(self.source, self.source.size, "int8"))
 
     def _int8_form(self, size: tuple[int, int]):
         """The folder with what ``lsabinet export`` made, or None."""
@@ -110,6 +116,8 @@ class OpenVINOBackend(ShapedBackend):
         }
         if self.threads:
             settings["INFERENCE_NUM_THREADS"] = self.threads
+            # Otherwise every program's threads go to the first cores, and leave the others idle.
+            settings["ENABLE_CPU_PINNING"] = self.threads >= usable_cores()
         return settings
 
     def _read(self, size: tuple[int, int]):
@@ -148,10 +156,9 @@ class OpenVINOBackend(ShapedBackend):
 
 def engine_key(network: Network, size: tuple[int, int], precision: str) -> EngineKey:
     """Where OpenVINO's form of a network is kept: the same for every processor and number of images."""
-    version = openvino_.import_openvino().get_version()
-    return EngineKey(
-        "openvino", network.fingerprint, tuple(size), None, precision, "cpu", f"OpenVINO {version}, form {FORM}"
-    )
+    version = f"OpenVINO {openvino_.import_openvino().get_version()}, form {FORM}"
+    exported = precision == "int8"
+    return EngineKey("openvino", network.fingerprint, tuple(size), None, precision, "cpu", version, exported)
 
 
 def compiled_key(network: Network, shape: tuple[int, int, int], precision: str, core) -> EngineKey:
@@ -164,8 +171,9 @@ def compiled_key(network: Network, shape: tuple[int, int, int], precision: str, 
 
 
 def store_engine(network: Network, size: tuple[int, int], precision: str, model, *, info: str | None) -> Path | None:
-    """Keep a form that was made elsewhere (``lsabinet export``) where the backend looks for it."""
-    key = engine_key(network, size, precision)
-    cache = EngineCache()
-    cache.store(key, lambda folder: openvino_.save(model, folder / FILE, half=precision == "fp16", info=info))
-    return cache.find(key)
+    """Keep a form that was made elsewhere (``lsabinet export``) where the backend looks for it; as
+    ``EngineCache.store``."""
+    return EngineCache().store(
+        engine_key(network, size, precision),
+        lambda folder: openvino_.save(model, folder / FILE, half=precision == "fp16", info=info),
+    )

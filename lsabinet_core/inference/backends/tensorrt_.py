@@ -1,5 +1,7 @@
 """TensorRT engines that ``lsabinet export --to tensorrt`` built for this GPU."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
@@ -29,6 +31,7 @@ class TensorRTBackend(ShapedBackend):
     """
 
     name = "tensorrt"
+    builds_itself = False
 
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
         super().__init__(choose_cuda(device, self.name), precision, threads, ("fp32", "fp16"))
@@ -37,6 +40,9 @@ class TensorRTBackend(ShapedBackend):
 
     def builds_quickly(self, size: tuple[int, int]) -> bool:
         return isinstance(self.source, Artefact) or EngineCache().find(self._key((1, *size))) is not None
+
+    def exported_sizes(self) -> list[tuple[int, int]]:
+        return [] if isinstance(self.source, Artefact) else EngineCache().sizes(self._key((1, *self.source.size)))
 
     def _built_batch(self, shape: tuple[int, int, int]) -> int:
         if isinstance(self.source, Artefact) or shape[0] == 1:
@@ -113,10 +119,13 @@ class TensorRTBackend(ShapedBackend):
 def engine_key(network: Network, size: tuple[int, int], batch: int, precision: str, device: torch.device) -> EngineKey:
     """Where the engine for a network, shape and GPU is kept."""
     version = f"TensorRT {tensorrt_.import_tensorrt().__version__}, form {FORM}"
-    return EngineKey("tensorrt", network.fingerprint, tuple(size), batch, precision, device_name(device), version)
+    return EngineKey(
+        "tensorrt", network.fingerprint, tuple(size), batch, precision, device_name(device), version, exported=True
+    )
 
 
-def store_engine(network: Network, size: tuple[int, int], batch: int, precision: str, content: bytes) -> None:
-    """Keep an engine that was built elsewhere (``lsabinet export``) where the backend looks for it."""
+def store_engine(network: Network, size: tuple[int, int], batch: int, precision: str, content: bytes) -> Path | None:
+    """Keep an engine that was built elsewhere (``lsabinet export``) where the backend looks for it; as
+    ``EngineCache.store``."""
     key = engine_key(network, size, batch, precision, choose_cuda("auto", "tensorrt"))
-    EngineCache().store(key, lambda folder: (folder / FILE).write_bytes(content))
+    return EngineCache().store(key, lambda folder: (folder / FILE).write_bytes(content))

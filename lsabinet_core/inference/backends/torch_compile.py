@@ -63,7 +63,12 @@ class TorchCompileBackend(DeployedBackend):
     def _compile(self, shape: tuple[int, int, int]) -> Run:
         # Of one function, which all networks share, PyTorch compiles eight forms, and runs any other uncompiled.
         try:
-            with torch._dynamo.config.patch({_MOST_FORMS: 64}):
+            # One compiler process per core would run beside the frames.
+            compilers = self.threads or torch._inductor.config.compile_threads
+            with (
+                torch._dynamo.config.patch({_MOST_FORMS: 64}),
+                torch._inductor.config.patch(compile_threads=compilers),
+            ):
                 if self.device.type == "cuda":
                     compiled = torch.compile(
                         self.network, dynamic=False, fullgraph=True, mode="max-autotune-no-cudagraphs"

@@ -85,13 +85,24 @@ def save(model: Any, path: Path, *, half: bool = False, info: str | None = None)
         path: ends in ``.xml``.
         half: store numbers as fp16, which the engine widens when it loads them.
         info: metadata to carry. The digest of F.bin goes with it, so that two files of different exports are noticed.
+
+    Raises:
+        OSError: the files cannot be written.
     """
-    openvino = import_openvino()
-    openvino.save_model(model, path, compress_to_fp16=half)
+    _write(model, path, half)
     if info is not None:
         document = {"info": json.loads(info), "bin": _digest(path)}
         model.set_rt_info(json.dumps(document), [METADATA_KEY])
-        openvino.save_model(model, path, compress_to_fp16=half)
+        _write(model, path, half)
+
+
+def _write(model: Any, path: Path, half: bool) -> None:
+    try:
+        import_openvino().save_model(model, path, compress_to_fp16=half)
+    except RuntimeError as error:
+        # A full disk, say, of which OpenVINO knows no more than that.
+        reason = str(error).strip().splitlines()[-1]
+        raise OSError(f"OpenVINO cannot write {path} ({reason}): is there space, and the right to write?") from None
 
 
 def rounded_to_half(model: Any) -> Any:
@@ -102,7 +113,7 @@ def rounded_to_half(model: Any) -> Any:
     core.set_property({"ENABLE_MMAP": False})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.xml"
-        openvino.save_model(model, path, compress_to_fp16=True)
+        _write(model, path, half=True)
         return core.read_model(path)
 
 

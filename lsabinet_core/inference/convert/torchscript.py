@@ -1,6 +1,7 @@
 """TorchScript: for PyTorch's C++ library."""
 
 import contextlib
+import io
 import warnings
 from pathlib import Path
 
@@ -22,8 +23,12 @@ def trace(network: nn.Module, batch: int, size: tuple[int, int]) -> torch.jit.Sc
 
 
 def save(script: torch.jit.ScriptModule, path: Path, info: str) -> None:
+    """Raises OSError where the file cannot be written."""
+    # PyTorch ends the program where it cannot write, on a full disk say; Python does not.
+    content = io.BytesIO()
     with _undeprecated():
-        torch.jit.save(script, str(path), _extra_files={METADATA_KEY: info.encode()})
+        torch.jit.save(script, content, _extra_files={METADATA_KEY: info.encode()})
+    path.write_bytes(content.getbuffer())
 
 
 def load(path: Path, device: torch.device) -> torch.jit.ScriptModule:

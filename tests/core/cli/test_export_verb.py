@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import cv2
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from lsabinet_core import cli
 from lsabinet_core.cli import export as verb
 from lsabinet_core.inference.artefact import open_artefact
-from lsabinet_core.inference.convert import quantize
+from lsabinet_core.inference.convert import openvino_, quantize
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +73,45 @@ def test_openvino_for_the_cache_only(lsabinet, tmp_path):
     status, said = lsabinet("--to", "openvino", "--size", "64x72", "--batch", "dynamic")
     assert status == 0, said.err
     assert "in the engine cache" in said.out and "--verify does that" in said.err
-    assert [folder.name[:15] for folder in (tmp_path / "cache" / "engines").iterdir()] == ["openvino-64x72-"]
+    names = sorted(folder.name.rpartition("-")[0] for folder in (tmp_path / "cache" / "engines").iterdir())
+    # What is compiled of it for one image, too, so that no frame waits.
+    assert names == ["openvino-64x72-fp32", "openvino-compiled-64x72-fp32"]
+
+
+def test_a_cache_that_cannot_be_written(lsabinet, tmp_path, monkeypatch):
+    (tmp_path / "occupied").write_text("a file, not a folder")
+    monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path / "occupied"))
+    for arguments in (["--to", "openvino"], ["--to", "onnx"]):
+        status, said = lsabinet(*arguments)
+        assert status == 1 and "nothing was made: the engine cache" in said.err and not said.out
+    # The file is there nevertheless.
+    status, said = lsabinet("--to", "openvino", "--out", tmp_path / "net.xml")
+    assert status == 0 and "cannot be written" in said.err and (tmp_path / "net.bin").exists()
+
+
+def test_a_disk_that_is_full(lsabinet, tmp_path, monkeypatch):
+    """OpenVINO and PyTorch have errors of their own for that."""
+
+    def full(*args, **options):
+        raise RuntimeError("Exception from src/core:\nbasic_ios::clear: iostream error")
+
+    monkeypatch.setattr(openvino_.import_openvino(), "save_model", full)
+    status, said = lsabinet("--to", "openvino", "--out", tmp_path / "net.xml")
+    assert status == 1 and "basic_ios::clear: iostream error): is there space" in said.err
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: os.open("/dev/full/no", os.O_WRONLY))
+    status, said = lsabinet("--to", "torchscript", "--out", tmp_path / "net.pt")
+    assert status == 1 and said.err.strip().splitlines()[-1].startswith("lsabinet: error: ")
+    assert not [file for file in tmp_path.iterdir() if "net" in file.name]
+
+
+def test_frames_that_cannot_be_read(lsabinet, tmp_path):
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "a.png").write_bytes(b"no image")
+    status, said = lsabinet(
+        "--to", "torchscript", "--out", tmp_path / "net.pt", "--verify", "--frames", tmp_path / "frames"
+    )
+    assert status == 1 and "to have a frame that can be read, got none" in said.err and "Traceback" not in said.err
+    assert not (tmp_path / "net.pt").exists()
 
 
 def test_int8_is_measured_on_what_did_not_calibrate_it(lsabinet, tmp_path, monkeypatch):
@@ -120,6 +159,21 @@ def test_int8_is_measured_on_what_did_not_calibrate_it(lsabinet, tmp_path, monke
         (["--to", "onnx", "--verify", "--keep-floating", "a"], "--keep-floating is for --precision int8"),
         (["--to", "openvino", "--precision", "int8", "--verify-split", "val"], "--verify-split is for --verify"),
         (["--to", "openvino", "--precision", "int8", "--frames", "a"], "--frames is not for int8"),
+        (["--to", "onnx", "--verify", "--frames", "a", "--root", "b"], "--root is of no use beside --frames"),
+        (
+            [
+                "--to",
+                "openvino",
+                "--precision",
+                "int8",
+                "--verify",
+                "--dataset",
+                "synthetic",
+                "--verify-split",
+                "train",
+            ],
+            "--verify-split train is what int8 is calibrated on",
+        ),
     ],
 )
 def test_errors_are_one_line(lsabinet, arguments, message, tmp_path, monkeypatch):
