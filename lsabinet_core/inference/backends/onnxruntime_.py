@@ -1,5 +1,7 @@
 """ONNX Runtime: its CPU, CUDA and TensorRT providers."""
 
+import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,8 @@ from lsabinet_core.inference.optional import require
 from .choices import forget_choices
 from .common import Run, ShapedBackend, choose_cuda, choose_device, device_name, output_of
 from .transfer import PinnedUpload
+
+log = logging.getLogger(__name__)
 
 FILE = "network.onnx"
 
@@ -168,7 +172,19 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
         self._engines = self._folder(shape[1:])
         self._engines.mkdir(parents=True, exist_ok=True)
         was_built = self.builds_quickly(shape[1:])
-        run = super()._build(shape)
+        try:
+            run = super()._build(shape)
+        except BackendError:
+            raise
+        except Exception as error:
+            if not was_built:
+                raise
+            # Cut short, say: ONNX Runtime does not build again what it cannot read.
+            log.warning("cached engine %s cannot be used (%s): it is built again", self._engines.name, error)
+            shutil.rmtree(self._engines)
+            self._engines.mkdir()
+            was_built = False
+            run = super()._build(shape)
         if not was_built:
             forget_choices()
         return run

@@ -309,6 +309,7 @@ def test_frames_of_other_sizes_do_not_wait_for_a_conversion(converted, noise_ima
     for _ in range(PATIENCE + 3):
         backend.infer(pictures[128, 96])
     assert engine.ran[1:] == [] and caplog.text.count("no openvino for 1 x 128x96, which keep coming") == 1
+    assert "`lsabinet export --to openvino --size 128x96` or a warm-up at that size builds it beforehand" in caplog.text
     until_built(engine, (1, 128, 96))
     torch.testing.assert_close(backend.infer(pictures[128, 96]), plain(pictures[128, 96]), rtol=1e-3, atol=1e-3)
     assert engine.ran[1:] == [(1, 128, 96)]
@@ -390,6 +391,44 @@ def test_closed_while_an_engine_is_being_built(converted, noise_image):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("engine_builder")]
     with pytest.raises(BackendError, match="closed"):
         backend.infer(noise_image(1, (72, 168))[None])
+
+
+@pytest.mark.parametrize("itself", [True, False])
+def test_who_builds_an_engine_is_said(engines, network, monkeypatch, itself):
+    create = backends.create_backend
+
+    class Slow(Converted):
+        slow, builds_itself = True, itself
+
+    def slow_openvino(name, **options):
+        if name == "openvino":
+            return Slow(options["device"], options["precision"])
+        return create(name, **options)
+
+    monkeypatch.setattr(backends, "create_backend", slow_openvino)
+    by = "a start with backend openvino" if itself else "`lsabinet export --to openvino`"
+    assert f"openvino: not built yet, {by} builds it" in load(network).choice.reason
+
+
+@pytest.mark.parametrize("name", ["auto", "openvino"])
+def test_int8_that_was_made_for_the_cameras_size_only(network, noise_image, name, caplog):
+    """A 96x128 network on wide frames; what is kept as int8 is not quantised here."""
+    from lsabinet_core.inference.backends.openvino_ import store_engine
+    from lsabinet_core.inference.convert import openvino_
+
+    store_engine(network, (72, 168), "int8", openvino_.convert(network, (72, 168)), info=None)
+    frame = noise_image(3, (144, 336))
+    with Segmenter(network.model, network.metadata, device="cpu", backend="torch") as segmenter:
+        expected = segmenter.segment(frame).mask
+    with Segmenter(network.model, network.metadata, device="cpu", backend=name, precision="int8") as segmenter:
+        assert segmenter.backend == "openvino" and segmenter.precision == "int8"
+        # As the node does, before it knows its camera.
+        segmenter.warm_up()
+        assert segmenter._backend.holds((1, 72, 168))
+        assert (segmenter.segment(frame).mask == expected).mean() > 0.999
+        assert "PyTorch" not in segmenter.describe().get("chosen", "") and not caplog.records
+        with pytest.raises(BackendError, match="no int8 form of these weights for 96x128: make it once"):
+            segmenter.warm_up((96, 128))
 
 
 def test_with_the_real_engines(network, monkeypatch, noise_image):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lsabinet_core.cores import usable_cores
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.inference.backends import create_backend, list_backends
@@ -98,9 +99,65 @@ def test_openvino_keeps_its_forms_on_disk(start, network, images, monkeypatch, c
         assert done == built and caplog.text.count("is damaged") == len(damaged)
 
 
+def test_openvino_with_fewer_threads_leaves_the_choice_of_cores_to_the_system(start, network):
+    """Otherwise the threads of all programs would go to the first ones. The first may be built, the others not."""
+    cores = usable_cores()
+    for threads in (1, cores, 1):
+        compiled = start("openvino", network, threads=threads)._compiled((1, 96, 128))
+        assert compiled.get_property("ENABLE_CPU_PINNING") == (threads == cores)
+        assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+
+
 def test_openvino_int8_has_to_be_made_first(start, network):
     with pytest.raises(BackendError, match="lsabinet export --to openvino --precision int8 --size 96x128"):
         start("openvino", network, precision="int8").prepare((96, 128))
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_compilers_are_bounded_as_frames_are(start, network, threads, monkeypatch):
+    import torch._inductor.config as config
+
+    before, seen = config.compile_threads, []
+    monkeypatch.setattr(torch, "compile", lambda module, **options: seen.append(config.compile_threads) or module)
+    start("torch-compile", network, threads=threads).prepare((96, 128))
+    assert seen == [threads or before] and config.compile_threads == before
+
+
+def test_a_tensorrt_engine_that_onnxruntime_cannot_read_is_built_again(network, tmp_path, monkeypatch, caplog):
+    """A stand-in for the provider, which few machines have."""
+    from lsabinet_core.inference.backends.onnxruntime_ import OnnxRuntimeBackend, OnnxRuntimeTensorRTBackend
+
+    builds = []
+
+    class Stood(OnnxRuntimeTensorRTBackend):
+        def __init__(self):
+            pass
+
+        def _folder(self, size):
+            return tmp_path / "engines"
+
+    def build(self, shape):
+        engines = list(self._engines.iterdir())
+        builds.append(len(engines))
+        if any(engine.read_text() == "half" for engine in engines):
+            raise RuntimeError("could not deserialize engine from cache")
+        if self._engines.name in fails:
+            raise BackendError("no provider")
+        (self._engines / "a.engine").write_text("whole")
+        return "run"
+
+    fails = set()
+    monkeypatch.setattr(OnnxRuntimeBackend, "_build", build)
+    backend = Stood()
+    assert backend._build((1, 96, 128)) == "run" and builds == [0]
+    (tmp_path / "engines" / "a.engine").write_text("half")
+    assert backend._build((1, 96, 128)) == "run" and builds == [0, 1, 0]
+    assert "cannot be used (could not deserialize engine from cache): it is built again" in caplog.text
+    # What is wrong with the machine is not mended by building again.
+    fails.add("engines")
+    with pytest.raises(BackendError, match="no provider"):
+        backend._build((1, 96, 128))
+    assert (tmp_path / "engines" / "a.engine").read_text() == "whole"
 
 
 def test_shapes_stay_bounded(start, network, images, monkeypatch):
