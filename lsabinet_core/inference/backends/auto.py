@@ -59,7 +59,8 @@ class AutoBackend:
     exported for others only: each must agree with PyTorch in fp32, and the fastest is taken.
     An engine whose build would take long is considered only if it was built before: by ``lsabinet export``, or by a
     warm-up with that engine named. The choice is kept on disk for the same weights, size, precision, threads, machine
-    and versions. An engine that fails, then or later, is left for the next one, with a warning.
+    and versions. An engine that fails, then or later, is left for the next one, with a warning, and is tried again at
+    the next start: what it lacked may be there then.
 
     No image waits for an engine to be built: those of a shape that was not prepared go through PyTorch, and once they
     have come ``PATIENCE`` times, or after ``prepare_later``, the engine is built for them in a thread of its own.
@@ -175,7 +176,8 @@ class AutoBackend:
         reason = f"at {height}x{width} in {self.precision}: {', '.join(figures)}"
         rounded = {name: round(figure, 2) for name, figure in milliseconds.items()}
         self._take(started[best], Choice(best, reason, rounded))
-        self._file.write(self.choice)
+        if not self._failed:
+            self._file.write(self.choice)
         log.info("backend auto: %s, %s", best, reason)
 
     def _size_to_compare_at(self, present: list[str]) -> tuple[int, int]:

@@ -146,6 +146,14 @@ def test_a_broken_engine_is_left_out(engines, network, trouble):
     assert load(network).name == "onnxruntime"
 
 
+def test_a_disk_that_was_full_is_no_verdict(engines, network):
+    settings, _ = engines
+    settings["openvino"] = {"fails_in": ("prepare",)}
+    assert load(network).name == "onnxruntime"
+    settings["openvino"] = {}
+    assert load(network).name == "openvino"
+
+
 def test_a_remembered_engine_that_broke(engines, network, images, caplog):
     settings, started = engines
     load(network)
