@@ -185,7 +185,8 @@ class AutoBackend:
             if name != "tensorrt" and self.precision != "int8":
                 # It builds what is not there.
                 continue
-            with contextlib.suppress(BackendError):
+            # What is wrong with an engine is said where it is tried.
+            with contextlib.suppress(Exception):
                 backend = self._start(name)
                 exported = getattr(backend, "exported_sizes", list)()
                 backend.close()
@@ -210,6 +211,10 @@ class AutoBackend:
             except BackendError as error:
                 # Installed, but not for this device or precision.
                 notes[name] = str(error)
+                continue
+            except Exception as error:
+                notes[name] = f"failed, {_first_line(error)}"
+                self._give_up(name, error)
                 continue
             try:
                 if self._is_usable(backend, reference):

@@ -13,6 +13,7 @@ import torch
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference import Segmenter, backends
 from lsabinet_core.inference.artefact import Artefact
+from lsabinet_core.inference.backends import auto
 from lsabinet_core.inference.backends.auto import PATIENCE, AutoBackend
 from lsabinet_core.inference.backends.choices import forget_choices
 from lsabinet_core.inference.backends.common import ShapedBackend
@@ -416,6 +417,15 @@ def test_who_builds_an_engine_is_said(engines, network, monkeypatch, itself):
     monkeypatch.setattr(backends, "create_backend", slow_openvino)
     by = "a start with backend openvino" if itself else "`lsabinet export --to openvino`"
     assert f"openvino: not built yet, {by} builds it" in load(network).choice.reason
+
+
+def test_a_package_that_does_not_load(engines, network, monkeypatch, caplog):
+    settings, _ = engines
+    monkeypatch.setitem(auto.CANDIDATES, "cpu", ("tensorrt", "torch"))
+    monkeypatch.setattr(auto, "_is_installed", lambda name: True)
+    settings["tensorrt"] = OSError("libnvinfer.so.10: cannot open shared object file")
+    assert load(network).name == "torch"
+    assert caplog.text.count("tensorrt does not work here (libnvinfer.so.10: cannot open") == 1
 
 
 @pytest.mark.parametrize("name", ["auto", "openvino"])
