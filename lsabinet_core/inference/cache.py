@@ -79,8 +79,8 @@ class EngineKey:
 class EngineCache:
     """Folders of engine files, each written whole or not at all and checked before use.
 
-    Processes may share it: one that replaces an engine disturbs none that reads it. A cache that cannot be written
-    costs time, not the run: that is logged as a warning.
+    Processes may share it: one that replaces an engine disturbs none that reads it by ``load``. A cache that cannot be
+    written costs time, not the run: that is logged as a warning.
 
     Args:
         root: None takes ``cache_directory()``.
@@ -117,6 +117,20 @@ class EngineCache:
                     found.append(other.size)
         return found
 
+    def load(self, key: EngineKey, load: Callable[[Path], Engine]) -> Engine | None:
+        """What ``load`` makes of the folder of ``key``; None where there is none that is current, whole and loads."""
+        while (folder := self.find(key)) is not None:
+            seen = _identity(folder)
+            try:
+                return load(folder)
+            except Exception as error:
+                # Unless another process has replaced it meanwhile.
+                if _identity(folder) == seen:
+                    # Whole, and yet the engine does not take it: what can be wrong with it is the engine's secret.
+                    self.discard(key, f"cannot be loaded ({type(error).__name__}: {error})")
+                    return None
+        return None
+
     def load_or_build(
         self,
         key: EngineKey,
@@ -126,15 +140,8 @@ class EngineCache:
         store: Callable[[Engine, Path], object],
     ) -> Engine:
         """The engine of ``key``: loaded from its folder, or else built and kept there."""
-        while (folder := self.find(key)) is not None:
-            seen = _identity(folder)
-            try:
-                return load(folder)
-            except Exception as error:
-                if _identity(folder) == seen:
-                    # Whole, and yet the engine does not take it: what can be wrong with it is the engine's secret.
-                    self.discard(key, f"cannot be loaded ({type(error).__name__}: {error})")
-                    break
+        if (engine := self.load(key, load)) is not None:
+            return engine
         log.info("building %s for %dx%d in %s", key.engine, *key.size, key.precision)
         engine = build()
         self.store(key, lambda folder: store(engine, folder))
@@ -177,6 +184,11 @@ class EngineCache:
                 # Another process may have put the same engine there meanwhile: then theirs is as good.
                 if self.find(key) is None:
                     raise
+        except BaseException:
+            # What was there is better than nothing.
+            with contextlib.suppress(OSError):
+                os.rename(aside, folder)
+            raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         return folder

@@ -1,6 +1,7 @@
 """Networks into files for other machines and programs, checked before they appear."""
 
 import dataclasses
+import logging
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -24,6 +25,8 @@ from .convert import onnx_, openvino_, quantize, tensorrt_, torchscript
 from .deploy import FORM, static_network
 from .network import Network
 from .parity import LEAST_AGREEMENT, Parity, compare, compare_masks
+
+log = logging.getLogger(__name__)
 
 FORMATS = tuple(SUFFIXES)
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -258,8 +261,13 @@ class _OpenVINOMaker(_Maker):
             # What it is compiled to is kept as well, so that frames need not wait for that either.
             engine = create_backend("openvino", precision=precision)
             engine.load(self.network)
-            engine.prepare(size, self.settings.batch or 1)
-            engine.close()
+            try:
+                engine.prepare(size, self.settings.batch or 1)
+            except BackendError as error:
+                # The export may be for another machine.
+                log.warning("the engine cache has no compiled form: %s", error)
+            finally:
+                engine.close()
         return kept
 
 

@@ -18,11 +18,13 @@ class Network:
         model: left as it is by whoever runs it.
         metadata: its classes, training size and normalisation.
         size: (H, W) at which it will run mostly; engines that compare themselves do it there.
+        any_size: whether other sizes may come as well, or instead.
     """
 
     model: nn.Module
     metadata: WeightsMetadata
     size: tuple[int, int]
+    any_size: bool = False
 
     @cached_property
     def fingerprint(self) -> str:

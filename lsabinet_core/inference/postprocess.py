@@ -11,7 +11,7 @@ from .backends.transfer import download
 from .cells import LEAST_SCALE, mask_by_cells, overtake
 
 EXPONENTS = (-60.0, 80.0)
-"""With the largest logits between these, sums of up to 255 exponentials are in float32's range."""
+"""With the largest enlarged logits between these, sums of up to 255 exponentials are in float32's range."""
 
 
 def masks_from_logits(
@@ -78,7 +78,7 @@ def _best_class(logits: np.ndarray, size: tuple[int, int], best: np.ndarray) -> 
 
 def _confidence(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
     """``round(255 * softmax probability of the best class)``, uint8 (H, W), from its enlarged logit; overwrites it."""
-    if not EXPONENTS[0] <= logits.max(0).min() <= logits.max() <= EXPONENTS[1]:
+    if not EXPONENTS[0] <= best.min() <= best.max() <= EXPONENTS[1]:
         return _on_device(torch.from_numpy(logits)[None], best.shape, True)[1][0]
     total, plane = np.empty_like(best), np.empty_like(best)
     _enlarge(logits[0], total)

@@ -112,7 +112,7 @@ class Segmenter:
             source = model
         else:
             self.metadata = metadata
-            source = Network(model, metadata, self.input_size or metadata.input_size)
+            source = Network(model, metadata, self.input_size or metadata.input_size, any_size=self.input_size is None)
         self._backend = create_backend(backend, device=device, precision=precision, threads=self._threads)
         self._backend.load(source)
         device = self._backend.device

@@ -1,7 +1,6 @@
 """The fastest engine that is installed here and says what PyTorch says."""
 
 import contextlib
-import importlib.util
 import logging
 import statistics
 import time
@@ -15,29 +14,11 @@ from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.parity import compare, make_picture
 from lsabinet_core.inference.threads import limit_threads
 
+from .candidates import CANDIDATES, PACKAGES, PLAIN, export_command, is_installed
 from .choices import Choice, ChoiceFile
-from .common import CLOSED, PRECISIONS, ShapedBackend, choose_device, choose_precision
+from .common import CLOSED, PRECISIONS, NotExportedError, ShapedBackend, choose_device, choose_precision
 
 log = logging.getLogger(__name__)
-
-PLAIN = "torch"
-"""Needs no package of its own, no building and no size in advance."""
-
-# Engines by kind of device, the one that is fastest on most machines first; PyTorch last, as it always works.
-CANDIDATES = {
-    "cpu": ("openvino", "torch-compile", "onnxruntime", PLAIN),
-    "cuda": ("tensorrt", "onnxruntime-tensorrt", "torch-compile", "cuda-graph", "onnxruntime", PLAIN),
-}
-# The package without which an engine is not there at all.
-PACKAGES = {
-    "openvino": "openvino",
-    "onnxruntime": "onnxruntime",
-    "onnxruntime-tensorrt": "onnxruntime",
-    "tensorrt": "tensorrt",
-}
-
-# What `lsabinet export --to` makes for them.
-FORMATS = {"openvino": "openvino", "onnxruntime": "onnx", "tensorrt": "tensorrt"}
 
 # Root mean square error of the logits, as a share of their range, that rounding explains. Shares of pixels would not do
 # here: on a picture that is no street, many pixels lie between two classes.
@@ -59,8 +40,8 @@ class AutoBackend:
     exported for others only: each must agree with PyTorch in fp32, and the fastest is taken.
     An engine whose build would take long is considered only if it was built before: by ``lsabinet export``, or by a
     warm-up with that engine named. The choice is kept on disk for the same weights, size, precision, threads, machine
-    and versions. An engine that fails, then or later, is left for the next one, with a warning, and is tried again at
-    the next start: what it lacked may be there then.
+    and versions, unless an engine failed for a reason that may have gone by the next start. An engine that fails, then
+    or later, is left for the next one, with a warning.
 
     No image waits for an engine to be built: those of a shape that was not prepared go through PyTorch, and once they
     have come ``PATIENCE`` times, or after ``prepare_later``, the engine is built for them in a thread of its own.
@@ -85,6 +66,7 @@ class AutoBackend:
         self._plain: dict[tuple[int, int], bool] = {}
         self._seen: dict[tuple[int, int, int], int] = {}
         self._failed: set[str] = set()
+        self._unsure = False
         self.choice: Choice | None = None
 
     @property
@@ -97,7 +79,7 @@ class AutoBackend:
         self.close()
         self._source, self._size = source, source.size
         known = CANDIDATES[self.device.type]
-        notes = {name: "not installed" for name in known if not _is_installed(name)}
+        notes = {name: "not installed" for name in known if not is_installed(name)}
         present = [name for name in known if name not in notes]
         self._file = ChoiceFile(source, self.device, self.precision, self._threads, known)
         if (choice := self._file.read()) is not None:
@@ -148,6 +130,8 @@ class AutoBackend:
         if name not in self._failed:
             log.warning("backend auto: %s does not work here (%s): the next engine is tried", name, _first_line(error))
         self._failed.add(name)
+        # Anything else may be over at the next start: a full disk, say, or too little memory.
+        self._unsure |= not isinstance(error, BackendError)
         if self._file is not None:
             self._file.forget()
 
@@ -176,11 +160,13 @@ class AutoBackend:
         reason = f"at {height}x{width} in {self.precision}: {', '.join(figures)}"
         rounded = {name: round(figure, 2) for name, figure in milliseconds.items()}
         self._take(started[best], Choice(best, reason, rounded))
-        if not self._failed:
+        if not self._unsure:
             self._file.write(self.choice)
         log.info("backend auto: %s, %s", best, reason)
 
     def _size_to_compare_at(self, present: list[str]) -> tuple[int, int]:
+        if not self._source.any_size:
+            return self._source.size
         for name in present:
             if name != "tensorrt" and self.precision != "int8":
                 # It builds what is not there.
@@ -220,7 +206,9 @@ class AutoBackend:
                 if self._is_usable(backend, reference):
                     started[name] = backend
                 else:
-                    by = f"a start with backend {name}" if backend.builds_itself else f"`{_export_command(name)}`"
+                    by = f"a start with backend {name}"
+                    if not backend.builds_itself:
+                        by = export_command(name, self.precision, (1, *self._size))
                     notes[name] = f"not built yet, {by} builds it"
             except Exception as error:
                 notes[name] = f"failed, {_first_line(error)}"
@@ -280,10 +268,19 @@ class AutoBackend:
             BackendError: there is none for that size in int8: it would have to be calibrated first.
         """
         getattr(self._backend, "check_size", lambda size: None)(size)
-        self._with_next_on_failure(lambda backend: backend.prepare(size, batch))
+        try:
+            self._with_next_on_failure(lambda backend: backend.prepare(size, batch))
+        except NotExportedError as error:
+            if self.precision == "int8":
+                raise
+            self._stay_plain(size, error)
 
     def infer(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
-        return self._with_next_on_failure(lambda backend: self._infer(backend, images))
+        try:
+            return self._with_next_on_failure(lambda backend: self._infer(backend, images))
+        except NotExportedError as error:
+            self._stay_plain(images.shape[1:3], error)
+            return self._backend.infer_plain(images)
 
     def prepare_later(self, size: tuple[int, int], batch: int = 1) -> None:
         """As ``prepare``, in the background: images of that shape go through PyTorch meanwhile, or for good where no
@@ -299,11 +296,14 @@ class AutoBackend:
         self._seen[shape] = self._seen.get(shape, 0) + 1
         if self._stays_plain((height, width)) or self._seen[shape] <= PATIENCE:
             return backend.infer_plain(images)
-        exported = f"`{_export_command(backend.name, shape)}` or " if backend.name in FORMATS else ""
+        export = export_command(backend.name, self.precision, shape)
+        if not backend.builds_itself:
+            self._stay_plain((height, width), NotExportedError(f"{export} builds {backend.name} for it"))
+            return backend.infer_plain(images)
         log.warning(
             "backend auto: no %s for %d x %dx%d, which keep coming: it is built beside them; %sa warm-up at that size "
             "builds it beforehand",
-            backend.name, *shape, exported,
+            backend.name, *shape, "" if export is None else f"{export} or ",
         )  # fmt: skip
         backend.prepare_later((height, width), batch)
         return backend.infer(images)
@@ -315,9 +315,13 @@ class AutoBackend:
             try:
                 getattr(self._backend, "check_size", lambda size: None)(size)
             except BackendError as error:
-                log.warning("backend auto: PyTorch runs frames of that size in fp32: %s", error)
-                self._plain[size] = True
+                self._stay_plain(size, error)
         return self._plain.setdefault(size, False)
+
+    def _stay_plain(self, size: tuple[int, int], error: BackendError) -> None:
+        precision = "fp32" if self.precision == "int8" else self.precision
+        log.warning("backend auto: PyTorch runs frames of that size in %s: %s", precision, error)
+        self._plain[tuple(size)] = True
 
     def _must_wait(self, backend, shape: tuple[int, int, int]) -> bool:
         # Looking for it on disk takes a moment, so that it is done once.
@@ -329,6 +333,9 @@ class AutoBackend:
         while True:
             try:
                 return use(self._backend)
+            except NotExportedError:
+                # It runs other sizes.
+                raise
             except Exception as error:
                 if not self._go_on(error):
                     raise
@@ -337,7 +344,7 @@ class AutoBackend:
         """Take the next engine that starts, without comparing: frames are waiting. False where there is none."""
         self._give_up(self._backend.name, cause)
         measured = self.choice.milliseconds
-        names = [name for name in CANDIDATES[self.device.type] if name not in self._failed and _is_installed(name)]
+        names = [name for name in CANDIDATES[self.device.type] if name not in self._failed and is_installed(name)]
         for name in sorted(names, key=lambda name: measured.get(name, float("inf"))):
             if name in PACKAGES and name not in measured:
                 continue
@@ -366,20 +373,6 @@ class AutoBackend:
         if self._backend is not None:
             self._backend.close()
         self._backend = self._source = None
-
-
-def _is_installed(name: str) -> bool:
-    return name not in PACKAGES or importlib.util.find_spec(PACKAGES[name]) is not None
-
-
-def _export_command(name: str, shape: tuple[int, int, int] | None = None) -> str:
-    command = f"lsabinet export --to {FORMATS[name]}"
-    if shape is not None:
-        batch, height, width = shape
-        command += f" --size {height}x{width}"
-        # The ONNX form takes any number.
-        command += f" --batch {batch}" if batch > 1 and name != "onnxruntime" else ""
-    return command
 
 
 def _first_line(error: Exception) -> str:

@@ -50,6 +50,7 @@ class ChoiceFile:
         self._question = {
             "weights": network.fingerprint,
             "size": list(network.size),
+            "any_size": network.any_size,
             "precision": precision,
             "threads": threads,
             "device": f"{device} {device_name(device)}",

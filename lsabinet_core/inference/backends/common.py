@@ -32,6 +32,10 @@ Run = Callable[[np.ndarray | torch.Tensor], torch.Tensor]
 """uint8 (N, H, W, 3), BGR, of one shape to logits (N, C, h, w)."""
 
 
+class NotExportedError(BackendError):
+    """``lsabinet export`` has to make the engine for that size first."""
+
+
 def _fill_up(images: np.ndarray | torch.Tensor, count: int) -> np.ndarray | torch.Tensor:
     """As many images as ``count``, the last one repeated."""
     indices = np.minimum(np.arange(count), len(images) - 1)

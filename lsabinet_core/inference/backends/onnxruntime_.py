@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -181,12 +182,24 @@ class OnnxRuntimeTensorRTBackend(OnnxRuntimeBackend):
                 raise
             # Cut short, say: ONNX Runtime does not build again what it cannot read.
             log.warning("cached engine %s cannot be used (%s): it is built again", self._engines.name, error)
-            shutil.rmtree(self._engines)
-            self._engines.mkdir()
+            run = self._build_anew(shape)
             was_built = False
-            run = super()._build(shape)
         if not was_built:
             forget_choices()
+        return run
+
+    def _build_anew(self, shape: tuple[int, int, int]) -> Run:
+        """As if there were no engines; they come back where that is no better, for then they were not the reason."""
+        aside = self._engines.with_name(f"{self._engines.name}.{uuid.uuid4().hex}")
+        self._engines.rename(aside)
+        try:
+            self._engines.mkdir()
+            run = super()._build(shape)
+        except BaseException:
+            shutil.rmtree(self._engines, ignore_errors=True)
+            aside.rename(self._engines)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
         return run
 
     def _provider_options(self) -> dict[str, str]:

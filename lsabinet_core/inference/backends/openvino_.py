@@ -15,7 +15,7 @@ from lsabinet_core.inference.convert import openvino_
 from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 
-from .common import Run, ShapedBackend, choose_cpu
+from .common import NotExportedError, Run, ShapedBackend, choose_cpu
 from .openvino_kernels import REWRITES, prefer_fast_kernels
 from .openvino_winograd import use_winograd
 
@@ -49,10 +49,14 @@ class OpenVINOBackend(ShapedBackend):
     def check_size(self, size: tuple[int, int]) -> None:
         super().check_size(size)
         if self.precision == "int8" and not isinstance(self.source, Artefact) and self._int8_form(size) is None:
-            raise BackendError(
-                f"no int8 form of these weights for {size[0]}x{size[1]}: make it once with `lsabinet export --to "
-                f"openvino --precision int8 --size {size[0]}x{size[1]} --weights W --dataset D --root DIR`"
-            )
+            raise self._no_int8_form(size)
+
+    @staticmethod
+    def _no_int8_form(size: tuple[int, int]) -> NotExportedError:
+        return NotExportedError(
+            f"no int8 form of these weights for {size[0]}x{size[1]}: make it once with `lsabinet export --to "
+            f"openvino --precision int8 --size {size[0]}x{size[1]} --weights W --dataset D --root DIR`"
+        )
 
     def exported_sizes(self) -> list[tuple[int, int]]:
         if self.precision != "int8" or isinstance(self.source, Artefact):
@@ -127,7 +131,10 @@ class OpenVINOBackend(ShapedBackend):
                 return self._core.read_model(self.source.path)
             return openvino_.load(self.source.path)
         if self.precision == "int8":
-            model = openvino_.load(self._int8_form(size) / FILE)
+            key = engine_key(self.source, size, "int8")
+            model = EngineCache().load(key, lambda folder: openvino_.load(folder / FILE))
+            if model is None:
+                raise self._no_int8_form(size)
             info = openvino_.info_of(model)
             self._parity = json.loads(info)["parity"] if info else {}
             return model

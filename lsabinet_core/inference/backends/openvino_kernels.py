@@ -82,7 +82,8 @@ def _reverse_in_one(concat: Any) -> Any:
     axis = concat.get_attributes()["axis"]
     reversal = list(range(len(parts)))[::-1]
     if (
-        split.get_type_name() not in ("Split", "VariadicSplit")
+        len(parts) < 2
+        or split.get_type_name() not in ("Split", "VariadicSplit")
         or any(part.get_node() != split for part in parts)
         or [part.get_index() for part in parts] != reversal
         or any(part.get_partial_shape()[axis] != 1 for part in parts)

@@ -12,7 +12,7 @@ from lsabinet_core.inference.convert import tensorrt_
 from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 
-from .common import Run, ShapedBackend, choose_cuda, device_name, output_of
+from .common import NotExportedError, Run, ShapedBackend, choose_cuda, device_name, output_of
 from .transfer import PinnedUpload
 
 FILE = "network.engine"
@@ -100,14 +100,14 @@ class TensorRTBackend(ShapedBackend):
                 )
             return engine
         cache, key = EngineCache(), self._key(shape)
-        folder = cache.find(key)
-        if folder is not None:
-            engine = runtime.deserialize_cuda_engine((folder / FILE).read_bytes())
+        content = cache.load(key, lambda folder: (folder / FILE).read_bytes())
+        if content is not None:
+            engine = runtime.deserialize_cuda_engine(content)
             if engine is not None:
                 return engine
             cache.discard(key, "cannot be loaded by TensorRT")
         batch, height, width = shape
-        raise BackendError(
+        raise NotExportedError(
             f"no TensorRT engine for {batch} x {height}x{width} in {self.precision}: build it once with `lsabinet "
             f"export --to tensorrt --precision {self.precision} --size {height}x{width} --batch {batch} --weights W`"
         )

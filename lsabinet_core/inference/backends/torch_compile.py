@@ -49,8 +49,8 @@ class TorchCompileBackend(DeployedBackend):
 
     def _build(self, shape: tuple[int, int, int]) -> Run:
         cache, key = EngineCache(), self._key(shape)
-        if (folder := cache.find(key)) is not None:
-            torch.compiler.load_cache_artifacts((folder / FILE).read_bytes())
+        if (artifacts := cache.load(key, lambda folder: (folder / FILE).read_bytes())) is not None:
+            torch.compiler.load_cache_artifacts(artifacts)
             return self._compile(shape)
         log.info("backend %s: compiling for %d x %dx%d, which may take minutes", self.name, *shape)
         run = self._compile(shape)

@@ -16,7 +16,7 @@ from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.backends import auto
 from lsabinet_core.inference.backends.auto import PATIENCE, AutoBackend
 from lsabinet_core.inference.backends.choices import forget_choices
-from lsabinet_core.inference.backends.common import ShapedBackend
+from lsabinet_core.inference.backends.common import NotExportedError, ShapedBackend
 from lsabinet_core.inference.backends.torch_ import TorchBackend
 
 
@@ -318,7 +318,8 @@ def test_frames_of_other_sizes_do_not_wait_for_a_conversion(converted, noise_ima
     for _ in range(PATIENCE + 3):
         backend.infer(pictures[128, 96])
     assert engine.ran[1:] == [] and caplog.text.count("no openvino for 1 x 128x96, which keep coming") == 1
-    assert "`lsabinet export --to openvino --size 128x96` or a warm-up at that size builds it beforehand" in caplog.text
+    command = "`lsabinet export --to openvino --precision fp32 --size 128x96 --weights W`"
+    assert f"{command} or a warm-up at that size builds it beforehand" in caplog.text
     until_built(engine, (1, 128, 96))
     torch.testing.assert_close(backend.infer(pictures[128, 96]), plain(pictures[128, 96]), rtol=1e-3, atol=1e-3)
     assert engine.ran[1:] == [(1, 128, 96)]
@@ -362,6 +363,37 @@ def test_a_size_that_the_engine_cannot_have(converted, noise_image, plain, monke
     with pytest.raises(BackendError, match="make it once"):
         backend.prepare((72, 168))
     assert backend.name == "openvino"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_size_that_the_engine_was_not_exported_for(
+    converted, known, noise_image, plain, monkeypatch, caplog, tmp_path
+):
+    """As TensorRT, which builds nothing: it goes on with its own sizes, and stays the choice; also where what it had is
+    gone when it is needed."""
+    backend, engine = converted
+    monkeypatch.setattr(Converted, "_build", lambda *args: not_exported())
+    monkeypatch.setattr(Converted, "builds_itself", not known)
+
+    def not_exported():
+        raise NotExportedError("`lsabinet export --to openvino` makes it")
+
+    picture, own = noise_image(1, (72, 168))[None], noise_image(2, (96, 128))[None]
+    backend.prepare((72, 168))
+    # And by itself, for frames of a size that keeps coming.
+    other = noise_image(1, (128, 96))[None]
+    for _ in range(PATIENCE + 1):
+        backend.infer(other)
+    if (building := engine._building.get((1, 128, 96))) is not None:
+        building.exception(60)
+    for image in (picture, other, other):
+        torch.testing.assert_close(backend.infer(image), plain(image), rtol=1e-3, atol=1e-3)
+    assert engine.ran == []
+    backend.infer(own)
+    assert backend.name == "openvino" and engine.ran == [(1, 96, 128)]
+    assert caplog.text.count("PyTorch runs frames of that size in fp32: `lsabinet export --to openvino") == 2
+    assert ("it is built beside them" in caplog.text) != known
+    assert "does not work here" not in caplog.text and len(list((tmp_path / "choices").iterdir())) == 1
 
 
 def test_what_is_prepared_later_is_built_beside_the_first_frame(converted, noise_image):
@@ -415,14 +447,15 @@ def test_who_builds_an_engine_is_said(engines, network, monkeypatch, itself):
         return create(name, **options)
 
     monkeypatch.setattr(backends, "create_backend", slow_openvino)
-    by = "a start with backend openvino" if itself else "`lsabinet export --to openvino`"
+    command = "`lsabinet export --to openvino --precision fp32 --size 96x128 --weights W`"
+    by = "a start with backend openvino" if itself else command
     assert f"openvino: not built yet, {by} builds it" in load(network).choice.reason
 
 
 def test_a_package_that_does_not_load(engines, network, monkeypatch, caplog):
     settings, _ = engines
     monkeypatch.setitem(auto.CANDIDATES, "cpu", ("tensorrt", "torch"))
-    monkeypatch.setattr(auto, "_is_installed", lambda name: True)
+    monkeypatch.setattr(auto, "is_installed", lambda name: True)
     settings["tensorrt"] = OSError("libnvinfer.so.10: cannot open shared object file")
     assert load(network).name == "torch"
     assert caplog.text.count("tensorrt does not work here (libnvinfer.so.10: cannot open") == 1
@@ -447,6 +480,11 @@ def test_int8_that_was_made_for_the_cameras_size_only(network, noise_image, name
         assert "PyTorch" not in segmenter.describe().get("chosen", "") and not caplog.records
         with pytest.raises(BackendError, match="no int8 form of these weights for 96x128: make it once"):
             segmenter.warm_up((96, 128))
+    # Where no other size will come, that is said at once.
+    options = {"backend": name, "precision": "int8", "input_size": (96, 128)}
+    with pytest.raises(BackendError, match="no int8 form of these weights for 96x128: make it once"):
+        with Segmenter(network.model, network.metadata, device="cpu", **options) as segmenter:
+            segmenter.warm_up()
 
 
 def test_with_the_real_engines(network, monkeypatch, noise_image):

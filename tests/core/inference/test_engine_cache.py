@@ -171,6 +171,21 @@ def test_readers_beside_a_writer(cache, caplog):
     assert found > 0 and cache.find(KEY) is not None and not caplog.text
 
 
+def test_what_cannot_be_replaced_stays(cache, monkeypatch, tmp_path):
+    store(cache)
+    rename = os.rename
+
+    def refuse(old, new):
+        if cache_module.NEW in str(old):
+            raise OSError("held by a scanner")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    assert store(cache, content=b"newer") is None
+    assert (cache.find(KEY) / "network.bin").read_bytes() == b"numbers"
+    assert len(list((tmp_path / "engines").iterdir())) == 1
+
+
 def test_others_may_read_it(cache, tmp_path):
     before = os.umask(0o022)
     try:

@@ -183,7 +183,7 @@ def test_a_reversal_is_one_operator(kind, lengths):
 # In another order, not all of them, parts of two channels, and along another axis than they were taken apart.
 @pytest.mark.parametrize(
     ("channels", "count", "order", "joined"),
-    [(3, 3, (0, 1, 2), 3), (3, 3, (1, 0), 3), (6, 3, (2, 1, 0), 3), (3, 3, (2, 1, 0), 0)],
+    [(3, 3, (0, 1, 2), 3), (3, 3, (1, 0), 3), (6, 3, (2, 1, 0), 3), (3, 3, (2, 1, 0), 0), (3, 3, (0,), 0)],
 )
 def test_no_reversal(channels, count, order, joined):
     def shuffle(x):

@@ -30,6 +30,18 @@ def test_agrees_with_softmax_and_argmax(path, size, spread):
     assert without[1] is None
 
 
+@pytest.mark.parametrize(("best", "other"), [(20.0, -240.0), (-20.0, -190.0), (0.0, -400.0), (90.0, 0.0), (0.0, 0.0)])
+@pytest.mark.parametrize("size", [(39, 39), (40, 40), (12, 12)])
+def test_logits_far_apart(best, other, size):
+    """Between samples of different classes both may be far below what either is at its own."""
+    logits = torch.full((1, 2, 4, 4), other)
+    logits[0, 0, :, ::2] = logits[0, 1, :, 1::2] = best
+    _, confidences = postprocess.masks_from_logits(logits, size, confidence=True)
+    probability = F.interpolate(logits.double(), size=size, mode="bilinear").softmax(1).amax(1).numpy()
+    # Half a level, and float32 where logits of hundreds cancel each other.
+    assert np.abs(confidences - 255 * probability).max() < 0.6
+
+
 def test_first_of_equal_classes_wins():
     logits = torch.zeros(1, 4, 8, 8)
     logits[:, 1:3] = 5
