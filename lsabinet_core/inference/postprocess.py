@@ -78,7 +78,8 @@ def _best_class(logits: np.ndarray, size: tuple[int, int], best: np.ndarray) -> 
 
 def _confidence(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
     """``round(255 * softmax probability of the best class)``, uint8 (H, W), from its enlarged logit; overwrites it."""
-    if not EXPONENTS[0] <= best.min() <= best.max() <= EXPONENTS[1]:
+    # What is enlarged lies between what was there, which is fewer to look at.
+    if not (_can_be_summed(logits) or _can_be_summed(best)):
         return _on_device(torch.from_numpy(logits)[None], best.shape, True)[1][0]
     total, plane = np.empty_like(best), np.empty_like(best)
     _enlarge(logits[0], total)
@@ -89,6 +90,10 @@ def _confidence(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
         total += plane
     cv2.exp(best, dst=best)
     return cv2.divide(best, total, scale=255, dtype=cv2.CV_8U)
+
+
+def _can_be_summed(exponents: np.ndarray) -> bool:
+    return EXPONENTS[0] <= exponents.min() <= exponents.max() <= EXPONENTS[1]
 
 
 def _enlarge(plane: np.ndarray, out: np.ndarray) -> None:
