@@ -48,8 +48,10 @@ class OpenVINOBackend(ShapedBackend):
 
     def check_size(self, size: tuple[int, int]) -> None:
         super().check_size(size)
-        if self.precision == "int8" and not isinstance(self.source, Artefact) and self._int8_form(size) is None:
-            raise self._no_int8_form(size)
+        if self.precision == "int8" and not isinstance(self.source, Artefact):
+            # What `lsabinet export` made.
+            if EngineCache().find(engine_key(self.source, size, "int8")) is None:
+                raise self._no_int8_form(size)
 
     @staticmethod
     def _no_int8_form(size: tuple[int, int]) -> NotExportedError:
@@ -62,10 +64,6 @@ class OpenVINOBackend(ShapedBackend):
         if self.precision != "int8" or isinstance(self.source, Artefact):
             return []
         return EngineCache().sizes(engine_key(self.source, self.source.size, "int8"))
-
-    def _int8_form(self, size: tuple[int, int]):
-        """The folder with what ``lsabinet export`` made, or None."""
-        return EngineCache().find(engine_key(self.source, size, "int8"))
 
     def is_built(self, shape: tuple[int, int, int]) -> bool:
         if shape in self._runs:

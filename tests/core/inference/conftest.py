@@ -2,7 +2,10 @@
 
 import numpy as np
 import pytest
+from auto_engines import CLOCK, Converted, Engine, load
 
+from lsabinet_core.errors import BackendError
+from lsabinet_core.inference import backends
 from lsabinet_core.inference.backends import create_backend
 from lsabinet_core.inference.network import Network
 from lsabinet_core.models.weights import load_weights
@@ -60,3 +63,53 @@ def start():
     yield run
     for backend in backends:
         backend.close()
+
+
+@pytest.fixture
+def auto_alone(tmp_path, monkeypatch):
+    """``backend="auto"`` with nothing built or remembered, comparing in one round."""
+    monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr("lsabinet_core.inference.backends.auto.WARM_UP_RUNS", 0)
+    monkeypatch.setattr("lsabinet_core.inference.backends.auto.ROUNDS", 1)
+
+
+@pytest.fixture
+def engines(auto_alone, monkeypatch):
+    """Settings of the engines by name, and the names that were started, in order."""
+    settings = {
+        "openvino": {},
+        "torch-compile": BackendError("no compiler"),
+        "onnxruntime": {"seconds": 0.02},
+        "torch": {"seconds": 0.1},
+    }
+    started = []
+
+    def create(name, *, device, precision, threads):
+        started.append(name)
+        if isinstance(settings[name], Exception):
+            raise settings[name]
+        return Engine(name, device=device, precision=precision, **settings[name])
+
+    monkeypatch.setattr(backends, "create_backend", create)
+    monkeypatch.setattr("lsabinet_core.inference.backends.auto.time", CLOCK)
+    return settings, started
+
+
+@pytest.fixture
+def converted(engines, network, monkeypatch):
+    """A backend whose engine has to be converted for each size, and that engine."""
+    create = backends.create_backend
+
+    def convert_openvino(name, **options):
+        if name != "openvino":
+            return create(name, **options)
+        return Converted(options["device"], options["precision"])
+
+    monkeypatch.setattr(backends, "create_backend", convert_openvino)
+    backend = load(network)
+    engine = backend._backend
+    assert backend.name == "openvino"
+    engine.ran.clear()
+    engine.may_build.clear()
+    yield backend, engine
+    backend.close()
