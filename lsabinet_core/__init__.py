@@ -4,6 +4,12 @@
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lsabinet_core.inference.segmenter import Segmentation, Segmenter
+    from lsabinet_core.models import create_model, list_models
+    from lsabinet_core.models.weights import load_weights, save_weights
 
 __version__ = "0.1.0"
 
@@ -16,11 +22,19 @@ _EXPORTS = {
     "save_weights": "lsabinet_core.models.weights",
 }
 
-__all__ = ["__version__", *_EXPORTS]
+__all__ = [
+    "Segmentation",
+    "Segmenter",
+    "__version__",
+    "create_model",
+    "list_models",
+    "load_weights",
+    "save_weights",
+]
 
 
-def __getattr__(name: str):
-    # On demand, so that what needs no network (`lsabinet --help`, `lsabinet bag info`) does not wait for PyTorch.
+def __getattr__(name: str) -> Any:
+    # Imported lazily, so that commands without a network (`lsabinet --help`, `lsabinet bag info`) skip PyTorch.
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_EXPORTS[name]), name)

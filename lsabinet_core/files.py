@@ -1,31 +1,78 @@
-"""Files that are either whole or not there: written to a temporary name, then renamed."""
+"""Atomic file writes (temporary file, then rename), and reading of text files in any Unicode encoding."""
 
+import codecs
 import contextlib
+import errno
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it is flushed to disk and takes the place of ``path``.
+    """Yield a temporary path next to ``path``; on success, flush the file to disk and rename it to ``path``.
 
-    On an error the temporary file is removed and ``path`` is left as it was. The suffix is kept, because OpenCV and
-    others choose a format by it. Missing parent folders are made.
+    On an error the temporary file is removed and ``path`` is left unchanged. The temporary name keeps the suffix,
+    because OpenCV and other libraries choose the format by it. It is unique across threads and across machines that
+    share a disk, and it is short regardless of the length of ``path``. Missing parent folders are created.
+
+    Raises:
+        OSError: the file cannot be written. ``filename`` is ``path`` if it was unset or the temporary path.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
+    with errors_name(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb") as stream:
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def errors_name(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Set ``filename`` to ``path`` in an OSError that has none (such as "disk full") or that names ``temporary``."""
     try:
-        yield temporary
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        named = None if error.filename is None else os.fspath(error.filename)
+        # A broken pipe does not concern this file.
+        if error.errno in (None, errno.EPIPE) or named not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` survive a power failure, where the file system supports it."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """Read a text file as UTF-8, or as UTF-16 if it starts with that byte order mark.
+
+    Windows editors and PowerShell write UTF-8 or UTF-16 with a byte order mark, which is removed.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: the file is neither UTF-8 nor UTF-16.
+    """
+    content = Path(path).read_bytes()
+    utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf_16 else "utf-8-sig")

@@ -1,17 +1,18 @@
-"""Class names and colours of the label sets, and the id that means "unlabelled".
+"""Class names and colours of the label sets, and the void id.
 
-All labels and masks in this package are uint8 class ids 0..C-1, with 255 for unlabelled (void) pixels, whatever number
-a data set uses on disk.
+All labels and masks in this package hold uint8 class ids 0..C-1, and 255 for void (unlabelled) pixels. Data sets may
+store other values on disk; they are converted when a label is read.
 """
 
 from dataclasses import dataclass
 
 VOID = 255
+"""Id of void pixels: ignored by losses and metrics."""
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The classes that a network tells apart.
+    """The classes that a network predicts.
 
     Attributes:
         name: short identifier, e.g. ``camvid11``.

@@ -1,14 +1,14 @@
-"""Resizing as sums along one axis and then the other, for devices that OpenCV does not know.
+"""Separable resizing as matrix products, for devices that OpenCV does not support.
 
-Each function gives what the pixels along a side add to each of the resized ones: float64 (new, old), rows of sum 1.
-Products with the matrices of both sides are, up to rounding, what ``cv2.resize`` makes.
+Each function returns the weights of the input pixels along one axis for every output pixel: float64 (new, old), rows
+that sum to 1. Multiplying an image by the matrices of both axes gives the result of ``cv2.resize`` up to rounding.
 """
 
 import numpy as np
 
 
 def area_weights(old: int, new: int) -> np.ndarray:
-    """INTER_AREA: the mean over the stretch that a new pixel covers; ``new`` is at most ``old``."""
+    """Weights of INTER_AREA: the mean over the interval that an output pixel covers; requires ``new <= old``."""
     ratio = old / new
     start = np.arange(new)[:, None] * ratio
     pixel = np.arange(old)
@@ -16,6 +16,6 @@ def area_weights(old: int, new: int) -> np.ndarray:
 
 
 def linear_weights(old: int, new: int) -> np.ndarray:
-    """INTER_LINEAR: between the two nearest pixel centres, the outermost pixel beyond them."""
+    """Weights of INTER_LINEAR between pixel centres, with the border pixel replicated."""
     centre = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
     return np.clip(1 - np.abs(centre[:, None] - np.arange(old)), 0, None)

@@ -1,4 +1,4 @@
-"""Where the files that ship beside the code are: weights/, config/ and launch/."""
+"""Location of the files installed with the code: weights/, config/ and launch/."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,13 +8,13 @@ PACKAGE = "lsabinet_ros"
 
 @lru_cache(maxsize=1)
 def share_directory() -> Path:
-    """The folder that holds ``weights/``, ``config/`` and ``launch/``.
+    """Return the folder that contains ``weights/``, ``config/`` and ``launch/``.
 
-    That is the checkout itself when the code runs from one, and ``<prefix>/share/lsabinet_ros`` after ``pip install``
-    or ``colcon build``; both have the same folders inside.
+    It is the root of the checkout when the code runs from one, and ``<prefix>/share/lsabinet_ros`` after
+    ``pip install`` or ``colcon build``. Both have the same layout.
 
     Raises:
-        FileNotFoundError: neither exists, so the installation is broken.
+        FileNotFoundError: neither exists; the installation is broken.
     """
     here = Path(__file__).resolve()
     checkout = here.parents[1]

@@ -1,1 +1,1 @@
-"""Measuring how fast the package is here."""
+"""Benchmarks of inference and training on this machine."""

@@ -1,4 +1,4 @@
-"""What ``lsabinet benchmark`` compares: a network on an engine, at a size."""
+"""The candidates of ``lsabinet benchmark``: a network on an engine, at a size."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -10,17 +10,18 @@ from torch import nn
 
 from lsabinet_core.errors import BackendError, LsabinetError
 from lsabinet_core.inference.backends import list_backends
-from lsabinet_core.inference.backends.common import PRECISIONS
+from lsabinet_core.inference.backends.choose import PRECISIONS
 from lsabinet_core.inference.parity import make_picture
 from lsabinet_core.labels import LabelSet
 from lsabinet_core.models import create_model, list_models
+from lsabinet_core.models.blocks import SegmentationNetwork
 from lsabinet_core.models.weights import WeightsMetadata, load_weights
 
 EAGER = "eager"
-"""The baseline beside the engines: what a plain user of PyTorch runs."""
+"""The baseline of the comparison: unmodified PyTorch."""
 
 RANDOM_WEIGHTS = "none: random weights"
-"""What such networks were trained on."""
+"""Data set of untrained networks."""
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEED = 0
@@ -30,14 +31,14 @@ STATISTICS_IMAGES = 4
 
 @dataclass(frozen=True)
 class Candidate:
-    """One thing to measure.
+    """One combination to measure.
 
     Attributes:
         model: a network of ``lsabinet models``, with random weights; or shipped weights; or a weights file.
         backend: an engine, ``auto`` or ``eager``.
         precision: ``auto``, ``fp32``, ``fp16``, ``bf16`` or ``int8``; ``eager`` is fp32.
         size: (H, W) of the network's input.
-        batch: images in one call.
+        batch: images per call.
     """
 
     model: str
@@ -47,7 +48,7 @@ class Candidate:
     batch: int = 1
 
     def document(self) -> dict:
-        """As JSON values."""
+        """The candidate as JSON values."""
         return {**asdict(self), "size": list(self.size)}
 
     def __str__(self) -> str:
@@ -63,7 +64,7 @@ def combine(
     sizes: Sequence[tuple[int, int]],
     batch: int = 1,
 ) -> list[Candidate]:
-    """Every combination, by size, model and engine; ``eager`` once each, in fp32."""
+    """Every combination, ordered by size, model and engine; ``eager`` only once each, in fp32."""
     candidates = [
         Candidate(model, backend, "fp32" if backend == EAGER else precision, size, batch)
         for size, model, backend, precision in itertools.product(sizes, models, backends, precisions)
@@ -72,7 +73,7 @@ def combine(
 
 
 def check_names(candidates: Sequence[Candidate]) -> None:
-    """Raise BackendError for an engine or a precision that no machine offers."""
+    """Raise BackendError for an unknown engine or precision."""
     for candidate in candidates:
         if candidate.backend not in (EAGER, *list_backends()):
             known = ", ".join([EAGER, *list_backends()])
@@ -82,16 +83,16 @@ def check_names(candidates: Sequence[Candidate]) -> None:
 
 
 def open_network(
-    name: str, label_set: LabelSet, build: Callable[[], nn.Module] | None = None
-) -> tuple[nn.Module, WeightsMetadata]:
-    """The network of a candidate and what is known of it, in evaluation mode.
+    name: str, label_set: LabelSet, build: Callable[[], SegmentationNetwork] | None = None
+) -> tuple[SegmentationNetwork, WeightsMetadata]:
+    """The network of a candidate in evaluation mode, and its metadata.
 
-    A network's name gives random weights, the same each time, for the classes of ``label_set``; its batch
-    normalisations have seen images, so that activations neither die nor overflow in half precision. Likewise what
-    ``build`` makes, whatever it is called.
+    A network's name gives reproducible random weights for the classes of ``label_set``. Its batch normalisations are
+    initialised with image statistics, so that activations neither vanish nor overflow in half precision. The same
+    applies to the networks that ``build`` returns, under any name.
 
     Raises:
-        LsabinetError: neither a network nor weights.
+        LsabinetError: the name is neither a network nor weights.
     """
     if build is None and name not in list_models():
         try:
@@ -114,7 +115,7 @@ def _see_images(model: nn.Module) -> None:
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     threads = torch.get_num_threads()
-    # On one thread sums come out the same each time, and with them the key of engines that are kept on disk.
+    # One thread makes the sums reproducible, and with them the keys of cached engines.
     torch.set_num_threads(1)
     try:
         for norm in norms:
@@ -122,5 +123,5 @@ def _see_images(model: nn.Module) -> None:
         model.train()((images - mean) / std)
     finally:
         torch.set_num_threads(threads)
-        for norm, momentum in zip(norms, momenta):
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -1,6 +1,6 @@
-"""From the start of a program to its first mask, and the memory that it needs, each in a process of its own.
+"""Time from the start of a program to its first mask, and its peak memory, measured in a separate process.
 
-Run as a module this is such a program: ``python -m lsabinet_core.benchmark.first_frame JSON``.
+Run as a module, this is that program: ``python -m lsabinet_core.benchmark.first_frame JSON``.
 """
 
 import json
@@ -10,14 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from lsabinet_core.errors import BackendError, LsabinetError
 
 FRAMES_AFTER = 5
-"""After the first, before the memory's peak is read."""
+"""Number of frames after the first one, before the peak memory is read."""
 STARTS = 2
-"""The first fills the engine cache and the system's file cache, the last is reported."""
+"""Number of starts: the first one fills the engine cache and the system's file cache; the last one is reported."""
 
 
 def measure_first_frame(
@@ -31,25 +32,25 @@ def measure_first_frame(
     threads: int = 0,
     device: str = "auto",
 ) -> dict[str, float]:
-    """Start a program that segments ``batch`` frames at once, twice, and look at the second time.
+    """Start a program that segments ``batch`` frames per call, twice, and report the second start.
 
     Args:
-        weights: weights file, or name of shipped weights.
-        backend: an engine, ``auto``, or ``eager`` for plain PyTorch.
-        precision: as ``Segmenter``.
+        weights: weights file or name of shipped weights.
+        backend: an engine, ``auto``, or ``eager`` for unmodified PyTorch.
+        precision: see ``Segmenter``.
         size: (H, W) of the network's input.
-        batch: frames in one call.
-        frame: (H, W) of the frames; None takes the network's size.
-        threads: as ``Segmenter``.
-        device: as ``Segmenter``.
+        batch: frames per call.
+        frame: (H, W) of the frames; None: the size of the network's input.
+        threads: see ``Segmenter``.
+        device: see ``Segmenter``.
 
     Returns:
-        ``first_frame_s``: from the start of the process, Python's own start among it, to the first mask.
-        ``start_cpu_s``: processor time until then, over all threads. ``peak_mb``: the most main memory that the process
-        had (10^6 bytes; a GPU's is not counted).
+        ``first_frame_s``: from the start of the process, including Python's own start, to the first mask.
+        ``start_cpu_s``: processor time until then, over all threads. ``peak_mb``: peak main memory of the process
+        (10^6 bytes; GPU memory is not counted).
 
     Raises:
-        BackendError: the program failed; its last words.
+        BackendError: the program failed; the message contains its last line of output.
     """
     request = {
         "weights": os.fspath(weights),
@@ -61,6 +62,7 @@ def measure_first_frame(
         "threads": threads,
         "device": device,
     }
+    figures: dict[str, float] = {}
     for _ in range(STARTS):
         figures = _start(request)
     return figures
@@ -69,10 +71,10 @@ def measure_first_frame(
 def _start(request: dict) -> dict[str, float]:
     package = Path(__file__).resolve().parents[2]
     path = [os.environ.get("PYTHONPATH")]
-    # What is installed is found without it, and would come before the standard library with it.
+    # An installed package is found without it; site-packages on the path would shadow the standard library.
     if package.name not in ("site-packages", "dist-packages"):
         path.insert(0, str(package))
-    # A file: a pipe that nobody empties would stop an engine that says much.
+    # A file, because an engine with much output would block on a pipe that is not read.
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -83,6 +85,7 @@ def _start(request: dict) -> dict[str, float]:
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
         )
+        assert process.stdout is not None, "it is a pipe"
         with process:
             try:
                 first = process.stdout.readline()
@@ -94,13 +97,13 @@ def _start(request: dict) -> dict[str, float]:
         if process.returncode:
             said.seek(0)
             words = said.read().strip().splitlines() or [f"it ended with status {process.returncode}"]
-            raise BackendError(f"a program of its own fails: {words[-1]}")
+            raise BackendError(f"the separate process failed: {words[-1]}")
     return {"first_frame_s": round(first_frame_s, 3), **json.loads(first), **json.loads(last)}
 
 
 def main(text: str) -> int:
-    """Segment, and print a line of JSON at the first mask and another at the end."""
-    # Engines that are written in C++ print to the descriptor: what is not ours goes to stderr.
+    """Segment; print a line of JSON at the first mask and another one at the end."""
+    # C++ engines print to the file descriptor of stdout: redirect everything except our own output to stderr.
     ours = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     request = json.loads(text)
@@ -121,7 +124,7 @@ def main(text: str) -> int:
     return 0
 
 
-def _segmenter(request: dict, size: tuple[int, int]):
+def _segmenter(request: dict, size: tuple[int, int]) -> Callable[[list], object]:
     from lsabinet_core.inference import Segmenter
 
     options = {name: request[name] for name in ("backend", "precision", "threads", "device")}
@@ -129,12 +132,12 @@ def _segmenter(request: dict, size: tuple[int, int]):
     return lambda frames: segmenter.segment(frames, confidence=False)
 
 
-def _eager(request: dict, size: tuple[int, int]):
+def _eager(request: dict, size: tuple[int, int]) -> Callable[[list], object]:
     import cv2
     import numpy as np
     import torch
 
-    from lsabinet_core.inference.backends.common import choose_device
+    from lsabinet_core.inference.backends.choose import choose_device
     from lsabinet_core.inference.threads import limit_threads
     from lsabinet_core.models.weights import load_weights
 
@@ -145,7 +148,7 @@ def _eager(request: dict, size: tuple[int, int]):
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (metadata.mean, metadata.std))
 
     @torch.inference_mode()
-    def segment(frames):
+    def segment(frames: list[np.ndarray]) -> torch.Tensor:
         resized = np.stack([cv2.resize(frame, size[::-1])[..., ::-1] for frame in frames])
         image = torch.from_numpy(resized).permute(0, 3, 1, 2).float().contiguous() / 255
         return model(((image - mean) / std).to(device)).argmax(1).cpu()
@@ -154,9 +157,9 @@ def _eager(request: dict, size: tuple[int, int]):
 
 
 def peak_bytes() -> int:
-    """The most main memory that this process has had since it was started."""
+    """Peak main memory of this process since its start."""
     try:
-        # Not ru_maxrss where there is a choice: there a child begins with its parent's peak.
+        # Preferred to ru_maxrss, in which a child starts with its parent's peak.
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024

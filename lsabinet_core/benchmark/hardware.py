@@ -1,4 +1,4 @@
-"""What a measurement was taken on."""
+"""Description of the machine on which a measurement was made."""
 
 import os
 import platform
@@ -8,22 +8,22 @@ import torch
 
 import lsabinet_core
 from lsabinet_core.cores import usable_cores
-from lsabinet_core.inference.backends.common import device_name
+from lsabinet_core.inference.backends.choose import device_name
 
 ENGINES = ("openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt")
-"""Packages whose version is told where they are installed."""
+"""Packages whose versions are recorded if they are installed."""
 
 INSTRUCTIONS = {
     "VNNI": ("avx512_vnni", "avx_vnni"),
     "BF16": ("avx512_bf16",),
     "AMX": ("amx_int8", "amx_bf16"),
 }
-"""Names of what a processor may have for int8 and bf16, by the flags that it tells of them."""
+"""Instructions for int8 and bf16 and the corresponding processor flags."""
 
 
 def describe_machine(device: torch.device) -> dict:
-    """Device, processor and its vector instructions, cores (those of the machine and those that this process may use),
-    threads and versions, as JSON values."""
+    """Device, processor and its vector instructions, cores (of the machine and usable by this process), threads and
+    versions, as JSON values."""
     return {
         "device": str(device),
         "device_name": device_name(device),
@@ -48,16 +48,16 @@ def counted(number: int, noun: str) -> str:
 
 
 def show_device(machine: dict) -> str:
-    """The device of ``describe_machine`` in words."""
+    """The device of ``describe_machine`` as text."""
     if machine["device"] != "cpu":
         return f"{machine['device_name']} ({machine['device']})"
     return f"{machine['device_name']} (cpu, {' '.join(machine['instructions'])})"
 
 
 def _instructions() -> list[str]:
-    """The widest vector instructions that PyTorch uses here, and which of ``INSTRUCTIONS`` there are.
+    """The widest vector instructions that PyTorch uses here, and the available ones of ``INSTRUCTIONS``.
 
-    Processors of one name differ in them, and the engines' speed with them.
+    Processors with the same name may differ in them, and so may the speed of engines on them.
     """
     flags = getattr(torch.cpu, "get_capabilities", dict)()
     special = [name for name, any_of in INSTRUCTIONS.items() if any(flags.get(flag) for flag in any_of)]

@@ -1,18 +1,18 @@
-"""How fast networks and engines are on this machine, side by side in one run."""
+"""Speed of networks and engines on this machine, compared in one run."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from lsabinet_core.errors import LsabinetError
-from lsabinet_core.inference.backends.common import choose_device
+from lsabinet_core.inference.backends.choose import choose_device
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.threads import limit_threads
 from lsabinet_core.labels import CAMVID, LabelSet
 from lsabinet_core.models import list_models
+from lsabinet_core.models.blocks import SegmentationNetwork
 from lsabinet_core.models.complexity import count_macs, count_parameters
 from lsabinet_core.models.weights import SUFFIX, save_weights
 
@@ -40,27 +40,27 @@ def benchmark_inference(
     confidence: bool = False,
     label_set: LabelSet = CAMVID,
     memory: bool = False,
-    builders: Mapping[str, Callable[[], nn.Module]] | None = None,
+    builders: Mapping[str, Callable[[], SegmentationNetwork]] | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> dict:
     """Measure every candidate.
 
-    Those of one size take turns in one process, so that whatever else the machine does falls on all of them alike; all
-    of them are in memory meanwhile. In a turn the network runs twice, the second time by the clock, then a whole
+    Candidates of one size are interleaved in one process, so that other load affects all of them equally; they are all
+    in memory at the same time. In each round the network runs twice and the second run is timed, followed by a complete
     ``Segmenter.segment``.
 
     Args:
         candidates: what to measure, in the order of the result.
-        rounds: measured turns of each.
-        threads: most CPU threads, for engines and for PyTorch; 0 leaves their choice.
+        rounds: measured calls of each candidate.
+        threads: maximum number of CPU threads, for engines and PyTorch; 0 leaves the choice to them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        warmup: turns of each before those that count, besides a first one.
-        frame: (H, W) of the camera's frames for whole calls; None takes each network's size.
-        confidence: whether whole calls compute the confidence besides the mask.
+        warmup: unmeasured calls of each candidate, after the first.
+        frame: (H, W) of the camera's frames for whole calls; None: each network's size.
+        confidence: whether whole calls also compute the confidence.
         label_set: the classes of networks with random weights.
-        builders: make networks that ``lsabinet models`` does not have, by the name that candidates give them.
-        memory: whether every measured candidate is started twice more, in processes of its own.
-        progress: called with what is being done, steps done, steps in all.
+        builders: create networks that ``lsabinet models`` does not list, by their names in ``candidates``.
+        memory: whether to start every measured candidate two more times, in separate processes.
+        progress: called with what is being done, steps done, total steps.
 
     Returns:
         JSON values.
@@ -70,19 +70,19 @@ def benchmark_inference(
         give the logits before the last upsampling, ``eager`` takes a normalised image and gives logits of its size;
         ``fps``: images per second at the median; ``cpu_ms``: processor time of such a call, over all threads (median);
         ``speedup``: median of ``eager`` with the same model, size and batch over this one, None where that was not
-        measured; ``segment_ms``, its 99th percentile ``segment_p99_ms``, and ``stages`` (``preprocess_ms``,
+        ``speedup``: median of ``eager`` with the same model, size and batch over this one, None if that was not
         ``inference_ms``, ``postprocess_ms``): medians of the whole ``Segmenter.segment`` of ``batch`` frames, None for
         ``eager``; ``params``; ``gmacs`` per image;
-        ``engine``: what ran; ``chosen``: what ``auto`` chose and why, else None; ``trained_on`` and ``val_miou``
-        (0..1), the latter None unless the weights say it for this size; in int8 less what ``lsabinet export --verify``
-        measured that this loses, None where it did not. With ``memory`` also
+        ``engine``: the engine that ran; ``chosen``: the choice of ``auto`` and its reason, else None; ``trained_on``
+        and ``val_miou`` (0..1), None unless recorded in the weights for this size. For int8 the loss measured by
+        ``lsabinet export --verify`` is subtracted from it, None if there is none. With ``memory`` also
         ``first_frame_s``, ``start_cpu_s`` and ``peak_mb``, see ``measure_first_frame``.
 
-        ``failures``: of the others, and of those that could not be started again, the same five keys and ``reason``,
-        one line. ``machine`` and ``settings``.
+        ``failures``: for the other candidates, and those that failed in a separate process, the same five keys and a
+        ``reason`` of one line. ``machine`` and ``settings``.
 
     Raises:
-        LsabinetError: an unknown model, engine, precision or device.
+        LsabinetError: a model, engine, precision or device is unknown.
     """
     check_names(candidates)
     chosen_device = choose_device(device)
@@ -132,9 +132,11 @@ def _row(candidate: Candidate, network: Network, measured: Measured) -> dict:
     alone = spent["network"]
     whole = "segment" in spent
     miou = network.metadata.training.get("val_miou")
-    # The default is for int8 of which nobody knows what it lost.
+    # None: the loss of int8 was not measured.
     loss = description.get("miou_loss", None if description["precision"] == "int8" else 0.0)
-    known = miou is not None and loss is not None and network.metadata.input_size == candidate.size
+    val_miou = None
+    if miou is not None and loss is not None and network.metadata.input_size == candidate.size:
+        val_miou = miou - loss
     return {
         **candidate.document(),
         "precision": description["precision"],
@@ -150,7 +152,7 @@ def _row(candidate: Candidate, network: Network, measured: Measured) -> dict:
         "engine": description["engine"],
         "chosen": f"{description['backend']}, {description['chosen']}" if "chosen" in description else None,
         "trained_on": network.metadata.dataset,
-        "val_miou": miou - loss if known else None,
+        "val_miou": val_miou,
     }
 
 
@@ -175,7 +177,7 @@ def _add_speedups(rows: list[dict]) -> None:
 def _add_first_frames(
     rows: dict[Candidate, dict], networks: dict[str, tuple], options: dict, progress: Progress
 ) -> dict[Candidate, str]:
-    """Start each candidate in a process of its own; returns why some could not be."""
+    """Start each candidate in a separate process; returns why some could not be started."""
     failures = {}
     with tempfile.TemporaryDirectory(prefix="lsabinet-") as folder:
         for number, (candidate, row) in enumerate(rows.items(), 1):
@@ -192,7 +194,7 @@ def _add_first_frames(
 
 
 def _weights_file(name: str, networks: dict[str, tuple], folder: Path) -> str | Path:
-    """Weights as they are; random ones written to the folder, with all digits: engines are kept by them."""
+    """The weights themselves; random ones written to the folder in fp32, because cached engines depend on them."""
     if name not in list_models():
         return name
     path = folder / f"{name}{SUFFIX}"

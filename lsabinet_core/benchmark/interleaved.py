@@ -1,21 +1,24 @@
-"""Timing several pieces of work side by side, so that what else the machine does falls on all of them alike."""
+"""Interleaved timing of several workloads, so that other load on the machine affects all of them equally."""
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+Key = TypeVar("Key", bound=Hashable)
+
 
 @dataclass
 class Timing:
-    """Durations of one piece of work.
+    """Durations of one workload.
 
     Attributes:
-        first_s: the first call, with whatever is done once only: compilation, allocation, choice of kernels. Seconds.
-        times_ms: the measured calls.
+        first_s: seconds of the first call, including one-time work: compilation, allocation, choice of kernels.
+        times_ms: milliseconds of the measured calls.
     """
 
     first_s: float = 0.0
@@ -26,26 +29,26 @@ class Timing:
         return statistics.median(self.times_ms)
 
     def percentile_ms(self, percent: float) -> float:
-        """What so many percent of the calls stay under; between two calls, interpolated linearly."""
+        """The percentile, interpolated linearly between calls."""
         return float(np.percentile(self.times_ms, percent))
 
 
 def time_interleaved(
-    work: Mapping[str, Callable[[], object]],
+    work: Mapping[Key, Callable[[], object]],
     *,
     rounds: int,
     device: torch.device,
     warmup: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Timing]:
-    """Call every piece of work once a round, the first of a round being another one each time.
+) -> dict[Key, Timing]:
+    """Call every workload once per round; each round starts with a different one.
 
     Args:
-        work: by name.
-        rounds: measured ones, at least 1.
-        device: where the work runs; waited for at the end of each call.
-        warmup: rounds before the measured ones, besides the first calls.
-        progress: called with (rounds done, rounds in all), the unmeasured among them.
+        work: the workloads by name.
+        rounds: measured rounds, at least 1.
+        device: device of the work; synchronised after each call.
+        warmup: unmeasured rounds after the first calls.
+        progress: called with (rounds done, total rounds), including unmeasured ones.
     """
     names = list(work)
     timings = {name: Timing() for name in names}
@@ -63,7 +66,7 @@ def time_interleaved(
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished all submitted work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -1,11 +1,11 @@
-"""How the cost of a frame grows with what is asked of one network on one engine."""
+"""How the cost of a frame grows with size, batch, threads or cameras, for one network on one engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lsabinet_core.cores import usable_cores
 from lsabinet_core.errors import LsabinetError
-from lsabinet_core.inference.backends.common import choose_device
+from lsabinet_core.inference.backends.choose import choose_device
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.segmenter import MAX_BATCH
 from lsabinet_core.inference.threads import limit_threads
@@ -20,25 +20,25 @@ from .turns import Measured, Progress, measure
 Value = int | tuple[int, int]
 
 VARIED = {
-    "size": "the network's input, and frames of that size",
-    "frame": "the camera's frames, while the network's input stays",
-    "batch": "images that go through the network together",
+    "size": "the network's input and the frames, which have the same size",
+    "frame": "the camera's frames, with a fixed network input",
+    "batch": "images per call of the network",
     "threads": "CPU threads",
-    "cameras": "frames in one call of the Segmenter",
+    "cameras": "frames per call of the Segmenter",
 }
-"""What can be varied, and what it is."""
+"""What can be varied."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One call: what is asked of the network and around it.
+    """The conditions of one call.
 
     Attributes:
         size: (H, W) of the network's input.
         frame: (H, W) of the camera's frames.
-        batch: images in a call of the network alone.
-        cameras: frames in a whole call of the Segmenter.
-        threads: most CPU threads; 0 leaves the engine's choice.
+        batch: images per call of the network.
+        cameras: frames per call of the Segmenter.
+        threads: maximum number of CPU threads; 0 leaves the choice to the engine.
     """
 
     size: tuple[int, int]
@@ -48,7 +48,7 @@ class Setting:
     threads: int = 0
 
     def vary(self, what: str, value: Value) -> "Setting":
-        """The same with another ``what``, of ``VARIED``. A batch is a batch of frames, too."""
+        """A copy with another value of ``what``, one of ``VARIED``. A new batch also changes the number of frames."""
         if what == "size":
             return replace(self, size=value, frame=value)
         if what == "batch":
@@ -57,7 +57,7 @@ class Setting:
 
 
 def usual_values(what: str, setting: Setting) -> list[Value]:
-    """Values that show how the cost grows: each about twice the one before."""
+    """Default values, each of which costs about twice as much as the previous one."""
     if what == "size":
         # Areas of 1/4, 1/2, 1 and 2 times the setting's, in multiples of 8.
         sides = [[max(64, 8 * round(side * factor / 8)) for side in setting.size] for factor in (0.5, 0.71, 1, 1.41)]
@@ -84,37 +84,37 @@ def benchmark_scale(
     label_set: LabelSet = CAMVID,
     progress: Progress = lambda what, done, total: None,
 ) -> dict:
-    """Measure one network on one engine at several values of one thing, in turns, in one process.
+    """Measure one network on one engine at several values of one quantity, interleaved in one process.
 
-    The number of threads holds, though there is but one process: an engine that has threads of its own is built with
-    that number, and PyTorch and OpenCV are told before each call.
+    The number of threads can vary within one process: an engine with its own threads is built with that number, and
+    PyTorch and OpenCV are set to it before each call.
 
     Args:
-        model: as ``Candidate``.
-        backend: as ``Candidate``.
-        what: one of ``VARIED``.
+        model: see ``Candidate``.
+        backend: see ``Candidate``.
+        what: the quantity to vary, one of ``VARIED``.
         values: its values.
-        setting: everything else.
-        precision: as ``Candidate``.
-        rounds: measured turns of each value.
+        setting: all other conditions.
+        precision: see ``Candidate``.
+        rounds: measured calls of each value.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        warmup: turns of each before those that count, besides a first one.
+        warmup: unmeasured calls of each value, after the first.
         label_set: the classes of a network with random weights.
-        progress: called with what is being done, steps done, steps in all.
+        progress: called with what is being done, steps done, total steps.
 
     Returns:
-        JSON values. ``rows``: ``value`` and everything of the setting; ``network_ms``, ``network_p95_ms`` and
-        ``cpu_ms`` (processor time over all threads) of the network alone, ``segment_ms``, ``segment_p95_ms`` and
-        ``stages`` of the whole Segmenter, None for ``eager``: all per frame, medians but for the percentiles; ``fps``:
-        frames per second of whole calls, of the network for ``eager``; ``growth``: ms per frame over the first row's.
+        JSON values. ``rows``: ``value`` and the whole setting; ``network_ms``, ``network_p95_ms`` and ``cpu_ms``
+        (processor time over all threads) of the network alone; ``segment_ms``, ``segment_p95_ms`` and ``stages`` of the
+        whole Segmenter, None for ``eager``. All are medians per frame, except for the percentiles. ``fps``: frames per
+        second of the whole Segmenter, for ``eager`` of the network; ``growth``: ms per frame relative to the first row.
         ``failures``: ``value`` and ``reason``. ``model``, ``backend``, ``precision``, ``engine``, ``vary``, ``rounds``
         and ``machine``.
 
     Raises:
-        LsabinetError: an unknown model, engine, precision or device, or a wish that ``eager`` knows nothing of.
+        LsabinetError: a model, engine, precision or device is unknown, or the quantity does not apply to ``eager``.
     """
     if backend == EAGER and what in ("frame", "cameras"):
-        raise LsabinetError(f"{EAGER!r} is the network alone: expected an engine to vary {what}")
+        raise LsabinetError(f"{EAGER!r} measures the network only: expected an engine to vary {what}")
     candidate = Candidate(model, backend, precision, setting.size)
     check_names([candidate])
     chosen_device = choose_device(device)

@@ -1,52 +1,56 @@
-"""A candidate that is loaded and warm: one turn is one measurement of everything that it can do."""
+"""Candidates that are loaded and warmed up: one turn measures the network alone and the whole Segmenter."""
 
 import copy
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference import Segmenter
-from lsabinet_core.inference.backends.common import choose_device, device_name
+from lsabinet_core.inference.backends.base import CLOSED
+from lsabinet_core.inference.backends.choose import choose_device, device_name
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.parity import make_picture
 from lsabinet_core.inference.segmenter import MAX_BATCH
 from lsabinet_core.inference.threads import limit_threads
+from lsabinet_core.models.blocks import SegmentationNetwork, move
 
 from .candidates import EAGER, Candidate
 from .interleaved import synchronize
 
 
 class Subject(Protocol):
-    """What is measured in turns."""
+    """A measured candidate, interleaved with others."""
 
     def turn(self) -> dict[str, float]:
-        """Milliseconds of one call with ``batch`` images: ``network``, ``cpu`` and, where there is a Segmenter, its
+        """Milliseconds of one call with ``batch`` images: ``network``, ``cpu`` and, if there is a Segmenter, its
         ``segment``, ``preprocess``, ``inference`` and ``postprocess``."""
+        ...
 
     def describe(self) -> dict[str, str]:
-        """As ``Backend.describe``."""
+        """Like ``Backend.describe``."""
+        ...
 
     def close(self) -> None:
-        """Give everything back."""
+        """Release all resources."""
 
 
 class EngineSubject:
     """A Segmenter on one of its engines.
 
     Args:
-        network: what to run.
+        network: the network to run.
         candidate: engine, precision, size and number of images.
-        device: as ``Segmenter``.
-        threads: as ``Segmenter``.
-        frame: (H, W) of the camera's frames, for whole calls of the Segmenter; None takes the network's size.
-        confidence: whether those compute the confidence, too.
-        cameras: frames in such a call; None takes as many as the candidate has images.
+        device: see ``Segmenter``.
+        threads: see ``Segmenter``.
+        frame: (H, W) of the frames for the whole Segmenter; None: the network's size.
+        confidence: whether the whole Segmenter also computes the confidence.
+        cameras: frames per call of the Segmenter; None: the candidate's number of images.
 
     Raises:
-        LsabinetError: an engine, device, precision, size or number of images that is not available here.
+        LsabinetError: the engine, device, precision, size or number of images is not available here.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class EngineSubject:
         cameras: int | None = None,
     ):
         if candidate.batch > MAX_BATCH:
-            # More would not go through the network together, and engines are not built for them.
+            # The Segmenter splits larger batches, so engines are not built for them.
             raise BackendError(f"expected a batch of at most {MAX_BATCH} images, got {candidate.batch}")
         self._confidence = confidence
         self._size = candidate.size
@@ -84,7 +88,7 @@ class EngineSubject:
             raise
 
     def turn(self) -> dict[str, float]:
-        # Once for nothing: what ran before has filled the caches, and its threads may still be spinning.
+        # Run once unmeasured: the previous subject has filled the caches, and its threads may still be spinning.
         self._segmenter.logits(self._images, self._size)
         cpu = time.process_time()
         _, _, network_ms = self._segmenter.logits(self._images, self._size)
@@ -96,7 +100,7 @@ class EngineSubject:
         results = self._segmenter.segment(self._frames, confidence=self._confidence)
         spent = {"segment": 1e3 * (time.perf_counter() - started)}
         for stage in ("preprocess", "inference", "postprocess"):
-            # Each frame has its share of what its batch took.
+            # Each frame reports its share of the batch's time.
             spent[stage] = sum(getattr(result.timings, f"{stage}_ms") for result in results)
         return spent
 
@@ -108,18 +112,18 @@ class EngineSubject:
 
 
 class EagerSubject:
-    """The network as PyTorch runs it untouched: ``model(image)`` in fp32, NCHW, with logits of the full size.
+    """The unmodified network in PyTorch: ``model(image)`` in fp32, NCHW, with logits of the full size.
 
-    The image is normalised and on the device before the clock starts.
+    The image is normalised and on the device before the timing starts.
 
     Args:
-        network: what to run.
+        network: the network to run.
         candidate: size and number of images.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: most CPU threads; 0 leaves PyTorch's choice.
+        threads: maximum number of CPU threads; 0 leaves the choice to PyTorch.
 
     Raises:
-        BackendError: a device that is not here, or another precision than fp32.
+        BackendError: the device is not available, or the precision is not fp32.
     """
 
     def __init__(self, network: Network, candidate: Candidate, *, device: str, threads: int):
@@ -127,8 +131,9 @@ class EagerSubject:
             raise BackendError(f"backend {EAGER!r} is the baseline in fp32, got precision {candidate.precision!r}")
         self._device = choose_device(device)
         self._threads = threads
-        # .to() would move the caller's.
-        self._model = copy.deepcopy(network.model).eval().to(self._device, memory_format=torch.contiguous_format)
+        # .to() would move the caller's network.
+        self._model: SegmentationNetwork | None = copy.deepcopy(network.model).eval()
+        move(self._model, self._device, torch.contiguous_format)
         images = np.stack(_pictures(candidate.size, candidate.batch))
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (network.metadata.mean, network.metadata.std))
         image = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
@@ -138,6 +143,8 @@ class EagerSubject:
     @torch.inference_mode()
     def _run(self) -> torch.Tensor:
         limit_threads(self._threads)
+        if self._model is None:
+            raise BackendError(CLOSED)
         logits = self._model(self._image)
         synchronize(self._device)
         return logits
@@ -161,8 +168,8 @@ class EagerSubject:
         self._model = self._image = None
 
 
-def start(network: Network, candidate: Candidate, *, device: str, threads: int, **whole) -> Subject:
-    """The candidate, loaded and warm. Arguments and errors as ``EngineSubject``."""
+def start(network: Network, candidate: Candidate, *, device: str, threads: int, **whole: Any) -> Subject:
+    """Load and warm up the candidate. Arguments and errors as ``EngineSubject``."""
     if candidate.backend == EAGER:
         return EagerSubject(network, candidate, device=device, threads=threads)
     return EngineSubject(network, candidate, device=device, threads=threads, **whole)

@@ -1,9 +1,12 @@
-"""How fast ``lsabinet train`` is: its gradient step beside a plain loop's, its input pipeline, and both together."""
+"""Speed of ``lsabinet train``: its training step next to a plain one, its input pipeline, and both together."""
 
 import contextlib
 import copy
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,30 +14,33 @@ from torch import Tensor
 
 from lsabinet_core.data import LABEL_SETS, Sample
 from lsabinet_core.labels import LabelSet
-from lsabinet_core.models import create_model
+from lsabinet_core.models.blocks import move
 from lsabinet_core.training.autocast import resolve_precision
 from lsabinet_core.training.auxiliary import Supervised, shrink_labels
-from lsabinet_core.training.averaging import WeightAverage
 from lsabinet_core.training.batches import EpochShuffle, SampleCache, choose_pipeline, choose_workers, open_batches
-from lsabinet_core.training.losses import CrossEntropy, create_loss
+from lsabinet_core.training.losses import CrossEntropy
 from lsabinet_core.training.optimizer import create_optimizer
 from lsabinet_core.training.recipe import Distillation, Recipe
-from lsabinet_core.training.step import GradientStep
+from lsabinet_core.training.run_folder import RunFolder
+from lsabinet_core.training.trainer import Trainer
 
 from .hardware import describe_machine
 from .interleaved import synchronize, time_interleaved
 
 BATCHES = 4
-"""Of random samples, that the input pipeline augments over and over."""
+"""Number of batches of random samples that the input pipeline augments repeatedly."""
+
+ITERATIONS = 1_000_000
+"""Length of the run to which the measured iterations belong: long, so that the learning rate hardly changes."""
 
 Progress = Callable[[str, int, int], None]
-Step = Callable[[Tensor, Tensor], Tensor | float]
+Step = Callable[[Tensor, Tensor], object]
 
 
 class RandomImages:
-    """A data set of noise in memory: images of ``size`` (H, W) with a label on every pixel."""
+    """A data set of random images in memory: images of ``size`` (H, W) with every pixel labelled."""
 
-    name, split = "random", "train"
+    name, split, licence = "random", "train", "none"
 
     def __init__(self, count: int, size: tuple[int, int], label_set: LabelSet):
         rng = np.random.default_rng(0)
@@ -53,50 +59,18 @@ class RandomImages:
         return self._samples[index]
 
 
-class TrainStep:
-    """What every iteration of ``lsabinet train`` does with its batch: the gradient step and the averaged weights.
-
-    Args:
-        network: learns; moved to ``device``.
-        loss: of logits and labels, on ``device``.
-        recipe: what the step follows.
-        device: where to learn.
-        warn: called with a sentence where the step cannot be compiled.
-    """
-
-    def __init__(
-        self,
-        network: Supervised,
-        loss: CrossEntropy,
-        recipe: Recipe,
-        device: torch.device,
-        warn: Callable[[str], None],
-    ):
-        self.network = network.to(device, memory_format=torch.channels_last)
-        self.average = WeightAverage(network.network, recipe.ema_decay) if recipe.ema_decay else None
-        optimizer = create_optimizer(recipe.optimizer, self.network)
-        self._step = GradientStep(self.network, loss, optimizer, recipe, device, warn=warn)
-
-    def __call__(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Learn from images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W); returns the loss."""
-        outcome = self._step(images, labels)
-        if self.average is not None:
-            self.average.update(self.network.network, outcome.finite)
-        return outcome.loss
-
-
 class PlainStep:
-    """A training step as it is written without thinking of speed: eager, fp32, NCHW.
+    """A straightforward training step: eager, fp32, NCHW.
 
     Args:
-        network: learns; moved to ``device``.
-        loss: of logits and labels, on ``device``.
+        network: the network to train; moved to ``device``.
+        loss: computes the loss from logits and labels, on ``device``.
         recipe: normalisation, optimiser and the weight of the auxiliary heads.
-        device: where to learn.
+        device: device of the training.
     """
 
     def __init__(self, network: Supervised, loss: CrossEntropy, recipe: Recipe, device: torch.device):
-        self.network = network.to(device, memory_format=torch.contiguous_format)
+        self.network = move(network, device, torch.contiguous_format)
         self.loss = loss
         self.optimizer = create_optimizer(recipe.optimizer, network)
         self.auxiliary_weight = recipe.auxiliary_weight
@@ -105,14 +79,14 @@ class PlainStep:
         self.std = torch.tensor(recipe.std, device=device)[:, None, None] * 255
 
     def __call__(self, images: Tensor, labels: Tensor) -> float:
-        """Learn from images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W); returns the loss."""
+        """Train on images uint8 (N, H, W, 3) BGR and labels uint8 (N, H, W); returns the loss."""
         self.network.train()
         images, labels = images.to(self.device), labels.to(self.device).long()
         image = images.flip(-1).permute(0, 3, 1, 2).float().contiguous()
         logits, auxiliary = self.network((image - self.mean) / self.std)
         loss = self.loss(logits, labels)
-        for guess in auxiliary:
-            loss = loss + self.auxiliary_weight * self.loss(guess, shrink_labels(labels, guess.shape[-2:]))
+        for head in auxiliary:
+            loss = loss + self.auxiliary_weight * self.loss(head, shrink_labels(labels, head.shape[-2:]))
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -128,46 +102,48 @@ def benchmark_training(
     device: torch.device,
     progress: Progress = lambda what, done, total: None,
 ) -> dict:
-    """Measure the recipe's training on random images.
+    """Measure training with the recipe on random images.
 
-    Both steps see the same network with the same auxiliary heads, the same batch, loss and optimiser; ours also updates
-    the averaged weights and looks for values that are not finite, as every iteration of ``lsabinet train`` does. Left
-    out, as no plain loop has them: gradient accumulation, the boundary term and distillation.
+    Our step is ``Trainer.iterate``. Both steps use the same network with the same auxiliary heads, batch, loss and
+    optimiser. Features that the plain step does not have are switched off: gradient accumulation, the boundary term,
+    distillation and initial weights.
 
     Args:
         recipe: network, batch and crop size, precision, layout, compilation, input pipeline.
-        dataset: whose classes to learn.
+        dataset: data set whose classes are used.
         rounds: measured steps of each kind, interleaved, after the warm-up.
-        workers: processes that prepare batches; None: as ``choose_workers`` has it.
+        workers: processes that prepare batches; None: the default of ``choose_workers``.
         device: ``cpu`` or ``cuda``.
-        progress: called with what is being measured, steps done, steps in all.
+        progress: called with what is measured, steps done, total steps.
 
     Returns:
         JSON values. ``lsabinet`` and ``plain``: ``step_ms`` (median), ``times_ms``, ``images_per_s``, and
-        ``first_step_s``, the first step with compilation and allocation. ``speedup``: plain's median over ours.
-        ``pipeline_images_per_s``: the input pipeline alone. ``training``: both together, ``images_per_s``, ``waiting``,
-        the share of the time in which no batch was there to step on, ``utilisation``, the rate's share of our step's
-        alone, and ``device_busy``, the share of the time that a GPU spent within steps by its own clock, None on a CPU;
-        the rest it augmented or had nothing to do. ``warnings``: what the step could not do as asked. ``settings`` and
-        ``machine``.
+        ``first_step_s``, the first step including compilation and allocation. ``speedup``: median of the plain step
+        over ours. ``pipeline_images_per_s``: the input pipeline alone. ``training``: both together: ``images_per_s``;
+        ``waiting``, the share of the time without a batch to train on; ``utilisation``, the throughput relative to
+        that of our step alone; ``device_busy``, the share of the time that a GPU spent in steps by its own clock, None
+        on a CPU (in the rest it augmented or was idle). ``warnings`` of the step, for example that it could not be
+        compiled. ``settings`` and ``machine``.
     """
-    recipe = recipe.model_copy(update={"accumulation": 1, "boundary_weight": 0.0, "distillation": Distillation()})
+    plain = {"accumulation": 1, "boundary_weight": 0.0, "distillation": Distillation(), "initial_weights": ""}
+    recipe = recipe.model_copy(update=plain)
     label_set = LABEL_SETS[dataset]
     warnings: list[str] = []
-    ours, plain = create_steps(recipe, len(label_set), device, warnings.append)
-    images, labels = random_batch(recipe, label_set)
-    timings = time_interleaved(
-        {"lsabinet": lambda: ours(images, labels), "plain": lambda: plain(images, labels)},
-        rounds=rounds,
-        device=device,
-        progress=lambda done, total: progress("steps", done, total),
-    )
-    samples = SampleCache(RandomImages(BATCHES * recipe.batch_size, recipe.input_size, label_set))
-    workers = choose_workers(workers, device)
-    alone, *_ = _run_pipeline(samples, recipe, None, rounds, workers, device, lambda *n: progress("pipeline", *n))
-    rate, waiting, busy = _run_pipeline(
-        samples, recipe, ours, rounds, workers, device, lambda *n: progress("training", *n)
-    )
+    data = RandomImages(BATCHES * recipe.batch_size, recipe.input_size, label_set)
+    samples, workers = SampleCache(data), choose_workers(workers, device)
+    with tempfile.TemporaryDirectory(prefix="lsabinet-") as folder:
+        ours, plain = create_steps(recipe, data, samples, Path(folder), device, warnings.append)
+        images, labels = random_batch(recipe, label_set)
+        timings = time_interleaved(
+            {"lsabinet": lambda: ours(images, labels), "plain": lambda: plain(images, labels)},
+            rounds=rounds,
+            device=device,
+            progress=partial(progress, "steps"),
+        )
+        alone, *_ = _run_pipeline(samples, recipe, None, rounds, workers, device, partial(progress, "pipeline"))
+        rate, waiting, busy = _run_pipeline(
+            samples, recipe, ours, rounds, workers, device, partial(progress, "training")
+        )
     kinds = {
         name: {
             "step_ms": round(timing.median_ms, 3),
@@ -209,21 +185,31 @@ def benchmark_training(
 
 
 def create_steps(
-    recipe: Recipe, classes: int, device: torch.device, warn: Callable[[str], None]
-) -> tuple[TrainStep, PlainStep]:
-    """Our step and the plain one, each with its own copy of one network."""
-    torch.manual_seed(recipe.seed)
-    model = create_model(recipe.model, classes, **recipe.model_options)
-    network = Supervised(model, classes, heads=recipe.auxiliary_weight > 0)
-    loss = create_loss(
-        recipe.loss,
-        torch.ones(classes, device=device) if recipe.class_weights else None,
-        label_smoothing=recipe.label_smoothing,
-        ohem_threshold=recipe.ohem_threshold,
-        ohem_min_kept=recipe.ohem_min_kept,
-    )
-    ours = TrainStep(copy.deepcopy(network), loss, recipe, device, warn)
-    return ours, PlainStep(network, loss, recipe, device)
+    recipe: Recipe,
+    data: RandomImages,
+    samples: SampleCache,
+    folder: Path,
+    device: torch.device,
+    warn: Callable[[str], None],
+) -> tuple[Step, PlainStep]:
+    """An iteration of a Trainer with a run in ``folder``, and a plain step with copies of its network and loss."""
+
+    def observe(event: dict) -> None:
+        if event["event"] == "warning":
+            warn(event["message"])
+
+    run = RunFolder(folder)
+    run.create(recipe, {})
+    run.begin_session({})
+    trainer = Trainer(recipe, data, data, run, device=device, observer=observe)
+    network = copy.deepcopy(trainer.network)
+    step = trainer.create_step(samples)
+    plain = PlainStep(network, step.objective.loss, recipe, device)
+
+    def iterate(images: Tensor, labels: Tensor) -> Tensor:
+        return trainer.iterate(step, images, labels, ITERATIONS)[1].loss
+
+    return iterate, plain
 
 
 def random_batch(recipe: Recipe, label_set: LabelSet) -> tuple[Tensor, Tensor]:
@@ -242,16 +228,16 @@ def _run_pipeline(
     device: torch.device,
     progress: Callable[[int, int], None],
 ) -> tuple[float, float, float | None]:
-    """Images a second of the input pipeline, into ``step`` where there is one; the share of time spent waiting for it;
-    and the share that a GPU spent within steps.
+    """Images per second of the input pipeline, feeding ``step`` if given; the share of the time spent waiting for it;
+    and the share that a GPU spent in steps.
 
-    The batches that the workers have prepared before the clock starts are not counted.
+    Batches that the workers prepared before the measurement started are not counted.
     """
     prepared = 1 + 4 * workers
     total = prepared + batches
     shuffle = EpochShuffle(len(samples), recipe.batch_size, -(-total // BATCHES), recipe.seed, 0)
-    fill = tuple(round(255 * value) for value in reversed(recipe.mean))
-    pipeline = open_batches(samples, recipe, fill, shuffle, workers=workers, device=device)
+    pipeline = open_batches(samples, recipe, recipe.fill, shuffle, workers=workers, device=device)
+    started, waited = time.perf_counter(), 0.0
     within_steps: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
     for number in range(1, total + 1):
         asked = time.perf_counter()
@@ -275,7 +261,7 @@ def _run_pipeline(
 
 @contextlib.contextmanager
 def _device_time(device: torch.device, spans: list[tuple[torch.cuda.Event, torch.cuda.Event]]) -> Iterator[None]:
-    """Add when a GPU begins and ends what it is given within this context to ``spans``."""
+    """Append the start and end of the GPU work submitted in this context to ``spans``."""
     if device.type != "cuda":
         yield
         return

@@ -1,8 +1,8 @@
-"""Subjects are started, take turns and are closed; one that breaks down does not stop the others."""
+"""Starts subjects, measures them interleaved and closes them; a failure of one does not stop the others."""
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,10 +17,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Measured:
-    """One subject's turns by what was timed in them, and what it says about itself at the end."""
+    """Timings of one subject by measured quantity, and its final description."""
 
     spent: dict[str, Timing]
-    description: dict[str, str]
+    description: dict[str, Any]
 
 
 def measure(
@@ -31,17 +31,17 @@ def measure(
     device: torch.device,
     progress: Progress,
 ) -> tuple[dict[Key, Measured], dict[Key, str]]:
-    """Start every subject, and measure those that start, in interleaved rounds.
+    """Start every subject, and measure those that start in interleaved rounds.
 
     Args:
-        starts: make them, by name.
-        rounds: measured turns of each.
-        warmup: turns of each before those that count, besides a first one.
-        device: where they run; waited for around each turn.
-        progress: called with ``building`` or ``measuring``, steps done, steps in all.
+        starts: functions that create the subjects, by name.
+        rounds: measured calls of each subject.
+        warmup: unmeasured calls of each subject, after the first.
+        device: device of the subjects; synchronised around each call.
+        progress: called with ``building`` or ``measuring``, steps done, total steps.
 
     Returns:
-        What was measured; and of the others why not, in one line.
+        The measurements, and the reasons of failures, one line each.
     """
     subjects: dict[Key, Subject] = {}
     failures: dict[Key, str] = {}
@@ -49,7 +49,7 @@ def measure(
         for number, (key, start) in enumerate(starts.items(), 1):
             try:
                 subjects[key] = start()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a failing engine is reported in the table
                 failures[key] = one_line(error)
             progress("building", number, len(starts))
         turns = _take_turns(subjects, failures, rounds, warmup, device, progress)
@@ -71,7 +71,7 @@ def _take_turns(
     device: torch.device,
     progress: Progress,
 ) -> dict[Key, list[dict[str, float]]]:
-    """Every turn of the subjects that lasted; the others join ``failures``."""
+    """All turns of the subjects that do not fail; the others are added to ``failures``."""
     if not subjects:
         return {}
     turns: dict[Key, list[dict[str, float]]] = {key: [] for key in subjects}
@@ -81,7 +81,7 @@ def _take_turns(
             return
         try:
             turns[key].append(subjects[key].turn())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a failing engine is reported in the table
             failures[key] = one_line(error)
 
     time_interleaved(
@@ -95,7 +95,7 @@ def _take_turns(
 
 
 def one_line(error: Exception) -> str:
-    """An error as a reason: ours as they are, an engine's own with its kind and its first line only."""
+    """The reason of a failure: our own errors unchanged, other errors as their type and first line."""
     if isinstance(error, LsabinetError):
         return str(error)
     lines = str(error).strip().splitlines()

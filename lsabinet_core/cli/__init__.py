@@ -2,19 +2,26 @@
 
 A verb is a module with ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args)``, which returns the exit status
 (None is 0). It imports what is heavy inside ``run``, so that ``--help`` answers at once. Other packages add verbs
-through the entry point group ``lsabinet.verbs``.
+through the entry point group ``lsabinet.verbs``. Only the verb that runs is imported; the help imports all, and leaves
+out those that cannot be.
 """
 
 import argparse
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import metadata
+from types import ModuleType
 
+from lsabinet_core.cli.completion import offer_completion
+from lsabinet_core.cli.logs import show_warnings
 from lsabinet_core.errors import LsabinetError
+from lsabinet_core.inference.backends import BUILDER_THREAD
 
 VERBS = (
+    "doctor",
     "models",
     "train",
     "runs",
@@ -23,6 +30,7 @@ VERBS = (
     "evaluate",
     "compare",
     "predict",
+    "synthetic",
     "export",
     "benchmark",
     "tables",
@@ -32,9 +40,25 @@ ENTRY_POINTS = "lsabinet.verbs"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0, 1 for an error that the user can mend, 2 for wrong usage, 130."""
-    args = _parser().parse_args(argv)
+    """Run one verb; returns the exit status: 0, 1 for an error that the user can mend, 2 for wrong usage, 130.
+
+    Args:
+        argv: verb and arguments; None takes those of the process, which this call may end by itself.
+    """
+    if argv is not None:
+        return _main(list(argv))
+    status = _main(sys.argv[1:])
+    if any(thread.name == BUILDER_THREAD for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _main(argv: list[str]) -> int:
+    show_warnings()
     try:
+        args = _parser(argv).parse_args(argv)
         return args.run(args) or 0
     except LsabinetError as error:
         print(f"lsabinet: error: {error}", file=sys.stderr)
@@ -52,18 +76,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lsabinet", description="Real-time semantic segmentation for vehicles.")
     parser.add_argument("--version", action="store_true", help="print the version and leave")
     parser.set_defaults(run=_without_verb(parser))
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
-    for name, module in _verbs().items():
-        verb = verbs.add_parser(name, help=module.HELP, description=module.HELP)
-        module.add_arguments(verb)
-        # A verb with verbs of its own sets run on those.
-        if verb.get_default("run") is None:
-            verb.set_defaults(run=module.run)
+    for name, module in _verbs(argv).items():
+        _set_up(module, verbs.add_parser(name, help=module.HELP, description=module.HELP))
+    offer_completion(parser)
     return parser
+
+
+def _set_up(module: ModuleType, verb: argparse.ArgumentParser) -> None:
+    module.add_arguments(verb)
+    # A verb with verbs of its own sets run on those.
+    if verb.get_default("run") is None:
+        verb.set_defaults(run=module.run)
 
 
 def _without_verb(parser: argparse.ArgumentParser):
@@ -79,8 +107,37 @@ def _without_verb(parser: argparse.ArgumentParser):
     return run
 
 
-def _verbs() -> dict[str, object]:
-    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in VERBS}
+def _verbs(argv: Sequence[str]) -> dict[str, ModuleType]:
+    """The verb that ``argv`` asks for, or all that can be loaded where it asks for none of them."""
+    plugins: dict[str, metadata.EntryPoint] = {}
     for entry in metadata.entry_points(group=ENTRY_POINTS):
-        modules.setdefault(entry.name, entry.load())
+        if entry.name not in VERBS:
+            plugins.setdefault(entry.name, entry)
+    asked = next((argument for argument in argv if not argument.startswith("-")), None)
+    if asked in plugins:
+        return {asked: _load(plugins[asked])}
+    names = [asked] if asked in VERBS else VERBS
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    if asked not in VERBS:
+        for name, entry in plugins.items():
+            try:
+                modules[name] = _load(entry)
+            except LsabinetError as error:
+                print(f"lsabinet: warning: {error}", file=sys.stderr)
     return modules
+
+
+def _load(entry: metadata.EntryPoint) -> ModuleType:
+    """Raises LsabinetError where another package's verb cannot be imported or is none."""
+    try:
+        module = entry.load()
+        # Try it on a parser of its own, so that an invalid verb does not break the help of the others.
+        _set_up(module, argparse.ArgumentParser(description=module.HELP))
+        return module
+    # What a foreign module may raise while it is imported; some even leave.
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a foreign module raises anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        origin = entry.dist.name if entry.dist is not None else entry.value
+        raise LsabinetError(
+            f"verb {entry.name!r} of package {origin} cannot be loaded ({reason}): mend or uninstall it"
+        ) from None

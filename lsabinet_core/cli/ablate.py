@@ -1,24 +1,39 @@
-"""``lsabinet ablate``: what each part of the network, or each setting of a recipe, is worth."""
+"""``lsabinet ablate``: what each part of the network, or each setting of a recipe, contributes."""
 
 import argparse
 import json
-import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lsabinet_core.cli.campaign_options import add_data_arguments, add_run_arguments, open_device, seeds
+from lsabinet_core.cli.training_options import (
+    add_data_arguments,
+    add_run_arguments,
+    add_seeds_argument,
+    open_device,
+)
 
-HELP = "train a recipe with its parts switched on and off, and tabulate what each is worth"
+if TYPE_CHECKING:
+    import torch
+
+    from lsabinet_core.text_table import Table
+
+HELP = "train a recipe with parts of it switched on and off, and tabulate what each contributes"
+
+LATENCY_ROUNDS = 15
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", default="paper_camvid", metavar="R", help="shipped name or YAML file (%(default)s)")
+    parser.add_argument(
+        "--recipe", default="paper_camvid", metavar="R", help="shipped name or YAML file (default: %(default)s)"
+    )
     add_data_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the runs and the table")
     parser.add_argument(
         "--factors",
         choices=("modules", "recipe"),
         help="what to vary: the eight combinations of LRFA, SVFM and RCAD, or the settings of --switch "
-        "(recipe where there is a --switch, else modules)",
+        "(default: recipe with --switch, else modules)",
     )
     parser.add_argument(
         "--switch",
@@ -26,40 +41,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="also train with this changed alone; several keys after one --switch are changed together",
+        help="also train with this change alone; several keys after one --switch are changed together",
     )
-    parser.add_argument(
-        "--seeds", type=seeds, default=(1,), metavar="N,N", help="train every variant with each of them (1)"
-    )
+    add_seeds_argument(parser)
     add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from lsabinet_core.cli.training_progress import TrainingProgress
+    from lsabinet_core.cli.sweep import deadline, train_and_tabulate
+
+    ends = deadline(args)
     from lsabinet_core.data import open_dataset
     from lsabinet_core.errors import RecipeError
-    from lsabinet_core.training.ablation import Row, module_variants, switch_variants, variant_recipes
-    from lsabinet_core.training.ablation_table import write_tables
-    from lsabinet_core.training.campaign import PlannedRun, carry_out_all, read_run
+    from lsabinet_core.models.complexity import network_cost
+    from lsabinet_core.reproduce.modules import module_variants, with_paper_columns
+    from lsabinet_core.training.ablation import ablation_table, switch_variants, variant_runs
 
     factors = args.factors or ("recipe" if args.switch else "modules")
     if (factors == "recipe") != bool(args.switch):
-        raise RecipeError("--factors recipe needs a --switch KEY=VALUE at least, and --factors modules takes none")
+        raise RecipeError("--factors recipe needs at least one --switch KEY=VALUE, --factors modules accepts none")
     device = open_device(args)
-    variants = module_variants() if factors == "modules" else switch_variants(args.switch)
-    recipes = variant_recipes(args.recipe, args.overrides, variants, args.seeds)
+    if factors == "modules":
+        variants = module_variants(args.recipe, args.overrides)
+    else:
+        variants = switch_variants(args.recipe, args.overrides, args.switch)
+    runs = variant_runs(args.recipe, args.overrides, variants, args.seeds, args.dataset, args.split, args.val_split)
     splits = {name: open_dataset(args.dataset, args.root, name) for name in (args.split, args.val_split)}
-    plan = {
-        (variant.name, seed): PlannedRun(
-            f"{variant.name}/seed{seed}", recipes[variant.name, seed], args.dataset, args.split, args.val_split
-        )
-        # All variants with one seed, then with the next: the table says something as soon as it can.
-        for seed in args.seeds
-        for variant in variants
+    recipes = {variant.name: planned.recipe for variant, planned in zip(variants, runs, strict=False)}
+    classes = len(splits[args.split].label_set)
+    costs = {
+        name: network_cost(recipe.model, classes, recipe.input_size, recipe.model_options)
+        for name, recipe in recipes.items()
     }
-    networks = [recipes[variant.name, args.seeds[0]] for variant in variants]
-    costs, latency = _costs(args.out, networks, len(splits[args.split].label_set), device)
-    rows = {variant.name: Row(variant, cost) for variant, cost in zip(variants, costs, strict=True)}
+    latencies, measured = _latencies(args.out, recipes, classes, device)
     facts = {
         "recipe": str(args.recipe),
         "overrides": args.overrides,
@@ -67,97 +81,67 @@ def run(args: argparse.Namespace) -> int:
         "split": args.split,
         "val_split": args.val_split,
         "seeds": list(args.seeds),
-        "latency": latency,
+        "latency": measured,
     }
 
-    def tabulate() -> None:
-        for (name, seed), planned in plan.items():
-            rows[name].runs[seed] = read_run(args.out / planned.name)
-        write_tables(args.out, list(rows.values()), facts)
+    def tabulate(rows: list[dict]) -> "Table":
+        table = ablation_table(variants, rows, costs, latencies, facts)
+        return with_paper_columns(table) if factors == "modules" else table
 
-    of_run = {planned.name: of for of, planned in plan.items()}
-
-    def fail(planned, error) -> None:
-        name, seed = of_run[planned.name]
-        rows[name].errors[seed] = str(error)
-        print(f"lsabinet: error: {planned.name}: {error}", file=sys.stderr)
-
-    with TrainingProgress(sys.stderr) as progress:
-        for _ in carry_out_all(
-            list(plan.values()),
-            args.out,
-            splits.__getitem__,
-            device=device,
-            workers=args.workers,
-            observer=progress,
-            failed=fail,
-        ):
-            tabulate()
-    tabulate()
-    _print_table(list(rows.values()), facts)
-    print(f"\nThe table as Markdown, CSV and JSON: {args.out / 'table.md'}, .csv, .json")
-    return 1 if any(row.errors for row in rows.values()) else 0
+    return train_and_tabulate(args, runs, splits.__getitem__, tabulate, device, ends=ends)
 
 
-def _costs(folder: Path, recipes: list, num_classes: int, device) -> tuple[list, dict]:
-    """The cost of each recipe's network, and how the latency was measured; equal networks are measured once.
+def _latencies(
+    folder: Path, recipes: Mapping, num_classes: int, device: "torch.device"
+) -> tuple[dict[str, float], dict]:
+    """Milliseconds of a forward pass of each recipe's network, by name, and how they were measured.
 
-    Latencies that are in the folder's table already, of the same networks on the same machine, are kept.
+    Equal networks are measured once. What the folder's table has of the same networks on the same machine is kept.
     """
     import torch
 
     from lsabinet_core.benchmark.hardware import device_name
-    from lsabinet_core.benchmark.networks import forward_latency
-    from lsabinet_core.cli.progress import Progress
-    from lsabinet_core.models import create_model
-    from lsabinet_core.training.ablation import network_cost
 
-    keys = [json.dumps([recipe.model, recipe.model_options], sort_keys=True) for recipe in recipes]
-    size = recipes[0].input_size
+    keys = {name: json.dumps([recipe.model, recipe.model_options], sort_keys=True) for name, recipe in recipes.items()}
+    size = next(iter(recipes.values())).input_size
     measured = {
         "size": list(size),
         "classes": num_classes,
         "device": device_name(device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "networks": keys,
+        "networks": list(keys.values()),
     }
-    latencies = _known_latencies(folder / "table.json", measured)
-    if latencies is None:
-        networks = {
-            key: create_model(recipe.model, num_classes, **recipe.model_options) for key, recipe in zip(keys, recipes)
-        }
-        with Progress("measuring latency") as progress:
-            by_key = forward_latency(networks, size, device, progress=progress.update)
-        latencies = [by_key[key] for key in keys]
-    costs = [network_cost(recipe, num_classes, value) for recipe, value in zip(recipes, latencies, strict=True)]
-    return costs, measured
-
-
-def _known_latencies(table: Path, measured: dict) -> list[float] | None:
     try:
-        document = json.loads(table.read_text(encoding="utf-8"))
+        document = json.loads((folder / "table.json").read_text(encoding="utf-8"))
+        if document.get("latency") == measured:
+            return {row["variant"]: row["latency_ms"] for row in document["rows"]}, measured
     except (FileNotFoundError, ValueError):
-        return None
-    if document.get("latency") != measured:
-        return None
-    return [row["latency_ms"] for row in document["rows"]]
+        pass
+    by_key = measure_forward({keys[name]: recipe for name, recipe in recipes.items()}, num_classes, size, device)
+    return {name: by_key[key] for name, key in keys.items()}, measured
 
 
-def _print_table(rows: list, facts: dict) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
+def measure_forward(
+    recipes: Mapping, num_classes: int, size: tuple[int, int], device: "torch.device"
+) -> dict[str, float]:
+    """Median milliseconds of the eager fp32 forward pass of one image of ``size`` (H, W), interleaved, by name."""
+    import torch
 
-    from lsabinet_core.training.ablation_table import cells, columns, notes
+    from lsabinet_core.benchmark.interleaved import time_interleaved
+    from lsabinet_core.cli.progress import Progress
+    from lsabinet_core.models import create_model
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for header in columns(rows):
-        table.add_column(header, justify="left" if header == "variant" else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*cells(row, rows[0]))
-    # Piped into a file, a table must not be folded at a terminal's 80 columns.
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(table)
-    for note in notes(rows, facts):
-        console.print(note, highlight=False)
+    image = torch.rand(1, 3, *size, device=device)
+    networks = {
+        name: create_model(recipe.model, num_classes, **recipe.model_options).to(device).eval()
+        for name, recipe in recipes.items()
+    }
+    with Progress("measuring latency") as progress, torch.inference_mode():
+        timings = time_interleaved(
+            {name: lambda network=network: network(image) for name, network in networks.items()},
+            rounds=LATENCY_ROUNDS,
+            device=device,
+            progress=progress.update,
+        )
+    return {name: timing.median_ms for name, timing in timings.items()}

@@ -1,4 +1,4 @@
-"""``lsabinet benchmark``: how fast the package is here. By itself it measures inference; sub-verbs measure the rest."""
+"""``lsabinet benchmark``: how fast the package is here. Without a sub-verb it measures inference."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lsabinet_core.cli import benchmark_scale, benchmark_train
 from lsabinet_core.cli.segmenter_options import count, names, parse_size, positive, sizes
+from lsabinet_core.errors import LsabinetError
 
 HELP = "measure networks and engines side by side on this machine: latency, throughput, stages, memory"
 
@@ -19,39 +20,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=names,
         default=["lsabinet"],
         metavar="M,..",
-        help="networks of `lsabinet models` (random weights), shipped weights, weights files (lsabinet)",
+        help="networks of `lsabinet models` (random weights), shipped weights, weights files (default: lsabinet)",
     )
     parser.add_argument(
         "--backends",
         type=names,
-        default=["eager", "auto"],
         metavar="B,..",
-        help="engines, auto, and eager: plain PyTorch, fp32, NCHW, full-size logits, to compare with (eager,auto)",
+        help="engines, auto, or eager: unmodified PyTorch, fp32, NCHW, full-size logits (default: eager,auto; for "
+        "--profile eager,openvino)",
     )
     parser.add_argument(
-        "--sizes", type=sizes, default=[(360, 480)], metavar="HxW,..", help="of the network's input (360x480)"
+        "--sizes", type=sizes, default=[(360, 480)], metavar="HxW,..", help="of the network's input (default: 360x480)"
     )
     parser.add_argument(
-        "--precision", type=names, default=["fp32"], metavar="P,..", help="auto, fp32, fp16, bf16, int8 (fp32)"
+        "--precision", type=names, default=["fp32"], metavar="P,..", help="auto, fp32, fp16, bf16, int8 (default: fp32)"
     )
-    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images in a call (1)")
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images per call (default: 1)")
     parser.add_argument(
-        "--rounds", type=positive, default=20, metavar="N", help="measured turns of each; p99 wants 100 (20)"
+        "--rounds", type=positive, default=20, metavar="N", help="measured calls of each; p99 needs 100 (default: 20)"
     )
-    parser.add_argument("--threads", type=count, default=0, metavar="N", help="most CPU threads to use; 0: all (0)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument(
-        "--frame", type=parse_size, metavar="HxW", help="camera's frames for whole calls (the network's size)"
+        "--threads", type=count, default=0, metavar="N", help="maximum number of CPU threads (default: all cores)"
     )
-    parser.add_argument("--confidence", action="store_true", help="whole calls compute the confidence, too")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--frame", type=parse_size, metavar="HxW", help="size of the camera's frames (default: the network's size)"
+    )
+    parser.add_argument("--confidence", action="store_true", help="whole calls also compute the confidence")
     parser.add_argument(
         "--dataset",
         choices=("camvid", "cityscapes"),
         default="camvid",
-        help="whose classes networks with random weights have (%(default)s)",
+        help="whose classes networks with random weights have (default: %(default)s)",
     )
     parser.add_argument(
-        "--memory", action="store_true", help="also start each in a process of its own: first frame, peak memory"
+        "--memory", action="store_true", help="also start each in a separate process: first frame, peak memory"
+    )
+    parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="measure where the time goes instead: ms, bytes and multiply-accumulates by part of the network, by the "
+        "counters of openvino or by timing each operator of eager; with this machine's memory bandwidth and matrix "
+        "throughput",
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
     parser.add_argument("--csv", type=Path, metavar="F", help="write the rows to this file as CSV")
@@ -64,11 +74,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.profile:
+        return _run_profile(args)
     from lsabinet_core.benchmark.candidates import combine
     from lsabinet_core.benchmark.inference import benchmark_inference
     from lsabinet_core.cli.benchmark_report import inference_csv, inference_report
     from lsabinet_core.cli.logs import show_log
-    from lsabinet_core.cli.step_progress import StepProgress
+    from lsabinet_core.cli.progress import Progress
     from lsabinet_core.data import LABEL_SETS
     from lsabinet_core.files import write_text
     from lsabinet_core.plots.latency import draw_latency
@@ -77,9 +89,9 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         check_figure_path(args.plot)
     show_log()
-    with StepProgress() as progress:
+    with Progress() as progress:
         figures = benchmark_inference(
-            combine(args.models, args.backends, args.precision, args.sizes, args.batch),
+            combine(args.models, args.backends or ["eager", "auto"], args.precision, args.sizes, args.batch),
             rounds=args.rounds,
             threads=args.threads,
             device=args.device,
@@ -87,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             confidence=args.confidence,
             label_set=LABEL_SETS[args.dataset],
             memory=args.memory,
-            progress=progress.update,
+            progress=progress.step,
         )
     print(inference_report(figures))
     if args.json:
@@ -99,4 +111,39 @@ def run(args: argparse.Namespace) -> int:
         write_text(args.csv, inference_csv(figures["rows"]))
     if args.plot:
         draw_latency(args.plot, figures["rows"])
+    return 0
+
+
+def _run_profile(args: argparse.Namespace) -> int:
+    from lsabinet_core.benchmark.candidates import combine
+    from lsabinet_core.benchmark.profile import PROFILED, profile_inference
+    from lsabinet_core.cli.benchmark_report import profile_report
+    from lsabinet_core.cli.logs import show_log
+    from lsabinet_core.cli.progress import Progress
+    from lsabinet_core.data import LABEL_SETS
+    from lsabinet_core.files import write_text
+    from lsabinet_core.plots.profile import draw_profile
+    from lsabinet_core.plots.style import check_figure_path
+
+    for option in ("frame", "confidence", "memory", "csv"):
+        if getattr(args, option):
+            raise LsabinetError(f"--{option} has no effect together with --profile: remove one of them")
+    if args.device not in ("auto", "cpu"):
+        raise LsabinetError(f"--profile measures the CPU, got --device {args.device}")
+    if args.plot:
+        check_figure_path(args.plot)
+    show_log()
+    with Progress() as progress:
+        figures = profile_inference(
+            combine(args.models, args.backends or PROFILED, args.precision, args.sizes, args.batch),
+            runs=args.rounds,
+            threads=args.threads,
+            label_set=LABEL_SETS[args.dataset],
+            progress=progress.step,
+        )
+    print(profile_report(figures))
+    if args.json:
+        write_text(args.json, json.dumps(figures, indent=1) + "\n")
+    if args.plot:
+        draw_profile(args.plot, figures["profiles"])
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS, count, names, parse_size, positive, sizes
 from lsabinet_core.errors import LsabinetError
 
-HELP = "measure how the cost of a frame grows with the network's or the frame's size, batch, threads or cameras"
+HELP = "measure how the cost of a frame grows with the network's size, the frame's size, batch, threads or cameras"
 
 # As in lsabinet_core.benchmark.scale, which is imported only when the verb runs.
 VARIED = ("size", "frame", "batch", "threads", "cameras")
@@ -23,18 +23,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "together; threads; cameras: frames in one call of the Segmenter",
     )
     parser.add_argument(
-        "--values", metavar="V,..", help="numbers, or HxW for sizes and frames (some that double the cost each)"
+        "--values",
+        metavar="V,..",
+        help="numbers, or HxW for sizes and frames (default: values that each double the cost)",
     )
     parser.add_argument(
-        "--model", default=DEFAULT_WEIGHTS, metavar="M", help="network, shipped weights or weights file (%(default)s)"
+        "--model",
+        default=DEFAULT_WEIGHTS,
+        metavar="M",
+        help="network, shipped weights or weights file (default: %(default)s)",
     )
-    parser.add_argument("--backend", default="auto", metavar="B", help="engine, auto or eager (%(default)s)")
-    parser.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, fp16, bf16 or int8 (%(default)s)")
-    parser.add_argument("--size", type=parse_size, default=(360, 480), metavar="HxW", help="network's input (360x480)")
-    parser.add_argument("--frame", type=parse_size, metavar="HxW", help="camera's frames (the network's size)")
-    parser.add_argument("--threads", type=count, default=0, metavar="N", help="most CPU threads to use; 0: all (0)")
-    parser.add_argument("--rounds", type=positive, default=20, metavar="N", help="measured turns of each (20)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--backend", default="auto", metavar="B", help="engine, auto or eager (default: %(default)s)")
+    parser.add_argument(
+        "--precision", default="auto", metavar="P", help="auto, fp32, fp16, bf16 or int8 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--size",
+        type=parse_size,
+        default=(360, 480),
+        metavar="HxW",
+        help="size of the network's input (default: 360x480)",
+    )
+    parser.add_argument(
+        "--frame", type=parse_size, metavar="HxW", help="size of the camera's frames (default: the network's size)"
+    )
+    parser.add_argument(
+        "--threads", type=count, default=0, metavar="N", help="maximum number of CPU threads (default: all cores)"
+    )
+    parser.add_argument("--rounds", type=positive, default=20, metavar="N", help="measured calls of each (default: 20)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
     parser.add_argument("--plot", type=Path, metavar="F", help="draw the cost: .png, .pdf or .svg")
 
@@ -43,18 +60,18 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.benchmark.scale import Setting, benchmark_scale, usual_values
     from lsabinet_core.cli.benchmark_report import scale_report
     from lsabinet_core.cli.logs import show_log
-    from lsabinet_core.cli.step_progress import StepProgress
+    from lsabinet_core.cli.progress import Progress
     from lsabinet_core.files import write_text
     from lsabinet_core.plots.style import check_figure_path
 
     if args.plot:
         check_figure_path(args.plot)
     if args.vary == "size" and args.frame:
-        raise LsabinetError("--frame is not for --vary size, where frames have the network's size: leave it out")
+        raise LsabinetError("--frame does not apply to --vary size, where frames have the network's size: remove it")
     setting = Setting(args.size, args.frame or args.size, threads=args.threads)
     values = _values(args.vary, args.values) if args.values else usual_values(args.vary, setting)
     show_log()
-    with StepProgress() as progress:
+    with Progress() as progress:
         figures = benchmark_scale(
             args.model,
             args.backend,
@@ -64,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             precision=args.precision,
             rounds=args.rounds,
             device=args.device,
-            progress=progress.update,
+            progress=progress.step,
         )
     print(scale_report(figures))
     if args.json:
@@ -95,7 +112,8 @@ def _draw(path: Path, figures: dict) -> None:
     from lsabinet_core.plots.curves import Curve, draw_curves
 
     rows, what = figures["rows"], figures["vary"]
-    is_size = what in ("size", "frame")
+    x_labels = {"size": "network's input (1000 pixels)", "frame": "camera's frame (1000 pixels)"}
+    is_size = what in x_labels
     values = [row["value"] for row in rows]
     x = np.array([height * width / 1000 for height, width in values] if is_size else values, float)
     order = np.argsort(x, kind="stable")
@@ -109,7 +127,7 @@ def _draw(path: Path, figures: dict) -> None:
         path,
         curves,
         title=f"{figures['model']}, {figures['backend']} {figures['precision']}, {figures['machine']['device_name']}",
-        x_label={"size": "network's input (1000 pixels)", "frame": "camera's frame (1000 pixels)"}.get(what, what),
+        x_label=x_labels[what] if is_size else what,
         y_label="ms per frame (median)",
         marker="o",
         from_zero=True,

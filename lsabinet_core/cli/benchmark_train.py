@@ -6,27 +6,34 @@ import sys
 from pathlib import Path
 
 from lsabinet_core.cli.benchmark_report import machine_line
-from lsabinet_core.cli.campaign_options import add_workers_argument
 from lsabinet_core.cli.segmenter_options import count, positive
+from lsabinet_core.cli.training_options import add_workers_argument
 
-HELP = "measure a training step of `lsabinet train` beside a plain eager fp32 NCHW loop, and the input pipeline"
+HELP = "compare an iteration of `lsabinet train` with a plain eager fp32 NCHW loop, and measure the input pipeline"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--recipe", metavar="R", help="shipped name or YAML file (camvid on a GPU, camvid_cpu on a CPU)"
+        "--recipe", metavar="R", help="shipped name or YAML file (default: camvid on a GPU, camvid_cpu on a CPU)"
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change the recipe"
     )
     parser.add_argument(
-        "--dataset", choices=("camvid", "cityscapes"), default="camvid", help="whose classes to learn (%(default)s)"
+        "--dataset",
+        choices=("camvid", "cityscapes"),
+        default="camvid",
+        help="whose classes to train on (default: %(default)s)",
     )
-    parser.add_argument("--batch", type=positive, metavar="N", help="images in a batch (the recipe's)")
-    parser.add_argument("--rounds", type=positive, default=10, metavar="N", help="measured steps of each kind (10)")
+    parser.add_argument("--batch", type=positive, metavar="N", help="images per batch (default: the recipe's)")
+    parser.add_argument(
+        "--rounds", type=positive, default=10, metavar="N", help="measured steps of each kind (default: 10)"
+    )
     add_workers_argument(parser)
-    parser.add_argument("--threads", type=count, default=0, metavar="N", help="CPU threads; 0: all cores (0)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (auto)")
+    parser.add_argument(
+        "--threads", type=count, default=0, metavar="N", help="maximum number of CPU threads (default: all cores)"
+    )
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
 
 
@@ -34,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.benchmark.training import benchmark_training
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.files import write_text
-    from lsabinet_core.inference.backends.torch_ import choose_device
+    from lsabinet_core.inference.backends.choose import choose_device
     from lsabinet_core.inference.threads import limit_threads
     from lsabinet_core.training.recipe import load_recipe
 
@@ -45,14 +52,14 @@ def run(args: argparse.Namespace) -> int:
     limit_threads(args.threads)
     if recipe.compile:
         print("compiling the step first: a few minutes", file=sys.stderr, flush=True)
-    with Progress("measuring") as progress:
+    with Progress() as progress:
         figures = benchmark_training(
             recipe,
             dataset=args.dataset,
             rounds=args.rounds,
             workers=args.workers,
             device=device,
-            progress=lambda _what, done, total: progress.update(done, total),
+            progress=progress.step,
         )
     for warning in figures["warnings"]:
         print(f"lsabinet: warning: {warning}", file=sys.stderr)

@@ -1,40 +1,55 @@
-"""``lsabinet compare``: several networks on the same images, one row each, in one picture."""
+"""``lsabinet compare``: draw the predictions of several networks on the same images, one row per network."""
 
 import argparse
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lsabinet_core.cli.segmenter_options import count, parse_size, positive
 
-HELP = "draw what several networks make of the same images, differences outlined"
+if TYPE_CHECKING:
+    from lsabinet_core.data import Sample
+    from lsabinet_core.labels import LabelSet
+
+HELP = "draw the predictions of several networks on the same images and outline the differences"
 
 DEFAULT_COUNT = 4
-OF_A_RUN = ("last", "ema", "best")
-"""Names that every run gives its weights, so that they tell nothing."""
-MOST_IMAGES = 24
-"""Wider sheets are beyond what viewers open."""
+RUN_STEMS = ("last", "ema", "best")
+"""File stems that every training run uses, and that therefore do not identify a network."""
+MAX_IMAGES = 24
+"""Image viewers cannot open wider sheets."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", nargs="+", metavar="W", help="weights files, or names of shipped weights")
+    parser.add_argument("weights", nargs="+", metavar="W", help="weights files or names of shipped weights")
     source = parser.add_argument_group("images").add_mutually_exclusive_group(required=True)
-    source.add_argument("--images", nargs="+", type=Path, metavar="FILE|DIR", help="images, or folders of images")
-    source.add_argument("--dataset", metavar="D", help="camvid, cityscapes, folder or synthetic, with its truth")
-    group = parser.add_argument_group("of a data set")
-    group.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (synthetic needs none)")
-    group.add_argument("--split", default="val", metavar="S", help="which split (val)")
+    source.add_argument("--images", nargs="+", type=Path, metavar="FILE|DIR", help="images or folders of images")
+    source.add_argument(
+        "--dataset", metavar="D", help="data set, drawn with its labels: camvid, cityscapes, folder or synthetic"
+    )
+    group = parser.add_argument_group("data set options")
+    group.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set (not used by synthetic)")
+    group.add_argument("--split", default="val", metavar="S", help="split (default: val)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--count",
         type=positive,
         metavar="N",
-        help=f"so many of the images, evenly spread ({DEFAULT_COUNT} of a data set, else all)",
+        help=f"number of images, evenly spaced (default: {DEFAULT_COUNT} for a data set, all for --images)",
     )
-    which.add_argument("--indices", nargs="+", type=count, metavar="I", help="these images, counted from 0")
+    which.add_argument("--indices", nargs="+", type=count, metavar="I", help="indices of the images, from 0")
     parser.add_argument("--out", type=Path, required=True, metavar="F", help="picture to write: .png or .jpg")
-    parser.add_argument("--size", type=parse_size, metavar="HxW", help="size of each image on the sheet (320 wide)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
-    parser.add_argument("--threads", type=count, default=0, metavar="N", help="most CPU threads to use; 0: all (0)")
+    parser.add_argument(
+        "--size", type=parse_size, metavar="HxW", help="size of each image on the sheet (default: 320 pixels wide)"
+    )
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument(
+        "--threads",
+        type=count,
+        default=0,
+        metavar="N",
+        help="maximum number of CPU threads; 0 for all usable cores (default: 0)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     with Progress("segmenting", len(names) * len(samples)) as progress:
         for name, weights in zip(names, args.weights):
             masks = predictions[name] = []
-            # A few images per network: comparing engines first would take longer.
+            # With so few images per network, comparing the engines first would take longer.
             options = {"device": args.device, "threads": args.threads, "backend": "torch"}
             with Segmenter.from_pretrained(weights, **options) as segmenter:
                 for sample in samples:
@@ -67,17 +82,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def network_names(weights: list[str]) -> list[str]:
-    """Short and distinct: the file's stem; ``RUN/last`` for a run's file; numbered where they are still equal."""
+    """Return short, unique names: the file's stem, ``RUN/last`` for files of a run, numbered if still equal."""
     paths = [Path(path) for path in weights]
-    names = [f"{path.parent.name}/{path.stem}" if path.stem in OF_A_RUN else path.stem for path in paths]
+    names = [f"{path.parent.name}/{path.stem}" if path.stem in RUN_STEMS else path.stem for path in paths]
     return [
         name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
         for index, name in enumerate(names)
     ]
 
 
-def _common_classes(label_sets: dict):
-    """The label set of all. Raises WeightsError where the classes differ."""
+def _common_classes(label_sets: "dict[str, LabelSet]") -> "LabelSet":
+    """Return the common label set. Raise WeightsError if the classes differ."""
     from lsabinet_core.errors import WeightsError
 
     (first, common), *others = label_sets.items()
@@ -90,8 +105,8 @@ def _common_classes(label_sets: dict):
     return common
 
 
-def _samples(args: argparse.Namespace, label_set) -> list:
-    """The images to draw, with their labels if they have any."""
+def _samples(args: argparse.Namespace, label_set: "LabelSet") -> "list[Sample]":
+    """Return the images to draw, with their labels if they have any."""
     from lsabinet_core.data import open_dataset
     from lsabinet_core.evaluation.evaluate import check_label_sets
 
@@ -112,41 +127,32 @@ def _choose(args: argparse.Namespace, length: int, wanted: int) -> list[int]:
     outside = [index for index in chosen if index >= length]
     if outside:
         raise LsabinetError(f"--indices: expected 0..{length - 1} for {length} images, got {outside[0]}")
-    if len(chosen) > MOST_IMAGES:
-        raise LsabinetError(f"expected at most {MOST_IMAGES} images on one sheet, got {len(chosen)}: use --count")
+    if len(chosen) > MAX_IMAGES:
+        raise LsabinetError(f"expected at most {MAX_IMAGES} images on one sheet, got {len(chosen)}: use --count")
     return chosen
 
 
 def _image_paths(inputs: list[Path]) -> list[Path]:
-    """The files among ``inputs`` and the images of the folders, in order of their names. Raises FrameError."""
+    """Return the files in ``inputs`` and the images in its folders, sorted by name. Raise FrameError."""
     from lsabinet_core.errors import FrameError
-    from lsabinet_core.inference.sources import IMAGE_SUFFIXES
+    from lsabinet_core.inference.sources import list_images
 
     paths = []
     for path in inputs:
         if not path.exists():
             raise FrameError(f"no input {str(path)!r}: expected an image or a folder of images")
-        found = [path]
-        if path.is_dir():
-            found = sorted(
-                entry
-                for entry in path.iterdir()
-                if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.name.startswith(".")
-            )
-            if not found:
-                raise FrameError(f"{path} holds no image: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-        paths += found
+        paths += list_images(path) if path.is_dir() else [path]
     return paths
 
 
 def _read(path: Path):
-    """The image as an unlabelled sample. Raises FrameError where the file is none."""
+    """Read an image as an unlabelled sample. Raise FrameError if the file is not an image."""
     from lsabinet_core.data import Sample
     from lsabinet_core.errors import FrameError
     from lsabinet_core.inference.sources import open_source
 
     with contextlib.closing(open_source(path)) as source:
         if source.kind != "images":
-            raise FrameError(f"{path}: expected an image, got a {source.kind}: `lsabinet predict` takes those")
+            raise FrameError(f"{path}: expected an image, got a {source.kind}: use `lsabinet predict` for it")
         [(name, image)] = source
     return Sample(image, None, name)

@@ -1,57 +1,75 @@
-"""``lsabinet evaluate``: figures of weights on a labelled split, and the zip for the Cityscapes server."""
+"""``lsabinet evaluate``: metrics of weights on a labelled split, and the submission to the Cityscapes server."""
 
 import argparse
 import contextlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lsabinet_core.cli.segmenter_options import add_segmenter_arguments, count, open_segmenter, positive
+from lsabinet_core.cli.segmenter_options import (
+    add_metric_arguments,
+    add_segmenter_arguments,
+    open_segmenter,
+    positive,
+)
 from lsabinet_core.errors import DatasetError, LsabinetError
 
-HELP = "measure weights on a labelled split: IoU per class, mIoU, boundaries, calibration, latency"
+if TYPE_CHECKING:
+    from lsabinet_core.evaluation.report import Report
+    from lsabinet_core.evaluation.submission import CityscapesSubmission
 
-# As in lsabinet_core.evaluation, which is imported only when the verb runs.
+HELP = "evaluate weights on a labelled split: IoU per class, mIoU, boundary F-score, calibration, latency"
+
+# A copy of the names in lsabinet_core.evaluation.formats, which is imported only when the verb runs.
 FORMATS = ("table", "json", "csv", "markdown")
-DEFAULT_TOLERANCE_PX = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", required=True, metavar="D", help="camvid, cityscapes, folder or synthetic")
-    parser.add_argument("--root", type=Path, metavar="DIR", help="the data set's folder (synthetic needs none)")
-    parser.add_argument("--split", default="val", metavar="S", help="which split (val)")
-    parser.add_argument("--limit", type=positive, metavar="N", help="only the first N images")
-    measures = parser.add_argument_group("more measures")
-    measures.add_argument(
-        "--boundary",
-        type=count,
-        nargs="?",
-        const=DEFAULT_TOLERANCE_PX,
-        metavar="PX",
-        help=f"boundary F-score, at a tolerance of PX pixels ({DEFAULT_TOLERANCE_PX})",
+    parser.add_argument(
+        "--dataset", required=True, metavar="D", help="data set: camvid, cityscapes, folder or synthetic"
     )
-    measures.add_argument(
-        "--calibration", action="store_true", help="expected calibration error: are 80 %% sure pixels right in 80 %%?"
-    )
-    augmentation = parser.add_argument_group("test-time augmentation", "off unless asked for; the figures say so")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set (not used by synthetic)")
+    parser.add_argument("--split", default="val", metavar="S", help="split to evaluate (default: val)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="evaluate only the first N images")
+    add_metric_arguments(parser)
+    augmentation = parser.add_argument_group("test-time augmentation", "off by default; reported with the metrics")
     augmentation.add_argument(
-        "--scales", type=parse_scales, default=(1.0,), metavar="S,S", help="mean over input scales, such as 0.75,1,1.25"
+        "--scales",
+        type=parse_scales,
+        default=(1.0,),
+        metavar="S,S",
+        help="average the predictions over these input scales, such as 0.75,1,1.25 (default: 1)",
     )
-    augmentation.add_argument("--flip", action="store_true", help="mean over each image and its mirror image")
+    augmentation.add_argument(
+        "--flip", action="store_true", help="average the predictions over each image and its horizontal flip"
+    )
     output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=FORMATS, default="table", help="of the figures on stdout (table)")
-    output.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
     output.add_argument(
-        "--plots", type=Path, metavar="DIR", help="draw the confusion matrix, and with --calibration the reliability"
+        "--format", choices=FORMATS, default="table", help="format of the metrics on stdout (default: table)"
+    )
+    output.add_argument("--json", type=Path, metavar="F", help="write the metrics to this file as JSON")
+    output.add_argument(
+        "--plots",
+        type=Path,
+        metavar="DIR",
+        help="write the confusion matrix and, with --calibration, the reliability diagram to this folder",
     )
     output.add_argument(
-        "--submission", type=Path, metavar="ZIP", help="write what the Cityscapes server takes (--dataset cityscapes)"
+        "--submission",
+        type=Path,
+        metavar="ZIP",
+        help="write a submission for the Cityscapes server (requires --dataset cityscapes)",
     )
-    add_segmenter_arguments(parser)
+    # Metrics must not depend on the processor they were measured on.
+    add_segmenter_arguments(parser, default_precision="fp32")
 
 
 def run(args: argparse.Namespace) -> int:
+    import numpy as np
+
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.data import open_dataset
+    from lsabinet_core.data.coverage import missing_classes
     from lsabinet_core.evaluation.augmented import AugmentedSegmenter
     from lsabinet_core.evaluation.evaluate import check_label_sets, evaluate
     from lsabinet_core.evaluation.formats import FORMATS, as_json
@@ -66,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         check_label_sets(segmenter.label_set, dataset.label_set)
         if args.flip or args.scales != (1.0,):
             segmenter = AugmentedSegmenter(segmenter, scales=args.scales, flip=args.flip)
-        # The first frames are slow (allocation, kernel choice); they would show in p99.
+        # The first frames are slow (memory allocation, kernel selection) and would distort p99.
         segmenter.warm_up(dataset.sample(0).image.shape[:2])
         progress = stack.enter_context(Progress("evaluating"))
         if submission is not None:
@@ -81,16 +99,20 @@ def run(args: argparse.Namespace) -> int:
             progress=progress.update,
         )
     if submission is not None:
-        _tell_submission(submission, len(dataset))
+        _report_submission(submission, len(dataset))
     if report.images == 0:
-        print(f"{dataset.name} {dataset.split} has no labels, so there are no figures", file=sys.stderr)
+        print(f"{dataset.name} {dataset.split} has no labels, so no metrics were computed", file=sys.stderr)
         return 0
+    support = report.confusion.support
+    warning = missing_classes(dataset, support)
+    if warning is not None and np.count_nonzero(support) == 1:
+        print(f"lsabinet: warning: {warning}", file=sys.stderr)
     if args.json is not None:
         write_text(args.json, as_json(report) + "\n")
     if report.details["seen_in_training"]:
         print(
-            f"lsabinet: warning: these weights have learned from {report.details['trained_on']}: the figures say "
-            "nothing of images that they have not seen",
+            f"lsabinet: warning: these weights were trained on {report.details['trained_on']}, which contains these "
+            "images: the metrics do not show the accuracy on unseen images",
             file=sys.stderr,
         )
     if args.format == "table":
@@ -102,18 +124,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def parse_scales(text: str) -> tuple[float, ...]:
-    """``"0.75,1,1.25"`` to (0.75, 1.0, 1.25). An argparse type."""
+    """Parse ``"0.75,1,1.25"`` to (0.75, 1.0, 1.25); an argparse type."""
     try:
         scales = tuple(float(part) for part in text.split(","))
     except ValueError:
         scales = ()
     if not scales or not all(0.1 <= scale <= 4 for scale in scales):
-        raise argparse.ArgumentTypeError(f"expected scales from 0.1 to 4 such as 0.75,1,1.25, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected scales from 0.1 to 4, such as 0.75,1,1.25, got {text!r}")
     return scales
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    """What would otherwise fail only after the long run."""
+    """Check the output options before the evaluation, which may take long."""
     if args.json is not None and args.json.is_dir():
         raise LsabinetError(f"--json {args.json}: expected a file, got a folder")
     if args.plots is not None:
@@ -121,11 +143,11 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
         if args.plots.exists() and not args.plots.is_dir():
             raise LsabinetError(f"--plots {args.plots}: expected a folder, got a file")
-        # It says so where matplotlib is missing.
+        # Raises LsabinetError if matplotlib is missing.
         new_figure(1, 1)
 
 
-def _draw(folder: Path, report, title: str) -> None:
+def _draw(folder: Path, report: "Report", title: str) -> None:
     from lsabinet_core.plots.confusion import draw_confusion
     from lsabinet_core.plots.reliability import draw_reliability
 
@@ -136,21 +158,22 @@ def _draw(folder: Path, report, title: str) -> None:
         draw_reliability(path, bins.confidence, bins.accuracy, bins.counts, bins.ece, title=title)
 
 
-def _open_submission(args: argparse.Namespace):
+def _open_submission(args: argparse.Namespace) -> "CityscapesSubmission":
     from lsabinet_core.evaluation.submission import CityscapesSubmission
 
     if args.dataset != "cityscapes":
-        raise DatasetError(
-            f"--submission is for the Cityscapes server: expected --dataset cityscapes, got {args.dataset}"
-        )
+        raise DatasetError(f"--submission writes Cityscapes results: expected --dataset cityscapes, got {args.dataset}")
     return CityscapesSubmission(args.submission)
 
 
-def _tell_submission(submission, images: int) -> None:
+def _report_submission(submission: "CityscapesSubmission", images: int) -> None:
     from lsabinet_core.evaluation.submission import SERVER_SIZE
 
     print(f"{submission.path}: masks of {submission.count} of {images} images", file=sys.stderr)
     other = sorted(submission.sizes - {SERVER_SIZE})
     if other:
         sizes = ", ".join(f"{height}x{width}" for height, width in other)
-        print(f"lsabinet: warning: images of {sizes}: the server takes 1024x2048 (HxW) only", file=sys.stderr)
+        print(
+            f"lsabinet: warning: the submission contains images of {sizes}: the server accepts only 1024x2048 (HxW)",
+            file=sys.stderr,
+        )

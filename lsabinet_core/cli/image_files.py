@@ -1,58 +1,87 @@
-"""Images and overlay videos that ``predict`` writes."""
+"""Writers for the images and overlay videos of ``lsabinet predict``."""
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from lsabinet_core.errors import FrameError
 from lsabinet_core.files import atomic_path
+from lsabinet_core.images import name_for_opencv
 
 DEFAULT_FPS = 25.0
-"""Rate of an overlay video whose source does not tell its own."""
+"""Frame rate of the overlay video if the source does not report one."""
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write uint8 (H, W) or BGR (H, W, 3) atomically; the suffix chooses the format."""
-    encoded = cv2.imencode(path.suffix, image)[1]
+    """Write a uint8 image (H, W) or BGR (H, W, 3) atomically; the suffix determines the format.
+
+    Raises:
+        FrameError: the format does not support the image.
+        OSError: the file cannot be written; ``filename`` is set.
+    """
+    try:
+        done, encoded = cv2.imencode(path.suffix, image)
+    except cv2.error:
+        done, encoded = False, None
+    if not done or encoded is None:
+        # JPEG supports at most 65500 pixels per side.
+        raise FrameError(f"{path}: an image of {image.shape[0]}x{image.shape[1]} cannot be written as {path.suffix}")
     with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded)
+        temporary.write_bytes(encoded.data)
 
 
 class OverlayVideo:
-    """An MP4 (MPEG-4 Part 2) that appears at ``path`` when the context ends, if any frame was written.
+    """Context manager that writes an MP4 video (MPEG-4 Part 2) to ``path`` on exit, if it has any frames.
 
-    The codec takes even sizes only: of an odd one OpenCV cuts the last row or column.
+    The codec supports only even sizes: OpenCV crops the last row or column of an odd size.
 
     Args:
-        path: ends in ``.mp4``.
-        fps: frames per second; None takes 25.
+        path: file to write, ending in ``.mp4``.
+        fps: frames per second; None for 25.
 
     Raises:
-        FrameError: OpenCV here cannot write such a video.
+        FrameError: this OpenCV build has no MPEG-4 encoder, or (on exit) not all frames could be written.
     """
 
     def __init__(self, path: Path, fps: float | None):
         self._path = path
         self._fps = fps or DEFAULT_FPS
         self._writer: cv2.VideoWriter | None = None
+        self._written = 0
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "OverlayVideo":
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """Append a BGR frame uint8 (H, W, 3); all of one size."""
+        """Append a BGR frame, uint8 (H, W, 3); all frames must have the same size."""
         if self._writer is None:
             temporary = self._stack.enter_context(atomic_path(self._path))
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(temporary), codec, self._fps, (frame.shape[1], frame.shape[0]))
-            # Registered after the path, so that the file is complete before it takes its name.
-            self._stack.callback(self._writer.release)
+            name, size = name_for_opencv(temporary), (frame.shape[1], frame.shape[0])
+            writer = self._writer = cv2.VideoWriter(name, codec, self._fps, size)
+            # Registered after the path, so that the file is finished before it is renamed.
+            self._stack.push(lambda error, *_: self._finish(writer, temporary, failed=error is not None))
             if not self._writer.isOpened():
                 raise FrameError(f"OpenCV cannot write {self._path}: its build has no MPEG-4 encoder; use --no-overlay")
         self._writer.write(frame)
+        self._written += 1
 
-    def __exit__(self, *error) -> bool | None:
+    def _finish(self, writer: cv2.VideoWriter, temporary: Path, failed: bool) -> None:
+        writer.release()
+        if failed:
+            return
+        # OpenCV does not report a full disk.
+        capture = cv2.VideoCapture(str(temporary))
+        found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+        capture.release()
+        if found < self._written:
+            raise FrameError(
+                f"{self._path}: only {found} of {self._written} frames could be written: check the free disk space"
+            )
+
+    def __exit__(self, *error: Any) -> bool | None:
         return self._stack.__exit__(*error)

@@ -1,7 +1,8 @@
-"""What the package logs, on stderr, for commands."""
+"""Output of the package's log messages on stderr for CLI commands."""
 
 import logging
 import sys
+from typing import TextIO
 
 
 class _Line(logging.Formatter):
@@ -11,22 +12,27 @@ class _Line(logging.Formatter):
 
 
 class _Stderr(logging.StreamHandler):
-    """Writes to what sys.stderr is at the time."""
+    """Writes to the current ``sys.stderr``."""
 
     @property
-    def stream(self):
+    def stream(self) -> TextIO:
         return sys.stderr
 
     @stream.setter
-    def stream(self, value) -> None:
+    def stream(self, value: object) -> None:
         pass
 
 
-def show_log() -> None:
-    """Print messages of lsabinet_core from INFO on, one line each; calling it again changes nothing."""
-    logger = logging.getLogger("lsabinet_core")
+def show_warnings(package: str = "lsabinet_core") -> None:
+    """Print the warnings of a package on stderr, one line each. Repeated calls have no effect."""
+    logger = logging.getLogger(package)
     if not any(isinstance(handler, _Stderr) for handler in logger.handlers):
         handler = _Stderr()
         handler.setFormatter(_Line())
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+
+
+def show_log() -> None:
+    """Print log messages of lsabinet_core of level INFO and above, one line each."""
+    show_warnings()
+    logging.getLogger("lsabinet_core").setLevel(logging.INFO)

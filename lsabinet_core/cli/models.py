@@ -1,36 +1,33 @@
-"""lsabinet models"""
+"""``lsabinet models``: list the networks and the shipped weights."""
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 from lsabinet_core.cli.segmenter_options import parse_size, positive
 
-HELP = "list the networks with their parameters, operations and papers, and the weights that ship"
+HELP = "list the networks with their parameters, GMACs and papers, and the shipped weights"
 CODE = "own, Apache-2.0"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--classes", type=positive, nargs="+", default=[11, 19], metavar="C", help="classes to count for (11 19)"
+        "--classes", type=positive, nargs="+", default=[11, 19], metavar="C", help="numbers of classes (default: 11 19)"
     )
     parser.add_argument(
-        "--size", type=parse_size, default=(360, 480), metavar="HxW", help="size to count for (360x480)"
+        "--size", type=parse_size, default=(360, 480), metavar="HxW", help="image size (default: 360x480)"
     )
-    parser.add_argument("--json", type=Path, metavar="F", help="also write the list to this file")
+    parser.add_argument("--json", type=Path, metavar="F", help="write the list to this file as JSON as well")
 
 
 def run(args: argparse.Namespace) -> int:
-    from lsabinet_core.benchmark.table_formats import Marks
-    from lsabinet_core.cli.table import format_table, wrap
     from lsabinet_core.files import write_text
     from lsabinet_core.models import list_models
+    from lsabinet_core.text_table import Marks, format_table, percent, wrap
 
     weights = _weights()
     rows = [_network(name, args.classes, args.size, weights) for name in list_models()]
     params = [f"params, {classes} classes" for classes in args.classes]
-    numbers = ["GMACs", *params]
     marks = Marks()
     cells = [
         [
@@ -43,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
         ]
         for row in rows
     ]
-    print(format_table(["model", *params, "GMACs", "code", "weights", "paper"], cells, right=numbers))
+    print(format_table(["model", *params, "GMACs", "code", "weights", "paper"], cells, ("model", "code", "paper")))
     height, width = args.size
     gmacs = (
-        f"GMACs: multiply-accumulates of convolutions and matrix products, {args.classes[0]} classes, "
-        f"{height}x{width}; FLOPs are twice that."
+        f"GMACs: multiply-accumulate operations of convolutions and matrix products for {args.classes[0]} classes at "
+        f"{height}x{width}; FLOPs are twice as many."
     )
     print("", *map(wrap, [*marks.lines(), gmacs]), "", sep="\n")
     marks = Marks()
@@ -55,14 +52,20 @@ def run(args: argparse.Namespace) -> int:
         [
             row["weights"],
             row["model"],
-            _percent(row["val_miou"], row["val_miou_of"], marks),
+            marks(
+                percent(row["val_miou"]),
+                row["val_miou_of"] and f"of {row['val_miou_of']}: these weights were trained on val as well",
+            ),
             "-" if row["iterations"] is None else f"{row['iterations']:,}",
             f"{row['dataset']} ({row['licence']})",
         ]
         for row in weights
     ]
-    numbers = ["val mIoU %", "iterations"]
-    print(format_table(["weights", "model", *numbers, "trained on"], cells, right=numbers))
+    print(
+        format_table(
+            ["weights", "model", "val mIoU %", "iterations", "trained on"], cells, ("weights", "model", "trained on")
+        )
+    )
     print(*map(wrap, marks.lines()), sep="\n")
     if args.json:
         document = {"classes": args.classes, "size": list(args.size), "models": rows, "weights": weights}
@@ -71,44 +74,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _spare_note(spare: dict[str, int]) -> str | None:
-    """Of the parameters that no output depends on, by the number of classes."""
+    """About parameters that no output depends on, by the number of classes."""
     if not any(spare.values()):
         return None
     counts = ", ".join(f"{count:,} for {classes} classes" for classes, count in spare.items())
-    return f"the published count has parameters that no output depends on: {counts}"
-
-
-def _percent(miou: float | None, miou_of: str | None, marks: Callable[[str, str | None], str]) -> str:
-    """``miou_of`` is what it was measured on, where that is not the weights themselves."""
-    if miou is None:
-        return "-"
-    return marks(f"{100 * miou:.2f}", miou_of and f"of {miou_of}: these weights were trained on val, too")
+    return f"the published count includes parameters that no output depends on: {counts}"
 
 
 def _network(name: str, classes: list[int], size: tuple[int, int], weights: list[dict]) -> dict:
-    import torch
+    from lsabinet_core.models import model_class
+    from lsabinet_core.models.complexity import network_cost
 
-    from lsabinet_core.models import create_model
-    from lsabinet_core.models.complexity import count_macs, count_parameters, count_spare_parameters
-
-    # On the meta device nothing is allocated, initialised or computed.
-    with torch.device("meta"):
-        models = [create_model(name, number) for number in classes]
+    costs = {str(number): network_cost(name, number, size) for number in classes}
+    network = model_class(name)
     return {
         "model": name,
-        "params": {str(number): count_parameters(model) for number, model in zip(classes, models)},
-        "spare_params": {str(number): count_spare_parameters(model) for number, model in zip(classes, models)},
-        "gmacs": round(count_macs(models[0], size) / 1e9, 3),
-        "paper": models[0].paper,
-        "year": models[0].year,
+        "params": {number: cost.parameters for number, cost in costs.items()},
+        "spare_params": {number: cost.spare_parameters for number, cost in costs.items()},
+        "gmacs": round(costs[str(classes[0])].gmacs, 3),
+        "paper": network.paper,
+        "year": network.year,
         "code": CODE,
         "weights": [row["weights"] for row in weights if row["model"] == name],
     }
 
 
 def _weights() -> list[dict]:
-    from lsabinet_core.benchmark.trained import total_iterations
-    from lsabinet_core.models.weights import list_weights, read_metadata
+    from lsabinet_core.models.weights import list_weights, read_metadata, total_iterations
 
     return [
         {

@@ -4,8 +4,13 @@ import argparse
 import csv
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lsabinet_core.cli.segmenter_options import positive
+
+if TYPE_CHECKING:
+    from lsabinet_core.plots.curves import Curve
+    from lsabinet_core.training.run_history import RunHistory
 
 HELP = "draw the loss or mIoU curves of training runs in one figure"
 
@@ -15,12 +20,12 @@ LABELS = {"loss": "training loss", "miou": "validation mIoU (%)"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs, or folders of runs")
     parser.add_argument("--out", type=Path, required=True, metavar="F", help="figure to write: .png, .pdf or .svg")
-    parser.add_argument("--what", choices=tuple(LABELS), default="loss", help="what to draw (%(default)s)")
+    parser.add_argument("--what", choices=tuple(LABELS), default="loss", help="what to draw (default: %(default)s)")
     parser.add_argument(
-        "--over", choices=("iteration", "epoch"), default="iteration", help="the horizontal axis (%(default)s)"
+        "--over", choices=("iteration", "epoch"), default="iteration", help="the horizontal axis (default: %(default)s)"
     )
     parser.add_argument(
-        "--smooth", type=positive, default=1, metavar="N", help="draw the mean of N neighbouring records (1)"
+        "--smooth", type=positive, default=1, metavar="N", help="draw the mean of N neighbouring records (default: 1)"
     )
     parser.add_argument("--csv", type=Path, metavar="F", help="also write the numbers to this file")
 
@@ -36,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     folders = list(dict.fromkeys(folder for path in args.runs for folder in find_runs(path)))
     histories = [read_history(folder) for folder in folders]
     names = short_names(folders)
-    curves = [_curve(history, name, args.what, args.over) for history, name in zip(histories, names)]
+    curves = [_curve(history, name, args.what, args.over) for history, name in zip(histories, names, strict=True)]
     draw_curves(
         args.out,
         curves,
@@ -52,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _curve(history, name: str, what: str, over: str):
+def _curve(history: "RunHistory", name: str, what: str, over: str) -> "Curve":
     """Raises TrainingError where the run has nothing to draw yet."""
     from lsabinet_core.errors import TrainingError
     from lsabinet_core.plots.curves import Curve
@@ -66,12 +71,12 @@ def _curve(history, name: str, what: str, over: str):
         raise TrainingError(f"{history.path} has no {missing} yet: leave it out, or wait until it has one")
     if over == "epoch":
         if history.epoch_iterations is None:
-            raise TrainingError(f"{history.path} has not come far enough to tell its epochs: use --over iteration")
+            raise TrainingError(f"{history.path} is too short to determine its epochs: use --over iteration")
         x = x / history.epoch_iterations
     return Curve(name, x, y)
 
 
-def _csv(curves, args: argparse.Namespace) -> str:
+def _csv(curves: "list[Curve]", args: argparse.Namespace) -> str:
     """A line per point: run, place, value, and the smoothed value if one is drawn."""
     from lsabinet_core.plots.curves import moving_mean
 
@@ -82,6 +87,6 @@ def _csv(curves, args: argparse.Namespace) -> str:
     writer.writerow(["run", args.over, value, *([f"{value}_mean_of_{args.smooth}"] if smoothed else [])])
     for curve in curves:
         means = moving_mean(curve.y, args.smooth)
-        for x, y, mean in zip(curve.x, curve.y, means):
+        for x, y, mean in zip(curve.x, curve.y, means, strict=True):
             writer.writerow([curve.label, f"{x:g}", f"{y:.6g}", *([f"{mean:.6g}"] if smoothed else [])])
     return text.getvalue()

@@ -4,25 +4,34 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lsabinet_core.training.run_history import RunHistory
 
 HELP = "list training runs with their state and figures; of runs named one by one, also the settings that differ"
 
 LONGEST_TEXT = 40
 HEADER = ("run", "model", "data", "recipe", "iterations", "state", "mIoU %", "best %", "time", "images/s", "seed")
-RIGHT = ("iterations", "mIoU %", "best %", "time", "images/s", "seed")
+WORDS = ("run", "model", "data", "recipe", "state")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "paths", nargs="*", type=Path, default=[Path("runs")], metavar="DIR|RUN", help="runs, or folders of runs (runs)"
+        "paths",
+        nargs="*",
+        type=Path,
+        default=[Path("runs")],
+        metavar="DIR|RUN",
+        help="runs, or folders of runs (default: runs)",
     )
     parser.add_argument("--json", type=Path, metavar="F", help="also write the table to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    from lsabinet_core.cli.table import format_table
     from lsabinet_core.errors import TrainingError
     from lsabinet_core.files import write_text
+    from lsabinet_core.text_table import format_table
     from lsabinet_core.training.run_history import differences, find_runs, is_run, read_history
 
     folders = list(dict.fromkeys(folder for path in args.paths for folder in find_runs(path)))
@@ -35,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     if histories:
         rows = [describe(history) for history in histories]
         names = short_names([history.path for history in histories])
-        print(format_table(HEADER, [_cells(name, row) for name, row in zip(names, rows)], RIGHT))
+        print(format_table(HEADER, [_cells(name, row) for name, row in zip(names, rows, strict=True)], WORDS))
         named = len(args.paths) > 1 and all(map(is_run, args.paths))
         different = differences(histories) if named and len(histories) > 1 else {}
         if named and len(histories) > 1:
@@ -50,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def describe(history) -> dict:
+def describe(history: "RunHistory") -> dict:
     """A run as JSON values: fractions in 0..1, seconds; None where something is not known (yet).
 
-    ``val_seen``: whether the split that it is validated on has images that it learns from.
+    ``val_seen``: whether the validation split has images that the run is trained on.
     """
     from lsabinet_core.evaluation.origin import has_learned_from
 
@@ -71,7 +80,9 @@ def describe(history) -> dict:
         "iterations": history.iteration,
         "total_iterations": history.total_iterations,
         "finished": history.finished,
-        "val_seen": has_learned_from(f"{facts.get('dataset')} {facts.get('split')}", facts.get("dataset"), val_split),
+        "val_seen": has_learned_from(
+            f"{facts.get('dataset')} {facts.get('split')}", facts.get("dataset", ""), val_split
+        ),
         "val_miou": history.last_miou,
         "best_val_miou": history.best_miou,
         "seconds": history.seconds,
@@ -92,8 +103,10 @@ def short_names(paths: list[Path]) -> list[str]:
 
 
 def _cells(name: str, row: dict) -> list[str]:
+    from lsabinet_core.text_table import number, percent
+
     options = [key if on else f"no {key}" for key, on in row["model_options"].items()]
-    # Of images that the weights have learned from.
+    # Validated on images that it was trained on.
     seen = " seen" if row["val_seen"] and row["val_miou"] is not None else ""
     total = "?" if row["total_iterations"] is None else str(row["total_iterations"])
     return [
@@ -103,26 +116,22 @@ def _cells(name: str, row: dict) -> list[str]:
         _shorten(row["description"] or str(row["recipe"])),
         f"{row['iterations']}/{total}",
         "finished" if row["finished"] else "unfinished",
-        _percent(row["val_miou"]) + seen,
-        _percent(row["best_val_miou"]) + seen,
+        percent(row["val_miou"]) + seen,
+        percent(row["best_val_miou"]) + seen,
         _duration(row["seconds"]),
-        "-" if row["images_per_s"] is None else f"{row['images_per_s']:.1f}",
+        number(row["images_per_s"], 1),
         str(row["seed"]),
     ]
 
 
 def _difference_table(names: list[str], different: dict[str, list]) -> str:
-    from lsabinet_core.cli.table import format_table
+    from lsabinet_core.text_table import format_table
 
     rows = [
         [key, *("-" if value is None else _shorten(str(value)) for value in values)]
         for key, values in different.items()
     ]
-    return format_table(["setting", *names], rows)
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.2f}"
+    return format_table(["setting", *names], rows, ["setting", *names])
 
 
 def _duration(seconds: float | None) -> str:

@@ -1,50 +1,88 @@
-"""Options that every verb with a Segmenter shares."""
+"""Options shared by all verbs that run a Segmenter, and argparse types."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from lsabinet_core.inference.backends import DEFAULT_BACKEND
 
+if TYPE_CHECKING:
+    from lsabinet_core.inference import Segmenter
+
 DEFAULT_WEIGHTS = "lsabinet_camvid"
+DEFAULT_TOLERANCE_PX = 3
+"""A copy of the value in lsabinet_core.evaluation.boundaries, which is imported only when a verb runs."""
 
 
-def add_segmenter_arguments(parser: argparse.ArgumentParser, default_weights: str | None = DEFAULT_WEIGHTS) -> None:
-    """Add the options that ``open_segmenter`` reads; without ``default_weights``, ``--weights`` must be given."""
+def add_segmenter_arguments(
+    parser: argparse.ArgumentParser, default_weights: str | None = DEFAULT_WEIGHTS, default_precision: str = "auto"
+) -> None:
+    """Add the options for ``open_segmenter``. ``--weights`` is required if ``default_weights`` is None; exported models
+    have a precision of their own, whatever ``default_precision`` is."""
     group = parser.add_argument_group("network")
     group.add_argument(
         "--weights",
         metavar="W",
         default=default_weights,
         required=default_weights is None,
-        help="weights file, exported network, or the name of shipped weights"
-        + (f" ({default_weights})" if default_weights else ""),
+        help="weights file, exported model or name of shipped weights"
+        + (f" (default: {default_weights})" if default_weights else ""),
     )
-    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
-    group.add_argument("--precision", default="auto", metavar="P", help="auto, fp32, fp16, bf16 or int8 (auto)")
+    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    group.add_argument(
+        "--precision",
+        metavar="P",
+        help=f"auto, fp32, fp16, bf16 or int8 (default: {default_precision}; an exported model's own)",
+    )
+    parser.set_defaults(default_precision=default_precision)
     group.add_argument(
         "--backend",
         default=DEFAULT_BACKEND,
         metavar="B",
-        help=f"inference engine: torch, openvino, ... or auto, the fastest on this machine ({DEFAULT_BACKEND})",
+        help=f"inference engine: torch, openvino, ..., or auto for the fastest on this machine "
+        f"(default: {DEFAULT_BACKEND})",
     )
     group.add_argument(
         "--input-size",
         type=parse_size,
         metavar="HxW",
-        help="size at which frames go through the network (the trained pixel count, at the frame's aspect ratio)",
+        help="input size of the network (default: the trained pixel count at the frame's aspect ratio)",
     )
-    group.add_argument("--threads", type=count, default=0, metavar="N", help="most CPU threads to use; 0: all (0)")
+    group.add_argument(
+        "--threads",
+        type=count,
+        default=0,
+        metavar="N",
+        help="maximum number of CPU threads; 0 for all usable cores (default: 0)",
+    )
 
 
-def open_segmenter(args: argparse.Namespace):
-    """The Segmenter that the options ask for. Raises WeightsError, BackendError or ModelError."""
+def add_metric_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the metrics that ``evaluate`` does not compute by default."""
+    group = parser.add_argument_group("additional metrics")
+    group.add_argument(
+        "--boundary",
+        type=count,
+        nargs="?",
+        const=DEFAULT_TOLERANCE_PX,
+        metavar="PX",
+        help=f"compute the boundary F-score with a tolerance of PX pixels (if PX is omitted: {DEFAULT_TOLERANCE_PX})",
+    )
+    group.add_argument(
+        "--calibration", action="store_true", help="compute confidences and the expected calibration error"
+    )
+
+
+def open_segmenter(args: argparse.Namespace) -> "Segmenter":
+    """Create the Segmenter for the options. Raise WeightsError, BackendError or ModelError if that is impossible."""
     from lsabinet_core.cli.logs import show_log
     from lsabinet_core.inference import Segmenter
+    from lsabinet_core.inference.artefact import is_artefact
 
     show_log()
     return Segmenter.from_pretrained(
         args.weights,
         device=args.device,
-        precision=args.precision,
+        precision=args.precision or ("auto" if is_artefact(args.weights) else args.default_precision),
         backend=args.backend,
         input_size=args.input_size,
         threads=args.threads,
@@ -52,7 +90,7 @@ def open_segmenter(args: argparse.Namespace):
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """``"360x480"`` to (360, 480): height first. An argparse type."""
+    """Parse ``"360x480"`` (height first) to (360, 480); an argparse type."""
     height, separator, width = text.lower().partition("x")
     if not (separator and height.isdecimal() and width.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH in pixels, such as 360x480, got {text!r}")
@@ -60,7 +98,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def names(text: str) -> list[str]:
-    """``"a,b"`` to ["a", "b"], each once. An argparse type."""
+    """Parse ``"a,b"`` to ["a", "b"] without duplicates; an argparse type."""
     found = list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
     if not found:
         raise argparse.ArgumentTypeError(f"expected names separated by commas, got {text!r}")
@@ -68,19 +106,19 @@ def names(text: str) -> list[str]:
 
 
 def sizes(text: str) -> list[tuple[int, int]]:
-    """``"360x480,512x1024"`` to sizes. An argparse type."""
+    """Parse ``"360x480,512x1024"`` to a list of sizes (height, width); an argparse type."""
     return [parse_size(part) for part in names(text)]
 
 
 def count(text: str) -> int:
-    """A whole number of 0 and more. An argparse type."""
+    """Parse an integer of 0 or more; an argparse type."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got {text!r}")
     return int(text)
 
 
 def positive(text: str) -> int:
-    """A whole number of 1 and more. An argparse type."""
+    """Parse an integer of 1 or more; an argparse type."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
     return int(text)

@@ -2,20 +2,26 @@
 
 import argparse
 import contextlib
-import sys
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lsabinet_core.cli.campaign_options import add_dataset_arguments, add_workers_argument
-from lsabinet_core.cli.segmenter_options import count
-from lsabinet_core.cores import at_most_cores
+from lsabinet_core.cli.training_options import add_dataset_arguments, add_run_arguments, open_device
+
+if TYPE_CHECKING:
+    import torch
+
+    from lsabinet_core.training.observer import Observer
+    from lsabinet_core.training.recipe import Recipe
+    from lsabinet_core.training.run_folder import RunFolder
 
 HELP = "train a network on a data set by a recipe"
 
 DEFAULT_RECIPE = "paper_camvid"
 DEFAULT_VAL_SPLIT = "val"
 
-DRIVES = "drives"
-"""Not one split but one for each drive."""
+LEFT_OUT = "drives"
+"""Not one split but one per sequence."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,37 +30,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         default="train",
-        help="split to train on (default: %(default)s); 'drives': for each drive of train + val a run on the "
-        "others, validated on it; called again it goes on where it was cut",
+        help="split to train on (default: %(default)s); 'drives': leave-one-sequence-out over train + val, one run per "
+        "sequence; repeat the command to continue",
     )
     parser.add_argument("--val-split", help=f"split to validate on (default: {DEFAULT_VAL_SPLIT})")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, by its own recipe")
-    parser.add_argument("--model", help="network to train in place of the recipe's")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="e.g. optimizer.lr=0.002"
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda (default: %(default)s); torchrun gives each process its own"
-    )
-    add_workers_argument(parser)
-    parser.add_argument("--threads", type=count, default=0, help="CPU threads for the network; 0: all cores")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out, by its own recipe")
+    parser.add_argument("--model", help="network to train instead of the recipe's")
+    add_run_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    import torch
+    from lsabinet_core.cli.sweep import deadline
 
-    from lsabinet_core.inference.backends.torch_ import choose_device
+    ends = deadline(args)
     from lsabinet_core.training import distributed
 
-    if args.threads:
-        torch.set_num_threads(at_most_cores(args.threads))
-    with distributed.processes(choose_device(args.device)) as device:
-        return (_train_drives if args.split == DRIVES else _train)(args, device)
+    with distributed.processes(open_device(args)) as device:
+        return (_train_left_out if args.split == LEFT_OUT else _train)(args, device, ends)
 
 
-def _train(args: argparse.Namespace, device) -> int:
+def _train(args: argparse.Namespace, device: "torch.device", ends: float | None) -> int:
     from lsabinet_core.data import open_dataset
+    from lsabinet_core.text_table import percent
     from lsabinet_core.training import distributed
     from lsabinet_core.training.run_folder import RunFolder
     from lsabinet_core.training.trainer import Trainer
@@ -65,9 +63,11 @@ def _train(args: argparse.Namespace, device) -> int:
     recipe = _recorded_recipe(args, folder, facts) if args.resume else _recipe(args)
     train = open_dataset(args.dataset, args.root, args.split)
     val = open_dataset(args.dataset, args.root, val_split)
-    with contextlib.ExitStack() as watched:
-        observer = watched.enter_context(_observe(folder.tensorboard)) if distributed.is_main() else _ignore
-        trainer = Trainer(recipe, train, val, folder, device=device, workers=args.workers, observer=observer)
+    with contextlib.ExitStack() as stack:
+        observer = _observer(stack, folder.tensorboard) if distributed.is_main() else lambda event: None
+        trainer = Trainer(
+            recipe, train, val, folder, device=device, workers=args.workers, observer=observer, deadline=ends
+        )
         if args.resume:
             trainer.resume()
         else:
@@ -75,57 +75,75 @@ def _train(args: argparse.Namespace, device) -> int:
             distributed.on_main(lambda: folder.create(recipe, facts), device)
         summary = trainer.fit()
     if summary is not None:
-        weights = folder.path / summary["weights"]
-        figure = f"val mIoU {_percent(summary['val_miou'])}"
+        miou = summary["val_miou"]
+        figure = f"val mIoU {'undefined, without a labelled pixel,' if miou is None else f'{percent(miou)} %'}"
         if trainer.validation.seen:
-            figure += " on images that it has learned from,"
-        print(f"{figure} after {summary['iterations']} iterations: {weights}")
+            figure += " on images that it was trained on,"
+        print(f"{figure} after {summary['iterations']} iterations: {folder.path / summary['weights']}")
+    elif distributed.is_main():
+        print(
+            f"stopped at iteration {trainer.iteration} after --seconds {args.seconds}, continue with: "
+            f"{_resume_command(args, val_split)}"
+        )
     return 0
 
 
-def _train_drives(args: argparse.Namespace, device) -> int:
+def _resume_command(args: argparse.Namespace, val_split: str) -> str:
+    options = {
+        "--dataset": args.dataset,
+        "--root": args.root,
+        "--split": args.split,
+        "--val-split": val_split,
+        "--out": args.out,
+    }
+    given = (str(word) for option, value in options.items() if value is not None for word in (option, value))
+    return shlex.join(["lsabinet", "train", "--resume", *given])
+
+
+def _train_left_out(args: argparse.Namespace, device: "torch.device", ends: float | None) -> int:
+    from lsabinet_core.cli.sweep import train_and_tabulate
+    from lsabinet_core.data import open_dataset
+    from lsabinet_core.data.listed import ListedDataset
     from lsabinet_core.errors import TrainingError
     from lsabinet_core.training import distributed
-    from lsabinet_core.training.drives import train_drives
+    from lsabinet_core.training.left_out import left_out_runs, left_out_table
     from lsabinet_core.training.run_history import is_run
 
     if args.dataset not in ("camvid", "folder"):
         raise TrainingError(f"--split drives is for --dataset camvid and folder, got {args.dataset}")
     if args.resume:
-        raise TrainingError("--split drives goes on by itself: call it as before, without --resume")
+        raise TrainingError("--split drives continues by itself: repeat the command, without --resume")
     if distributed.world_size() > 1:
         raise TrainingError("--split drives trains in one process: start it without torchrun")
     if args.val_split:
-        raise TrainingError("--split drives validates on the drive that it leaves out: leave out --val-split")
+        raise TrainingError("--split drives validates on the sequence that is left out: remove --val-split")
     if is_run(args.out):
         raise TrainingError(f"{args.out} holds a run: --split drives makes a folder of runs, choose another --out")
-    with _observe() as observer:
-        summary = train_drives(
-            _recipe(args), args.dataset, args.root, args.out, device=device, workers=args.workers, observer=observer
-        )
-    print(
-        f"val mIoU {_percent(summary['val_miou'])} on the drive left out, the mean of {len(summary['drives'])}: "
-        f"{args.out / 'drives.json'}"
+    dataset = open_dataset(args.dataset, args.root, "trainval")
+    assert isinstance(dataset, ListedDataset), "camvid and folder are listed data sets"
+    return train_and_tabulate(
+        args,
+        left_out_runs(_recipe(args), args.dataset, dataset.drives()),
+        lambda split: open_dataset(args.dataset, args.root, split),
+        lambda rows: left_out_table(args.out, rows),
+        device,
+        ends=ends,
+        go_on=False,
     )
-    return 0
 
 
-def _percent(fraction: float | None) -> str:
-    return "undefined, without a labelled pixel," if fraction is None else f"{100 * fraction:.2f} %"
-
-
-def _recipe(args: argparse.Namespace):
+def _recipe(args: argparse.Namespace) -> "Recipe":
     from lsabinet_core.training.recipe import load_recipe
 
     return load_recipe(args.recipe or DEFAULT_RECIPE, args.overrides + ([f"model={args.model}"] if args.model else []))
 
 
-def _recorded_recipe(args: argparse.Namespace, folder, facts: dict):
+def _recorded_recipe(args: argparse.Namespace, folder: "RunFolder", facts: dict) -> "Recipe":
     """The recipe of the run that ``folder`` holds, which must have been started with the same data."""
     from lsabinet_core.errors import TrainingError
 
     if args.overrides or args.model:
-        raise TrainingError("--resume goes on by the run's own recipe: leave out --set and --model")
+        raise TrainingError("--resume continues by the run's own recipe: remove --set and --model")
     recipe, recorded = folder.open()
     if args.recipe:
         facts = {**facts, "recipe": str(args.recipe)}
@@ -136,26 +154,20 @@ def _recorded_recipe(args: argparse.Namespace, folder, facts: dict):
     return recipe
 
 
-@contextlib.contextmanager
-def _observe(curves: Path | None = None):
-    """An observer that shows the progress and, where TensorBoard is installed, writes the folder ``curves``."""
+def _observer(stack: contextlib.ExitStack, curves: Path) -> "Observer":
+    """Shows the progress and, where TensorBoard is installed, writes the folder ``curves``; closed by ``stack``."""
     import importlib.util
 
-    from lsabinet_core.cli.training_progress import TrainingProgress
+    from lsabinet_core.cli.progress import TrainingProgress
 
-    with contextlib.ExitStack() as stack:
-        observers = [stack.enter_context(TrainingProgress(sys.stderr))]
-        if curves is not None and importlib.util.find_spec("tensorboard"):
-            from lsabinet_core.training.tensorboard import TensorBoardLog
+    observers: list[Observer] = [stack.enter_context(TrainingProgress())]
+    if importlib.util.find_spec("tensorboard"):
+        from lsabinet_core.training.tensorboard import TensorBoardLog
 
-            observers.append(stack.enter_context(TensorBoardLog(curves)))
+        observers.append(stack.enter_context(TensorBoardLog(curves)))
 
-        def observe(event: dict) -> None:
-            for observer in observers:
-                observer(event)
+    def observe(event: dict) -> None:
+        for observer in observers:
+            observer(event)
 
-        yield observe
-
-
-def _ignore(event: dict) -> None:
-    """A process beside the main one shows nothing."""
+    return observe

@@ -1,4 +1,4 @@
-"""Data sets, by name."""
+"""Registry of the data sets."""
 
 from pathlib import Path
 
@@ -9,21 +9,22 @@ from .sample import Sample, SegmentationDataset
 
 DATASETS = ("camvid", "cityscapes", "folder", "synthetic")
 
-# Of those whose classes are known before a folder is read.
+# Data sets whose classes are known without reading a folder.
 LABEL_SETS: dict[str, LabelSet] = {"camvid": CAMVID, "cityscapes": CITYSCAPES, "synthetic": CAMVID}
 
 
 def open_dataset(name: str, root: str | Path | None, split: str) -> SegmentationDataset:
-    """Open a split of one of ``DATASETS``; checks that its files are there.
+    """Open a split of one of ``DATASETS`` and check that its files exist.
 
     Args:
-        name: the data set; ``folder`` is one that says itself what it is (``folder.FolderDescription``).
-        root: its folder; ignored for ``synthetic``, which is rendered.
-        split: ``train``, ``val``, ``test``; CamVid and folders also ``trainval`` and the folds ``drives:NAME:train``
-            and ``drives:NAME:val``, which leave a drive out and hold it; synthetic also ``drive``.
+        name: the data set. ``folder`` is a user's data set, described by its ``folder.FolderDescription``.
+        root: the data set's folder; ignored for ``synthetic``, which is rendered.
+        split: ``train``, ``val`` or ``test``. CamVid and folders also have ``trainval`` and the leave-one-sequence-out
+            folds ``drives:NAME:train`` (all drives but NAME) and ``drives:NAME:val`` (only NAME). The synthetic data
+            set also has ``drive``.
 
     Raises:
-        DatasetError: unknown name or split, no root, or a file that is missing or does not fit; names it.
+        DatasetError: unknown name or split, no root, or a missing or invalid file; the message names it.
     """
     if name not in DATASETS:
         raise DatasetError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
@@ -32,7 +33,7 @@ def open_dataset(name: str, root: str | Path | None, split: str) -> Segmentation
 
         return SyntheticDataset(split)
     if root is None:
-        raise DatasetError(f"data set {name!r} needs its folder: give --root DIR")
+        raise DatasetError(f"data set {name!r} needs its folder: add --root DIR")
     if name == "camvid":
         from .camvid import CamVid
 

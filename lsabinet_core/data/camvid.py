@@ -20,7 +20,7 @@ _LOOKUP[11] = VOID
 
 
 class CamVid(ListedDataset):
-    """A split of CamVid. Arguments and errors as ``ListedDataset``."""
+    """A split of CamVid. For arguments and errors, see ``ListedDataset``."""
 
     def __init__(self, root: str | Path, split: str):
         super().__init__(

@@ -30,17 +30,17 @@ _FROM_TRAIN_ID = np.full(256, -1, np.int16)
 _FROM_TRAIN_ID[: len(CITYSCAPES)] = np.arange(len(CITYSCAPES))
 _FROM_TRAIN_ID[255] = VOID
 
-# Preferred first.
+# In order of preference.
 _LABEL_FILES = (("_gtFine_labelTrainIds.png", _FROM_TRAIN_ID), ("_gtFine_labelIds.png", _FROM_LABEL_ID))
 
 
 class Cityscapes:
-    """A split of Cityscapes; samples are read from disk when asked for.
+    """A split of Cityscapes; samples are read from disk on access.
 
-    ``test`` has no public labels: its samples have ``label=None``.
+    The labels of ``test`` are not public: its samples have ``label=None``.
 
     Raises:
-        DatasetError: unknown split, a missing folder, an image without its label; names it.
+        DatasetError: unknown split, missing folder, or an image without a label; the message names it.
     """
 
     name = "cityscapes"
@@ -55,7 +55,7 @@ class Cityscapes:
         folder = self.root / "leftImg8bit" / split
         self.images = sorted(folder.glob(f"*/*{IMAGE_SUFFIX}"))
         if not self.images:
-            raise DatasetError(f"{folder}: no CITY/*{IMAGE_SUFFIX} there: is this Cityscapes' folder?")
+            raise DatasetError(f"{folder}: expected images CITY/*{IMAGE_SUFFIX}, got none: check --root")
         self.labels = [None if split == "test" else self._find_label(image) for image in self.images]
 
     def __len__(self) -> int:
@@ -64,8 +64,8 @@ class Cityscapes:
     def sample(self, index: int) -> Sample:
         path = self.images[index]
         image, label = read_image(path), None
-        if self.labels[index] is not None:
-            label_path, lookup = self.labels[index]
+        if (found := self.labels[index]) is not None:
+            label_path, lookup = found
             label = read_label(label_path, lookup)
             check_pair(image, label, path, label_path)
         return Sample(image, label, path.name.removesuffix(IMAGE_SUFFIX))

@@ -1,8 +1,8 @@
-"""Augmentation of whole batches on the device that holds them: the views that ``augment.apply_view`` makes, in PyTorch.
+"""Batched augmentation on the training device: ``augment.apply_view`` in PyTorch.
 
-Resizing, cropping, mirroring and padding are linear along each axis, so that each image has one matrix for its rows and
-one for its columns. Both are picked row by row out of a table of all scales that was computed once, and two batched
-matrix products make all views, whatever their scales. Images differ from OpenCV's by rounding, labels by nothing.
+Resizing, cropping, mirroring and padding are separable linear operations, so that each view is one matrix for the rows
+and one for the columns of its image. Their rows are gathered from a table precomputed for all scales, and two batched
+matrix products compute all views, whatever their scales. Images equal OpenCV's up to rounding; labels are identical.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from lsabinet_core.resize_weights import area_weights, linear_weights
 from .augment import GREY, Augmentation, View, nearest_pixels, scaled_size
 
 _PADDING = 0
-"""The row of an axis' table that takes nothing from the image."""
+"""Index of the all-zero row of the table, used for padding."""
 
 
 def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """Copy a small array without waiting for what the device is doing."""
+    """Copy a small array to the device without synchronising with it."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class _Axis:
-    """For each coordinate of each resized length: which pixels of the original it is made of."""
+    """Resize weights and nearest indices along one axis, for every coordinate of every scaled length."""
 
     def __init__(self, length: int, scaled_lengths: Sequence[int], device: torch.device):
         self._first: dict[int, int] = {}
@@ -39,21 +39,21 @@ class _Axis:
         self.nearest = torch.from_numpy(np.concatenate(nearest)).to(device)
 
     def rows(self, scaled: int, corner: int, crop: int) -> np.ndarray:
-        """int64 (crop,): the table's row for each coordinate of a crop."""
+        """Return int64 (crop,): the table row of each coordinate of a crop."""
         coordinates = corner + np.arange(crop)
         inside = (coordinates >= 0) & (coordinates < scaled)
         return np.where(inside, self._first[scaled] + coordinates, _PADDING)
 
 
 class DeviceAugmentation:
-    """Makes views of images that are all of one size.
+    """Applies views to batches of images of one size.
 
     Args:
-        settings: what the views are drawn from.
+        settings: the settings from which the views are drawn.
         size: (height, width) of every image.
-        fill: colour (BGR, 0..255) of padding, which is labelled void.
-        device: where the images are.
-        zoom: as ``draw_view`` was given.
+        fill: padding colour (BGR, 0..255); padding is labelled void.
+        device: device of the images.
+        zoom: the value passed to ``draw_view``.
     """
 
     def __init__(
@@ -75,14 +75,15 @@ class DeviceAugmentation:
     def __call__(
         self, images: torch.Tensor, labels: torch.Tensor, views: Sequence[View]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """
+        """Apply one view to each image and label.
+
         Args:
             images: uint8 (N, H, W, 3) BGR.
             labels: uint8 (N, H, W).
-            views: one for each image.
+            views: N views.
 
         Returns:
-            images uint8 (N, h, w, 3) and labels uint8 (N, h, w) of ``crop_size``, on the device.
+            Images uint8 (N, h, w, 3) and labels uint8 (N, h, w) of ``crop_size``, on the device.
         """
         height, width = self.crop_size
         rows = np.empty((len(views), height + width), np.int64)
@@ -93,7 +94,7 @@ class DeviceAugmentation:
         vertical, horizontal = to_device(rows, self.device).split((height, width), dim=1)
         padding = (vertical == _PADDING)[:, :, None] | (horizontal == _PADDING)[:, None, :]
 
-        # In full precision, whatever the network computes in: half of it has fewer levels than a byte.
+        # In fp32 regardless of the training precision: bf16 cannot represent all 256 levels of a byte.
         with torch.autocast(self.device.type, enabled=False):
             result = torch.einsum("nyh,nhwc->nywc", self._vertical.weights[vertical], images.float())
             result = torch.einsum("nxw,nywc->nyxc", self._horizontal.weights[horizontal], result)

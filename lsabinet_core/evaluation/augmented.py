@@ -1,6 +1,6 @@
-"""Test-time augmentation: the mean of what the network says at several scales and of the mirror image.
+"""Test-time augmentation: the mean prediction over several scales and horizontal flips.
 
-It costs as many runs as there are views, so it is for figures that are compared with those of others, not for driving.
+It runs the network once per view, so it is meant for comparison with published results, not for use on a vehicle.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ import torch.nn.functional as F
 
 from lsabinet_core.errors import ModelError
 from lsabinet_core.inference import Segmentation, Segmenter, Timings
-from lsabinet_core.inference.laps import Laps
 from lsabinet_core.inference.preprocess import SIZE_MULTIPLE, check_frame
+from lsabinet_core.inference.stage_timer import StageTimer
 from lsabinet_core.labels import LabelSet
 from lsabinet_core.models.blocks import SMALLEST_INPUT
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """(H, W) times ``scale``, in multiples of 8 and not below what networks take; exactly ``size`` at scale 1."""
+    """Return (H, W) times ``scale``, rounded to multiples of 8 and at least 64; exactly ``size`` at scale 1."""
     if scale == 1:
         return size
     height, width = (max(SMALLEST_INPUT, round(side * scale / SIZE_MULTIPLE) * SIZE_MULTIPLE) for side in size)
@@ -26,15 +26,15 @@ def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
 
 
 class AugmentedSegmenter:
-    """A Segmenter whose masks come from the mean softmax probabilities of several views, at the frame's size.
+    """A Segmenter that averages the softmax probabilities of several views at the frame's size.
 
     Args:
-        segmenter: what runs; it stays the caller's to close.
-        scales: of the network's input size, each above 0.
-        flip: whether every scale is also run on the mirror image.
+        segmenter: the Segmenter to run; the caller closes it.
+        scales: factors of the network's input size, each above 0.
+        flip: whether to run every scale on the horizontally flipped frame as well.
 
     Raises:
-        ModelError: no scale, or one that is not above 0.
+        ModelError: no scales, or a scale that is not a positive finite number.
     """
 
     def __init__(self, segmenter: Segmenter, *, scales: Sequence[float] = (1.0,), flip: bool = False):
@@ -49,11 +49,11 @@ class AugmentedSegmenter:
         return self._segmenter.label_set
 
     def network_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
-        """(H, W) at scale 1."""
+        """Return the network's input size (H, W) at scale 1."""
         return self._segmenter.network_size(frame_size)
 
     def describe(self) -> dict:
-        """As the Segmenter's, with ``test_time_augmentation``."""
+        """Return the Segmenter's description with the key ``test_time_augmentation`` added."""
         settings = {"scales": list(self.scales), "flip": self.flip}
         return {**self._segmenter.describe(), "test_time_augmentation": settings}
 
@@ -62,7 +62,7 @@ class AugmentedSegmenter:
         self.segment([np.zeros((*frame_size, 3), dtype=np.uint8)], confidence=False)
 
     def segment(self, frames: Sequence[np.ndarray], *, confidence: bool = True) -> list[Segmentation]:
-        """Segment frames uint8 (H, W, 3), BGR, one after the other; results and errors as ``Segmenter.segment``."""
+        """Segment frames uint8 (H, W, 3), BGR, one by one. For results and errors, see ``Segmenter.segment``."""
         return [self._segment_one(frame, confidence) for frame in frames]
 
     @torch.inference_mode()
@@ -77,21 +77,22 @@ class AugmentedSegmenter:
                 logits, view_preprocess_ms, view_inference_ms = self._segmenter.logits([view], view_size)
                 preprocess_ms += view_preprocess_ms
                 inference_ms += view_inference_ms
-                laps = Laps(logits.device)
+                timer = StageTimer(logits.device)
                 enlarged = F.interpolate(logits.float(), size=size, mode="bilinear", align_corners=False)
                 probabilities = enlarged.softmax(dim=1)[0]
                 if mirrored:
                     probabilities = probabilities.flip(-1)
                 total = probabilities if total is None else total.add_(probabilities)
-                laps.mark()
-                postprocess_ms += sum(laps.milliseconds())
-        laps = Laps(total.device)
+                timer.mark()
+                postprocess_ms += sum(timer.milliseconds())
+        assert total is not None, "there is at least one scale"
+        timer = StageTimer(total.device)
         best, ids = total.max(dim=0)
         mask = ids.to(torch.uint8).cpu().numpy()
         certainty = None
         if confidence:
             views = len(self.scales) * (2 if self.flip else 1)
             certainty = (best * (255 / views)).round_().clamp_(max=255).to(torch.uint8).cpu().numpy()
-        laps.mark()
-        postprocess_ms += sum(laps.milliseconds())
+        timer.mark()
+        postprocess_ms += sum(timer.milliseconds())
         return Segmentation(mask, certainty, Timings(preprocess_ms, inference_ms, postprocess_ms))

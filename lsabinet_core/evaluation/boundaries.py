@@ -1,13 +1,13 @@
-"""Boundary F-score: how well the outlines of the classes fit, whatever their area.
+"""Boundary F-score: accuracy of the class outlines, independent of area.
 
-Per image and class (Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013),
-precision is the share of predicted boundary pixels with a true one within the tolerance, recall the reverse, F their
-harmonic mean. As in DAVIS (Perazzi et al., CVPR 2016) distances are Euclidean, the tolerance is included, and a class
-with a boundary in only one of the two scores 0. A class's score is its mean over the images where it has a boundary in
-either.
+Computed per image and class (Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013).
+Precision is the fraction of predicted boundary pixels with a true boundary pixel within the tolerance, recall the
+reverse, and F their harmonic mean. As in DAVIS (Perazzi et al., CVPR 2016), distances are Euclidean, the tolerance is
+inclusive, and a class with a boundary in only one of prediction and label scores 0. The score of a class is the mean
+over the images in which prediction or label has a boundary of it.
 
-A boundary pixel is one of the class with a neighbour (above, below, left, right) of another class; the image's border
-and void make none. Pixels within the tolerance of void are not counted: what is right there is unknown.
+A boundary pixel is a pixel of the class with a 4-neighbour of another class; the image border and void create no
+boundary. Pixels within the tolerance of void are ignored, because the truth there is unknown.
 """
 
 import cv2
@@ -20,19 +20,19 @@ DEFAULT_TOLERANCE_PX = 3
 
 
 def boundary_f(prediction: np.ndarray, label: np.ndarray, num_classes: int, tolerance_px: int) -> np.ndarray:
-    """Boundary F-score of each class in one image.
+    """Compute the boundary F-score of each class in one image.
 
     Args:
         prediction: uint8 (H, W), class ids 0..C-1.
         label: uint8 (H, W), class ids 0..C-1 or 255 (void).
         num_classes: C.
-        tolerance_px: largest distance at which two boundary pixels match, 0 or more.
+        tolerance_px: maximum distance between matching boundary pixels, 0 or more.
 
     Returns:
-        float64 (C,) in 0..1; NaN where the class has no counted boundary in either.
+        float64 (C,) in 0..1; NaN for a class without a counted boundary in prediction and label.
 
     Raises:
-        DatasetError: sizes differ.
+        DatasetError: the shapes differ.
     """
     if prediction.shape != label.shape:
         raise DatasetError(f"expected a label of shape {prediction.shape} like the prediction, got {label.shape}")
@@ -47,7 +47,7 @@ def boundary_f(prediction: np.ndarray, label: np.ndarray, num_classes: int, tole
         true_count = np.count_nonzero(true & counted)
         if predicted_count == 0 and true_count == 0:
             continue
-        # Matches are looked for among all boundary pixels: one that is not counted itself can still be near enough.
+        # Ignored boundary pixels do not count, but they may match counted ones.
         precision = np.count_nonzero(_near(true, disc) & predicted & counted) / max(predicted_count, 1)
         recall = np.count_nonzero(_near(predicted, disc) & true & counted) / max(true_count, 1)
         scores[class_id] = 2 * precision * recall / (precision + recall) if precision and recall else 0.0
@@ -59,7 +59,7 @@ class BoundaryScore:
 
     Args:
         num_classes: C.
-        tolerance_px: as ``boundary_f``.
+        tolerance_px: maximum distance between matching boundary pixels, 0 or more.
     """
 
     def __init__(self, num_classes: int, tolerance_px: int = DEFAULT_TOLERANCE_PX):
@@ -70,7 +70,7 @@ class BoundaryScore:
         self._images = np.zeros(num_classes, dtype=np.int64)
 
     def update(self, prediction: np.ndarray, label: np.ndarray) -> None:
-        """Add one image; arguments and errors as ``boundary_f``."""
+        """Add one image. For arguments and errors, see ``boundary_f``."""
         scores = boundary_f(prediction, label, len(self._sums), self.tolerance_px)
         defined = ~np.isnan(scores)
         self._sums[defined] += scores[defined]
@@ -78,24 +78,24 @@ class BoundaryScore:
 
     @property
     def images_per_class(self) -> np.ndarray:
-        """int64 (C,): images where the class has a boundary."""
+        """Number of images in which each class has a boundary, int64 (C,)."""
         return self._images.copy()
 
     @property
     def per_class(self) -> np.ndarray:
-        """float64 (C,) in 0..1; NaN for a class without a boundary in any image."""
+        """Mean score of each class, float64 (C,) in 0..1; NaN for a class without a boundary in any image."""
         return np.divide(self._sums, self._images, out=np.full(len(self._sums), np.nan), where=self._images > 0)
 
     @property
     def mean(self) -> float:
-        """Mean over the classes with a boundary; NaN without any."""
+        """Mean over the classes with a boundary; NaN if there are none."""
         scores = self.per_class
         defined = scores[~np.isnan(scores)]
         return float(defined.mean()) if defined.size else float("nan")
 
 
 def _edges(ids: np.ndarray) -> np.ndarray:
-    """bool (H, W): pixels with a neighbour of another class; neither may be void."""
+    """Return bool (H, W): pixels with a 4-neighbour of another class, where neither is void."""
     edges = np.zeros(ids.shape, dtype=bool)
     for one, other, here, there in (
         (ids[1:], ids[:-1], edges[1:], edges[:-1]),
@@ -108,11 +108,11 @@ def _edges(ids: np.ndarray) -> np.ndarray:
 
 
 def _disc(radius: int) -> np.ndarray:
-    """uint8 (2r + 1, 2r + 1), 1 where the distance to the centre is at most ``radius``."""
+    """Return uint8 (2r + 1, 2r + 1), 1 where the distance to the centre is at most ``radius``."""
     offsets = np.arange(-radius, radius + 1)
     return (offsets[:, None] ** 2 + offsets**2 <= radius**2).astype(np.uint8)
 
 
 def _near(pixels: np.ndarray, disc: np.ndarray) -> np.ndarray:
-    """bool (H, W): where a true pixel lies under the disc."""
+    """Return bool (H, W): ``pixels`` dilated with ``disc``."""
     return cv2.dilate(pixels.view(np.uint8), disc).view(bool)

@@ -1,8 +1,8 @@
-"""Calibration: does a confidence of 80 % mean right in 80 % of the cases?
+"""Calibration: whether 80 % of the pixels predicted with a confidence of 80 % are correct.
 
-Expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017): pixels are sorted into bins of equal width
-by the probability of their predicted class; the error is the mean over all pixels of |accuracy - confidence| of their
-bin. It is measured on the confidence that the Segmenter gives, probabilities in steps of 1/255.
+Expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017): pixels are grouped into bins of equal
+width by the probability of their predicted class; the error is the mean over all pixels of |accuracy - confidence| of
+their bin. It is computed from the Segmenter's confidence, which is quantised in steps of 1/255.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ DEFAULT_BINS = 15
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """Bins of equal width over 0..1, each with its lower edge but not its upper; the last has both.
+    """Bins of equal width over 0..1. Each includes its lower edge; the last also includes its upper edge.
 
     Attributes:
-        edges: float64 (B + 1,).
-        counts: int64 (B,), labelled pixels.
-        confidence: float64 (B,), mean confidence of the bin's pixels; NaN in an empty bin.
-        accuracy: float64 (B,), share of the bin's pixels that are right; NaN in an empty bin.
+        edges: float64 (B + 1,), bin edges.
+        counts: int64 (B,), labelled pixels in each bin.
+        confidence: float64 (B,), mean confidence of the pixels in each bin; NaN for an empty bin.
+        accuracy: float64 (B,), fraction of correct pixels in each bin; NaN for an empty bin.
     """
 
     edges: np.ndarray
@@ -34,7 +34,7 @@ class ReliabilityBins:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error in 0..1; NaN without a pixel."""
+        """Expected calibration error in 0..1; NaN if all bins are empty."""
         filled = self.counts > 0
         if not filled.any():
             return float("nan")
@@ -43,7 +43,7 @@ class ReliabilityBins:
 
 
 class Calibration:
-    """Counts pixels and hits by level of confidence, over images; exact, and of one size however many there are."""
+    """Accumulates pixel and hit counts per confidence level over images; exact, in constant memory."""
 
     def __init__(self):
         self._pixels = np.zeros(LEVELS, dtype=np.int64)
@@ -55,11 +55,11 @@ class Calibration:
         Args:
             prediction: integer class ids, any shape.
             confidence: uint8, ``round(255 * probability of the predicted class)``, as ``Segmentation.confidence``.
-            label: class ids or 255 (void, left out).
+            label: class ids or 255 (void, ignored).
 
         Raises:
-            DatasetError: the label's shape is another.
-            ValueError: the confidence's shape is another, or it is not uint8.
+            DatasetError: the shape of the label differs from that of the prediction.
+            ValueError: the confidence has another shape or is not uint8.
         """
         if prediction.shape != label.shape:
             raise DatasetError(f"expected a label of shape {prediction.shape} like the prediction, got {label.shape}")
@@ -74,10 +74,10 @@ class Calibration:
         self._hits += np.bincount(levels[hits], minlength=LEVELS)
 
     def bins(self, count: int = DEFAULT_BINS) -> ReliabilityBins:
-        """The pixels so far in ``count`` bins."""
+        """Group all pixels so far into ``count`` bins."""
         top = LEVELS - 1
         levels = np.arange(LEVELS)
-        # In whole numbers, since with 15 bins every edge is one of the levels.
+        # Integer arithmetic, because with 15 bins every edge coincides with a level.
         of_level = np.minimum(levels * count // top, count - 1)
 
         def collect(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Confusion matrix of a whole data set, and the figures that follow from it.
+"""Confusion matrix of a whole data set, and the metrics computed from it.
 
-IoU of a class is TP / (TP + FP + FN), undefined only where that sum is 0; mIoU is the mean over the defined ones, so a
-class that is present and always missed counts as 0 (the rule of cityscapesScripts). Void ground truth is left out.
+The IoU of a class is TP / (TP + FP + FN), undefined only if that sum is 0. mIoU is the mean over the classes with a
+defined IoU, so a class that is present but never predicted counts as 0 (as in cityscapesScripts). Void ground truth is
+ignored.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from lsabinet_core.labels import VOID
 
 
 def confusion_counts(prediction: np.ndarray, label: np.ndarray, num_classes: int) -> np.ndarray:
-    """Count pixels by (true class, predicted class), void ground truth left out.
+    """Count pixels by (true class, predicted class), ignoring void ground truth.
 
     Args:
         prediction: integer class ids 0..C-1, any shape.
@@ -21,8 +22,8 @@ def confusion_counts(prediction: np.ndarray, label: np.ndarray, num_classes: int
         int64 (C, C), ``[true, predicted]``.
 
     Raises:
-        DatasetError: sizes differ, or the label has an id that is neither a class nor void.
-        ValueError: the prediction has an id that is no class.
+        DatasetError: the shapes differ, or the label contains an id that is neither a class nor void.
+        ValueError: the prediction contains an id that is not a class.
     """
     if prediction.shape != label.shape:
         raise DatasetError(f"expected a label of shape {prediction.shape} like the prediction, got {label.shape}")
@@ -56,17 +57,17 @@ class ConfusionMatrix:
         return len(self.matrix)
 
     def update(self, prediction: np.ndarray, label: np.ndarray) -> None:
-        """Add one image; arguments and errors as ``confusion_counts``."""
+        """Add one image. For arguments and errors, see ``confusion_counts``."""
         self.matrix += confusion_counts(prediction, label, self.num_classes)
 
     @property
     def support(self) -> np.ndarray:
-        """int64 (C,): labelled pixels of each class."""
+        """Number of labelled pixels of each class, int64 (C,)."""
         return self.matrix.sum(axis=1)
 
     @property
     def iou_per_class(self) -> np.ndarray:
-        """float64 (C,) in 0..1; NaN where the class is neither in the labels nor in the predictions."""
+        """IoU of each class, float64 (C,) in 0..1; NaN for a class in neither labels nor predictions."""
         hits = self.matrix.diagonal()
         union = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) - hits
         return _ratio(hits, union)
@@ -85,29 +86,29 @@ class ConfusionMatrix:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of labelled pixels that are right; NaN before the first labelled pixel."""
+        """Fraction of labelled pixels predicted correctly; NaN before the first labelled pixel."""
         total = self.matrix.sum()
         return float(self.matrix.trace() / total) if total else float("nan")
 
     @property
     def accuracy_per_class(self) -> np.ndarray:
-        """float64 (C,) in 0..1: share of each class's labelled pixels that are right (its recall); NaN without any."""
+        """Recall of each class, float64 (C,) in 0..1; NaN for a class without labelled pixels."""
         return _ratio(self.matrix.diagonal(), self.support)
 
     @property
     def precision_per_class(self) -> np.ndarray:
-        """float64 (C,) in 0..1: share of the pixels predicted as each class that are right; NaN without any."""
+        """Precision of each class, float64 (C,) in 0..1; NaN for a class that is never predicted."""
         return _ratio(self.matrix.diagonal(), self.matrix.sum(axis=0))
 
     @property
     def mean_class_accuracy(self) -> float:
-        """Mean accuracy of the classes with labelled pixels; NaN before the first."""
+        """Mean accuracy over the classes with labelled pixels; NaN before the first labelled pixel."""
         accuracy = self.accuracy_per_class
         return _mean(accuracy[~np.isnan(accuracy)])
 
     @property
     def normalised(self) -> np.ndarray:
-        """float64 (C, C): the matrix with every row divided by its support; NaN rows for classes without any."""
+        """Matrix with every row divided by its support, float64 (C, C); NaN rows for classes without labels."""
         return _ratio(self.matrix, np.broadcast_to(self.support[:, None], self.matrix.shape))
 
 
@@ -116,5 +117,5 @@ def _ratio(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> float:
-    # Added from left to right, as cityscapesScripts does: numpy's order differs from it in the last digit.
+    # Summed from left to right like cityscapesScripts: numpy's pairwise summation differs in the last digit.
     return float(np.add.accumulate(values)[-1] / values.size) if values.size else float("nan")

@@ -1,27 +1,23 @@
-"""A report as text: a table for a terminal, Markdown for a page, CSV for a spreadsheet, JSON for programs."""
+"""Text formats of a report: plain table, Markdown, CSV and JSON."""
 
 import csv
 import io
 import json
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from lsabinet_core.evaluation.latency import latency_table
 from lsabinet_core.evaluation.origin import describe_origin
-
-if TYPE_CHECKING:
-    from lsabinet_core.evaluation.report import Report
-
-UNDEFINED = "-"
+from lsabinet_core.evaluation.report import Report
+from lsabinet_core.text_table import UNDEFINED, markdown_table, percent
 
 
-def table(report: "Report", *, by_class_confusion: bool = False) -> str:
-    """Plain text: a line per class, the means, the latency; percent.
+def table(report: Report, *, by_class_confusion: bool = False) -> str:
+    """Format a report as a plain-text table: one line per class, the means and the latency; fractions in percent.
 
     Args:
-        report: the figures.
-        by_class_confusion: whether the row-normalised confusion matrix follows.
+        report: the report.
+        by_class_confusion: whether to append the row-normalised confusion matrix.
     """
     header, rows = _class_rows(report)
     figures = _figures(report)
@@ -41,29 +37,26 @@ def table(report: "Report", *, by_class_confusion: bool = False) -> str:
     return "\n".join(lines)
 
 
-def markdown(report: "Report") -> str:
-    """The same in GitHub's Markdown: where the figures come from, a line per class, a line per mean, the confusion."""
+def markdown(report: Report) -> str:
+    """Format a report as GitHub Markdown: origin, one row per class, one row per metric, confusion matrix."""
     header, rows = _class_rows(report)
     origin = describe_origin(report.details)
     lines = [
         *([f"{origin}:", ""] if origin else []),
-        _markdown_row(header),
-        _markdown_row(["---", *["---:"] * (len(header) - 1)]),
-        *map(_markdown_row, rows),
+        markdown_table(header, rows, header[:1]),
+        "",
+        markdown_table(["figure", "value", ""], _figures(report), ("figure", "")),
         "",
     ]
-    lines += [_markdown_row(["figure", "value", ""]), _markdown_row(["---", "---:", "---"])]
-    lines += [*(_markdown_row(list(figure)) for figure in _figures(report)), ""]
     # Its columns are aligned with spaces.
     return "\n".join([*lines, "```text", _confusion_table(report), "```"])
 
 
-def comma_separated(report: "Report") -> str:
-    """CSV in long form, ``figure,class,value``: fractions in 0..1 with all digits, no value where undefined.
+def comma_separated(report: Report) -> str:
+    """Format a report as CSV in long form, ``figure,class,value``; fractions in 0..1, empty if undefined.
 
-    The class is empty for figures of the whole; a confusion matrix entry is ``confusion,TRUE>PREDICTED``. Where the
-    figures come from, the values of ``details`` that are no lists among it, follows the means; latencies are
-    ``latency_ms,STAGE p50`` and so on.
+    The class is empty for metrics of the whole data set. A confusion matrix entry is ``confusion,TRUE>PREDICTED``, a
+    latency ``latency_ms,STAGE p50``. The origin and the scalar entries of ``details`` follow the means.
     """
     figures = report.to_dict()
     names = report.label_set.names
@@ -92,58 +85,58 @@ def comma_separated(report: "Report") -> str:
     return stream.getvalue().rstrip("\n")
 
 
-def as_json(report: "Report") -> str:
+def as_json(report: Report) -> str:
     """``report.to_dict()``, indented."""
     return json.dumps(report.to_dict(), indent=2, allow_nan=False)
 
 
-FORMATS: dict[str, Callable[["Report"], str]] = {
+FORMATS: dict[str, Callable[[Report], str]] = {
     "table": lambda report: table(report, by_class_confusion=True),
     "json": as_json,
     "csv": comma_separated,
     "markdown": markdown,
 }
-"""What ``lsabinet evaluate --format`` takes."""
+"""Formatter for each value of ``lsabinet evaluate --format``."""
 
 
-def _class_rows(report: "Report") -> tuple[list[str], list[list[str]]]:
-    """Header and one row of cells per class."""
+def _class_rows(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Return the header and one row of cells per class."""
     confusion = report.confusion
     support = confusion.support
     total = max(int(support.sum()), 1)
     columns = [
         ("class", report.label_set.names),
-        ("IoU %", map(_percent, confusion.iou_per_class)),
-        ("acc. %", map(_percent, confusion.accuracy_per_class)),
-        ("prec. %", map(_percent, confusion.precision_per_class)),
+        ("IoU %", map(percent, confusion.iou_per_class)),
+        ("acc. %", map(percent, confusion.accuracy_per_class)),
+        ("prec. %", map(percent, confusion.precision_per_class)),
         ("pixels", (f"{count:,}" for count in support)),
         ("share %", (f"{100 * count / total:.2f}" for count in support)),
     ]
     if report.boundaries is not None:
-        columns.insert(4, ("bound. F %", map(_percent, report.boundaries.per_class)))
+        columns.insert(4, ("bound. F %", map(percent, report.boundaries.per_class)))
     header = [name for name, _ in columns]
     return header, [list(row) for row in zip(*(cells for _, cells in columns), strict=True)]
 
 
-def _figures(report: "Report") -> list[tuple[str, str, str]]:
-    """(name, value, remark) of every figure that is one number."""
+def _figures(report: Report) -> list[tuple[str, str, str]]:
+    """Return (name, value, remark) of every scalar metric."""
     confusion = report.confusion
     figures = [
-        ("mIoU", _percent(confusion.miou), ""),
-        ("mIoU (paper)", _percent(confusion.miou_paper_rule), "without classes never hit"),
-        ("pixel accuracy", _percent(confusion.pixel_accuracy), ""),
-        ("class accuracy", _percent(confusion.mean_class_accuracy), "mean over the classes"),
+        ("mIoU", percent(confusion.miou), ""),
+        ("mIoU (paper)", percent(confusion.miou_paper_rule), "without classes never hit"),
+        ("pixel accuracy", percent(confusion.pixel_accuracy), ""),
+        ("class accuracy", percent(confusion.mean_class_accuracy), "mean over the classes"),
     ]
     if report.boundaries is not None:
-        figures.append(("boundary F", _percent(report.boundaries.mean), f"within {report.boundaries.tolerance_px} px"))
+        figures.append(("boundary F", percent(report.boundaries.mean), f"within {report.boundaries.tolerance_px} px"))
     if report.calibration is not None:
         bins = report.calibration.bins()
-        figures.append(("ECE", _percent(bins.ece), f"{len(bins.counts)} bins, confidences in steps of 1/255"))
+        figures.append(("ECE", percent(bins.ece), f"{len(bins.counts)} bins, confidences in steps of 1/255"))
     return [*figures, ("images", str(report.images), "")]
 
 
-def _confusion_table(report: "Report") -> str:
-    """Rows of whole percents; columns are numbered, since nineteen names do not fit side by side."""
+def _confusion_table(report: Report) -> str:
+    """Format the row-normalised matrix in whole percent; columns are numbered, because 19 names do not fit."""
     names = report.label_set.names
     width = max(map(len, names)) + 4
     lines = ["confusion: true classes in rows, predicted in columns, % of the row"]
@@ -152,11 +145,3 @@ def _confusion_table(report: "Report") -> str:
         cells = "".join(f"{UNDEFINED:>5}" if math.isnan(share) else f"{100 * share:5.0f}" for share in row)
         lines.append(f"{index:>2} {name}".ljust(width) + cells)
     return "\n".join(lines)
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _percent(fraction: float) -> str:
-    return UNDEFINED if math.isnan(fraction) else f"{100 * fraction:.2f}"

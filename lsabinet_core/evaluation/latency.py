@@ -1,4 +1,4 @@
-"""Latency figures: percentiles of durations, alone or stage by stage."""
+"""Latency statistics: mean and percentiles of durations, in total or per stage."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ def summarise_latency(values_ms: Iterable[float]) -> dict[str, float | int | Non
     """Summarise durations in milliseconds.
 
     Returns:
-        ``{"p50", "p95", "p99", "mean", "count"}``; percentiles interpolate linearly between samples. With no sample
-        the figures are None and ``count`` is 0, so that the result is always valid JSON.
+        ``{"p50", "p95", "p99", "mean", "count"}``, with percentiles interpolated linearly between samples. Without
+        samples all statistics are None and ``count`` is 0, so that the result is always valid JSON.
     """
     values = np.fromiter(values_ms, dtype=np.float64)
     if values.size == 0:
@@ -30,7 +30,7 @@ def summarise_latency(values_ms: Iterable[float]) -> dict[str, float | int | Non
 
 
 def summarise_stages(stages_ms: Mapping[str, Iterable[float]]) -> dict[str, dict]:
-    """Summarise several stages: ``{stage: durations}`` in milliseconds to ``{stage: summary}``, in the same order."""
+    """Summarise several stages: ``{stage: durations in milliseconds}`` to ``{stage: summary}``, in the same order."""
     return {stage: summarise_latency(values) for stage, values in stages_ms.items()}
 
 
@@ -46,7 +46,7 @@ def summarise_timings(timings: "Iterable[Timings]") -> dict[str, dict]:
 
 
 def latency_table(summaries: Mapping[str, Mapping]) -> str:
-    """A plain-text table of ``summarise_stages``'s result: one line per stage, milliseconds."""
+    """Format the result of ``summarise_stages`` as a plain-text table: one line per stage, in milliseconds."""
     width = max([len("stage"), *map(len, summaries)])
     lines = [f"{'stage':<{width}}  {'p50':>9} {'p95':>9} {'p99':>9} {'mean':>9}  ms"]
     for stage, summary in summaries.items():

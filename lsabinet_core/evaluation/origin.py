@@ -1,16 +1,16 @@
-"""Where figures come from: which weights, on which images, and whether the weights have learned from these."""
+"""Origin of metrics: which weights on which images, and whether the weights were trained on them."""
 
 _WHOLE = frozenset({"train", "val"})
 
 
 def has_learned_from(trained_on: str, dataset: str, split: str) -> bool:
-    """Whether weights have learned from images of a split, as far as the names of the splits tell.
+    """Return whether weights were trained on images of a split, judged by the names of the splits.
 
     Args:
-        trained_on: data set and split of the weights' metadata, such as ``camvid trainval``.
-        dataset: the data set's name.
-        split: ``train``, ``val``, ``trainval``, ``test``, or ``drives:DRIVE:train`` and ``drives:DRIVE:val``, which are
-            the images of train + val without and with that drive alone.
+        trained_on: data set and split from the weights' metadata, such as ``camvid trainval``.
+        dataset: name of the data set.
+        split: ``train``, ``val``, ``trainval``, ``test``, or a leave-one-sequence-out fold of train + val:
+            ``drives:DRIVE:train`` (all drives but DRIVE) or ``drives:DRIVE:val`` (only DRIVE).
     """
     name, _, learned = trained_on.partition(" ")
     if name != dataset:
@@ -22,15 +22,19 @@ def has_learned_from(trained_on: str, dataset: str, split: str) -> bool:
 
 
 def describe_origin(details: dict) -> str:
-    """One line such as ``W on camvid val at 360x480, mean over scales 0.75, 1``; empty where they do not name these.
+    """Return one line such as ``W on camvid val at 360x480 in fp32, mean over scales 0.75, 1``.
+
+    The line is empty if ``details`` lacks weights, data set or split.
 
     Args:
-        details: of a ``Report``.
+        details: the ``details`` of a ``Report``.
     """
     if not {"weights", "dataset", "split"} <= details.keys():
         return ""
     sizes = ", ".join(f"{height}x{width}" for height, width in details.get("network_sizes", ()))
     line = f"{details['weights']} on {details['dataset']} {details['split']}{sizes and f' at {sizes}'}"
+    if "precision" in details:
+        line += f" in {details['precision']}"
     augmentation = details.get("test_time_augmentation")
     if augmentation:
         scales = augmentation["scales"]

@@ -1,10 +1,9 @@
-"""What an evaluation found: figures as JSON for programs and as a table for people."""
+"""Result of an evaluation; ``formats`` turns it into text."""
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lsabinet_core.evaluation import formats
 from lsabinet_core.evaluation.boundaries import BoundaryScore
 from lsabinet_core.evaluation.calibration import Calibration
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
@@ -18,13 +17,13 @@ class Report:
     """Result of one evaluation.
 
     Attributes:
-        label_set: the classes that the matrix counts.
+        label_set: the classes.
         confusion: pixel counts over all images.
-        images: number of labelled images counted.
+        images: number of labelled images.
         latency_ms: ``{stage: {"p50", "p95", "p99", "mean", "count"}}``, per image.
-        details: where the figures come from (weights, data set, split, sizes, device...); JSON values.
-        boundaries: boundary F-scores; None where they were not asked for.
-        calibration: confidence against accuracy; None where it was not asked for.
+        details: origin of the metrics (weights, data set, split, sizes, device...), as JSON values.
+        boundaries: boundary F-scores; None if not measured.
+        calibration: confidence against accuracy; None if not measured.
     """
 
     label_set: LabelSet
@@ -37,14 +36,14 @@ class Report:
 
     @property
     def miou(self) -> float:
-        """Standard mIoU in 0..1; NaN when no pixel was labelled."""
+        """Standard mIoU in 0..1; NaN without labelled pixels."""
         return self.confusion.miou
 
     def to_dict(self) -> dict:
-        """JSON-ready figures: fractions in 0..1, pixels, milliseconds; None where a figure is undefined.
+        """Return the metrics as JSON values: fractions in 0..1, pixels, milliseconds; None if undefined.
 
-        ``confusion_matrix`` counts pixels as ``[true][predicted]``; ``confusion_normalised`` has the same as shares of
-        each true class. ``boundary_f`` and ``calibration`` are there only if they were measured.
+        ``confusion_matrix`` contains pixel counts as ``[true][predicted]``; ``confusion_normalised`` contains the same
+        as fractions of each true class. ``boundary_f`` and ``calibration`` are present only if they were measured.
         """
         confusion = self.confusion
         return {
@@ -56,8 +55,8 @@ class Report:
             "per_class_accuracy": self._by_class(confusion.accuracy_per_class),
             "per_class_precision": self._by_class(confusion.precision_per_class),
             "per_class_support": dict(zip(self.label_set.names, confusion.support.tolist(), strict=True)),
-            **self._boundary_figures(),
-            **self._calibration_figures(),
+            **self._boundary_metrics(),
+            **self._calibration_metrics(),
             "images": self.images,
             "label_set": self.label_set.name,
             **self.details,
@@ -69,14 +68,10 @@ class Report:
             ],
         }
 
-    def table(self) -> str:
-        """Plain text: a line per class (IoU in percent, labelled pixels and their share), the means, the latency."""
-        return formats.table(self)
-
     def _by_class(self, values: Iterable[float]) -> dict[str, float | None]:
         return {name: _or_none(value) for name, value in zip(self.label_set.names, values, strict=True)}
 
-    def _boundary_figures(self) -> dict:
+    def _boundary_metrics(self) -> dict:
         if self.boundaries is None:
             return {}
         return {
@@ -90,7 +85,7 @@ class Report:
             }
         }
 
-    def _calibration_figures(self) -> dict:
+    def _calibration_metrics(self) -> dict:
         if self.calibration is None:
             return {}
         bins = self.calibration.bins()

@@ -1,13 +1,14 @@
-"""The zip that the Cityscapes server takes for its pixel-level task.
+"""ZIP archive for the pixel-level task of the Cityscapes evaluation server.
 
-It holds one PNG per image, 8 bits and one channel, of labelIds (not the trainIds that networks learn), at the size of
-the image and under the image's name, without folders. The server finds a result by ``CITY_NNNNNN_NNNNNN*.png``.
+It contains one 8-bit single-channel PNG of labelIds (not trainIds) per image, at the size of the image and without
+folders. The server finds the result of an image by its name, ``CITY_NNNNNN_NNNNNN*.png``.
 """
 
 import contextlib
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,16 +18,16 @@ from lsabinet_core.errors import DatasetError
 from lsabinet_core.files import atomic_path
 
 SERVER_SIZE = (1024, 2048)
-"""(H, W) of every image of Cityscapes, and so of what the server takes."""
+"""(H, W) of all Cityscapes images, which the server requires."""
 
 _TO_LABEL_ID = np.asarray(LABEL_IDS, dtype=np.uint8)
 
 
 def to_label_ids(mask: np.ndarray) -> np.ndarray:
-    """uint8 (H, W) of trainIds 0..18 to labelIds of the same shape.
+    """Convert trainIds 0..18, uint8 (H, W), to labelIds of the same shape.
 
     Raises:
-        ValueError: an id that is not one of the 19 classes.
+        ValueError: an id is not one of the 19 classes.
     """
     if mask.max(initial=0) >= len(_TO_LABEL_ID):
         raise ValueError(f"expected class ids 0..{len(_TO_LABEL_ID) - 1}, got {mask.max()}")
@@ -34,30 +35,30 @@ def to_label_ids(mask: np.ndarray) -> np.ndarray:
 
 
 class CityscapesSubmission:
-    """A context manager that collects masks; the zip appears at ``path`` when it ends without an error.
+    """Context manager that collects masks and writes the archive to ``path`` if it exits without an error.
 
     Args:
-        path: ends in ``.zip``; an older one is replaced.
+        path: file to write, ending in ``.zip``; an existing file is replaced.
 
     Attributes:
-        count: masks so far.
-        sizes: their (H, W).
+        count: number of masks so far.
+        sizes: their sizes (H, W).
 
     Raises:
-        DatasetError: a path that does not end in ``.zip`` or is a folder.
+        DatasetError: the path does not end in ``.zip`` or is a folder.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         if self.path.suffix.lower() != ".zip" or self.path.is_dir():
-            raise DatasetError(f"expected a submission to be a file that ends in .zip, got {self.path}")
+            raise DatasetError(f"expected a submission file that ends in .zip, got {self.path}")
         self.count = 0
         self.sizes: set[tuple[int, int]] = set()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "CityscapesSubmission":
         temporary = self._stack.enter_context(atomic_path(self.path))
-        # PNG is compressed already.
+        # PNG is already compressed.
         self._zip = self._stack.enter_context(zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED))
         return self
 
@@ -69,10 +70,10 @@ class CityscapesSubmission:
             mask: uint8 (H, W) of trainIds, at the size of the image.
         """
         encoded = cv2.imencode(".png", to_label_ids(mask))[1]
-        # A ZipInfo of its own has no time of writing, so that the same masks give the same zip.
+        # A bare ZipInfo has no modification time, so that equal masks give equal archives.
         self._zip.writestr(zipfile.ZipInfo(f"{name}{IMAGE_SUFFIX}"), encoded.tobytes())
         self.count += 1
         self.sizes.add(mask.shape)
 
-    def __exit__(self, *error) -> bool | None:
+    def __exit__(self, *error: Any) -> bool | None:
         return self._stack.__exit__(*error)

@@ -1,4 +1,4 @@
-"""Exported networks: a file of an engine's own format that carries what a Segmenter needs to know of it.
+"""Exported models: files in an engine's own format with the metadata that a Segmenter needs.
 
 format        file                        its metadata
 onnx          F.onnx                      in the file
@@ -18,34 +18,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lsabinet_core.errors import WeightsError
+from lsabinet_core.inference.convert import METADATA_KEY, onnx_, openvino_, torchscript
 from lsabinet_core.models.weights import WeightsMetadata
 
-METADATA_KEY = "lsabinet"
 FORMAT = 1
 
-# format -> (suffix of the file that names it, module that reads its metadata)
+# format -> suffix of the file that names the export
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml", "torchscript": ".pt", "tensorrt": ".engine"}
 
 
 @dataclass(frozen=True)
 class ExportInfo:
-    """What an exported network says about itself.
+    """Metadata of an exported model.
 
     Attributes:
-        metadata: of the weights file that it was made from.
-        weights: ``Network.fingerprint`` of those weights.
-        size: (H, W) of its input, which is uint8 (N, H, W, 3), BGR.
-        batch: images at a time; None for any number.
+        metadata: metadata of the weights file that it was made from.
+        weights: ``Network.fingerprint`` of these weights.
+        size: (H, W) of its input, which is uint8 (N, H, W, 3), BGR; None for any.
+        batch: images per call; None for any number.
         precision: ``fp32``, ``fp16`` or ``int8``.
-        versions: of this package and of what made it.
-        parity: how it compared with PyTorch in fp32 when it was exported; empty if that was not asked for.
-        calibration: for int8, the frames that set the ranges and what stays in floating point.
-        output: ``logits``, float32 (N, C, h, w), before the last upsampling; or ``mask``, class ids, uint8 (N, H, W).
+        versions: versions of this package and of the converter.
+        parity: comparison with PyTorch in fp32 during the export; empty if it was not requested.
+        calibration: for int8, the calibration frames and the operators that stay in floating point.
+        output: ``logits``, float32 (N, C, h, w), before the final upsampling; or ``mask``, class ids, uint8 (N, H, W).
     """
 
     metadata: WeightsMetadata
     weights: str
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     batch: int | None
     precision: str
     versions: dict[str, str] = field(default_factory=dict)
@@ -60,24 +60,25 @@ class ExportInfo:
 
     @classmethod
     def from_json(cls, text: str) -> "ExportInfo":
-        """Raises KeyError, TypeError or ValueError where the document is not one of ours."""
+        """Raises KeyError, TypeError or ValueError if the document was not written by ``to_json``."""
         document = dict(json.loads(text))
         if document.pop("format") != FORMAT:
             raise ValueError(f"format {FORMAT} expected")
         document["metadata"] = WeightsMetadata.from_json(json.dumps(document["metadata"]))
-        height, width = document["size"]
-        document["size"] = (int(height), int(width))
+        if document["size"] is not None:
+            height, width = document["size"]
+            document["size"] = (int(height), int(width))
         return cls(**document)
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """An exported network on disk.
+    """An exported model on disk.
 
     Attributes:
-        path: the file that names it.
+        path: the file that names the export.
         format: ``onnx``, ``openvino``, ``torchscript`` or ``tensorrt``.
-        info: what it says about itself.
+        info: metadata of the model.
     """
 
     path: Path
@@ -86,46 +87,28 @@ class Artefact:
 
 
 def is_artefact(path: str | os.PathLike) -> bool:
-    """Whether a path names an exported network, by its suffix, rather than a weights file."""
+    """Whether a path names an exported model rather than a weights file, judged by its suffix."""
     return Path(path).suffix.lower() in SUFFIXES.values()
 
 
 def open_artefact(path: str | os.PathLike) -> Artefact:
-    """Read what an exported network says about itself; the engine is not loaded yet.
+    """Read the metadata of an exported model without loading the engine.
 
     Raises:
-        WeightsError: no such file, a file of something else, or one that this version cannot read.
-        BackendError: what reads this format is not installed.
+        WeightsError: the file does not exist, has another format, or cannot be read by this version.
+        BackendError: the package that reads this format is not installed.
     """
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"no exported network {path}: make it with `lsabinet export`")
+        raise WeightsError(f"no exported model {path}: create it with `lsabinet export`")
     name = next(name for name, suffix in SUFFIXES.items() if suffix == path.suffix.lower())
     text = _READERS[name](path)
     if not text:
-        raise WeightsError(f"{path} has no {METADATA_KEY!r} metadata: expected a file that `lsabinet export` wrote")
+        raise WeightsError(f"{path} has no {METADATA_KEY!r} metadata: expected a file written by `lsabinet export`")
     try:
         return Artefact(path, name, ExportInfo.from_json(text))
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has {METADATA_KEY!r} metadata that does not fit this version: {error!r}") from None
-
-
-def _read_onnx(path: Path) -> str | None:
-    from .convert import onnx_
-
-    return onnx_.read_info(path)
-
-
-def _read_openvino(path: Path) -> str | None:
-    from .convert import openvino_
-
-    return openvino_.read_info(path)
-
-
-def _read_torchscript(path: Path) -> str | None:
-    from .convert import torchscript
-
-    return torchscript.read_info(path)
 
 
 def _read_tensorrt(path: Path) -> str | None:
@@ -134,18 +117,18 @@ def _read_tensorrt(path: Path) -> str | None:
 
 
 _READERS = {
-    "onnx": _read_onnx,
-    "openvino": _read_openvino,
-    "torchscript": _read_torchscript,
+    "onnx": onnx_.read_info,
+    "openvino": openvino_.read_info,
+    "torchscript": torchscript.read_info,
     "tensorrt": _read_tensorrt,
 }
 
 
 @contextlib.contextmanager
 def publishing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a path of the same name in a temporary folder; on success its files take their places beside ``path``.
+    """Yield a path of the same name in a temporary folder; on success its files move to the folder of ``path``.
 
-    The file that names the artefact comes last, so that it is never there without its companions.
+    The file that names the exported model is moved last, so that it never exists without its companions.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

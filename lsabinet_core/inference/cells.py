@@ -1,9 +1,9 @@
-"""The best class of each pixel of enlarged logits, without enlarging all of them.
+"""The best class of each pixel of upsampled logits, without upsampling all of them.
 
-Bilinear enlargement mixes the four logits around a pixel with weights that sum to one. Between four places that agree
-on the best class, that class is the best everywhere, so only the cells on borders between classes are computed; and
-there only classes that can win in one of them: one whose largest corner is below another's smallest never does. Exact
-but for ties.
+Bilinear upsampling mixes the four logits around a pixel with weights that sum to one. If four neighbouring samples
+agree on the best class, that class is the best everywhere between them, so only the cells on borders between classes
+are computed, and there only the classes that can win: not those whose largest corner is below another's smallest. The
+result is exact except for ties.
 """
 
 from functools import lru_cache
@@ -11,33 +11,33 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-LEAST_SCALE = 5.0
-"""From this enlargement on it pays: below, a cell has too few pixels."""
+MIN_SCALE = 5.0
+"""Minimum scale at which this is faster: below it, a cell has too few pixels."""
 
 CHUNK_PIXELS = 1 << 18
-"""Pixels that are computed at a time: a megabyte per plane stays in cache."""
+"""Number of pixels processed at a time: a megabyte per plane stays in the CPU's cache."""
 
 
 def mask_by_cells(logits: np.ndarray, size: tuple[int, int], best: np.ndarray | None = None) -> np.ndarray:
     """Class ids, uint8 (H, W), from logits float32 (C, h, w).
 
-    As enlarging bilinearly (half-pixel centres) to ``size`` and taking the argmax over C.
+    Equivalent to bilinear upsampling (half-pixel centres) to ``size`` and the argmax over C.
 
     Args:
-        best: float32 (H, W), contiguous; becomes the largest of the enlarged logits.
+        best: float32 (H, W), contiguous; receives the maximum of the upsampled logits.
     """
     planes = logits.reshape(len(logits), -1)
     ids, peak = np.zeros(logits.shape[1:], dtype=np.uint8), logits[0].copy()
     for class_id in range(1, len(logits)):
         overtake(ids, peak, class_id, logits[class_id])
-    # The enlargement repeats the samples at the edges, so there are cells beyond them too.
+    # Upsampling repeats the samples at the edges, so there are cells beyond the edges as well.
     ids = cv2.copyMakeBorder(ids, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     rows, columns = _axis(logits.shape[1], size[0]), _axis(logits.shape[2], size[1])
     corner = ids[:-1, :-1]
     border = (corner != ids[:-1, 1:]) | (corner != ids[1:, :-1]) | (corner != ids[1:, 1:])
     mask = corner.take(columns.cell, axis=1).take(rows.cell, axis=0)
     if best is not None:
-        # Where one class is the best at all four corners, the largest logits are that class's.
+        # If one class is the best at all four corners, the maximum is its logit.
         cv2.resize(peak, size[::-1], dst=best, interpolation=cv2.INTER_LINEAR)
     cell_y, cell_x = np.nonzero(border)
     at_once = max(1, CHUNK_PIXELS // (len(rows.pixels) * len(columns.pixels)))
@@ -58,25 +58,25 @@ def mask_by_cells(logits: np.ndarray, size: tuple[int, int], best: np.ndarray | 
 
 
 def overtake(ids: np.ndarray, best: np.ndarray, class_id: int | np.ndarray, plane: np.ndarray) -> None:
-    """Where the logits of a class are above the best so far, they and its id take their place; all of one shape.
+    """Where the logits of a class exceed the best so far, replace them and the id in place; all have the same shape.
 
-    For classes in rising order of their ids.
+    Call it for classes in ascending order of their ids.
     """
     wins = np.greater(plane, best).view(np.uint8)
     np.maximum(best, plane, out=best)
-    # The newest winner is the largest; faster than assigning by a mask.
+    # Classes arrive in ascending order, so a maximum assigns the id; faster than assigning by a mask.
     wins *= np.asarray(class_id, dtype=np.uint8)
     np.maximum(ids, wins, out=ids)
 
 
 class _Axis:
-    """How ``count`` pixels lie among ``samples`` logits along one axis, in samples + 1 cells.
+    """Position of ``count`` pixels among ``samples`` logits along one axis, in samples + 1 cells.
 
     Attributes:
-        before, after: (samples + 1,) the samples on both sides of each cell; the same one at the edges.
+        before, after: (samples + 1,) the samples on both sides of each cell; equal at the edges.
         cell: (count,) the cell of each pixel.
-        pixels: (S, samples + 1) pixels of each cell; where it has fewer than S, the last is repeated.
-        weights: (S, samples + 1) float32 share of the sample after each of these pixels.
+        pixels: (S, samples + 1) pixels of each cell; the last is repeated if there are fewer than S.
+        weights: (S, samples + 1) float32 weight of the sample after each of these pixels.
     """
 
     def __init__(self, samples: int, count: int):
@@ -96,16 +96,16 @@ def _axis(samples: int, count: int) -> _Axis:
 
 
 def _contenders(corners: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Which classes can win in a cell: those whose largest corner is not below the smallest corner of any other.
+    """The classes that can win in a cell: those whose largest corner is not below the smallest corner of any other.
 
     Args:
         corners: (C, 4, M) logits at the corners of M cells.
 
     Returns:
-        The order (M,) in which cells with more contenders come first; and for the first, second and further contenders,
-        by rising id, the class ids in those cells of this order that have as many, (M,) and shorter.
+        The order (M,) of the cells, descending by number of contenders; and for the first, second and further
+        contenders in ascending order of their ids, the class ids in the leading cells of this order that have as many.
     """
-    # So written that each cell has a contender even among NaN.
+    # Negated, so that each cell has a contender even if its logits are NaN.
     can_win = ~(corners.max(1) < corners.min(1).max(0))
     count = can_win.sum(0)
     classes = np.flatnonzero(can_win.T) % len(can_win)
@@ -120,13 +120,13 @@ def _best_in_cells(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Best class, uint8, and its logit, float32, of every pixel of M cells, (Sy, Sx, M) each.
 
-    Cells are the last axis, for there are thousands of them, and NumPy is slow at rows as short as a cell's.
+    Cells are the last axis because there are thousands of them, and NumPy is slow for short rows.
 
     Args:
         planes: logits (C, h * w).
         corners: (4, M) the samples top left, top right, bottom left and bottom right of each cell.
-        contenders: as ``_contenders`` gives them, for cells in its order.
-        down, across: (Sy, M) share of the bottom samples, (Sx, M) of the right ones.
+        contenders: as returned by ``_contenders``, for cells in its order.
+        down, across: (Sy, M) weight of the bottom samples, (Sx, M) weight of the right ones.
     """
     first, *others = contenders
     best = _enlarged(planes, first, corners, down, across)
@@ -141,7 +141,7 @@ def _best_in_cells(
 def _enlarged(
     planes: np.ndarray, classes: np.ndarray, corners: np.ndarray, down: np.ndarray, across: np.ndarray
 ) -> np.ndarray:
-    """The logits, (Sy, Sx, M), of one class in each cell."""
+    """The logits of one class in each cell, (Sy, Sx, M)."""
     top_left, top_right, bottom_left, bottom_right = planes.take(classes * planes.shape[1] + corners)
     left = top_left + (bottom_left - top_left) * down
     right = top_right + (bottom_right - top_right) * down

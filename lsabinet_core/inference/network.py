@@ -1,34 +1,33 @@
-"""What a backend is asked to run."""
+"""The network that a backend runs."""
 
 import dataclasses
 import hashlib
 import json
 from functools import cached_property
 
-from torch import nn
-
+from lsabinet_core.models.blocks import SegmentationNetwork
 from lsabinet_core.models.weights import WeightsMetadata
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network in memory with what its weights file says.
+    """A network in memory with the metadata of its weights file.
 
     Attributes:
-        model: left as it is by whoever runs it.
-        metadata: its classes, training size and normalisation.
-        size: (H, W) at which it will run mostly; engines that compare themselves do it there.
-        any_size: whether other sizes may come as well, or instead.
+        model: the network; engines do not modify it.
+        metadata: classes, training size and normalisation.
+        size: (H, W) at which it will mostly run, and at which ``auto`` compares the engines.
+        any_size: whether it may also, or only, run at other sizes.
     """
 
-    model: nn.Module
+    model: SegmentationNetwork
     metadata: WeightsMetadata
     size: tuple[int, int]
     any_size: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over all that the logits depend on: tensors, architecture, options, normalisation."""
+        """SHA-256 (hex) of everything that determines the logits: tensors, architecture, options, normalisation."""
         digest = hashlib.sha256()
         head = [self.metadata.architecture, self.metadata.options, self.metadata.mean, self.metadata.std]
         digest.update(json.dumps(head, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""Engines that need not be installed."""
+"""Imports of optional packages."""
 
 import importlib
 import os
@@ -7,7 +7,7 @@ from types import ModuleType
 
 from lsabinet_core.errors import BackendError
 
-# module -> what a user installs to have it.
+# module -> requirement that installs it
 _INSTALL = {
     "onnx": "lsabinet_ros[onnx]",
     "onnxscript": "lsabinet_ros[onnx]",
@@ -22,21 +22,22 @@ def require(name: str, purpose: str) -> ModuleType:
     """Import an optional package.
 
     Raises:
-        BackendError: it is not installed, or does not load here; says what to install.
+        BackendError: the package is not installed or does not load here; the message says what to install.
     """
-    # These report their use over the network, the first two as soon as they are imported. A vehicle must not call home.
+    # These packages send telemetry, the first two even on import, which is unacceptable in a vehicle.
     if name in ("openvino", "nncf"):
-        sys.modules.setdefault("openvino_telemetry", None)
+        # With None in its place, Python refuses to import a module.
+        sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
     if name == "onnxruntime":
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name != name:
-            raise BackendError(f"{purpose} needs {name}, whose own needs are not met: {error}") from None
+            raise BackendError(f"{purpose} needs {name}, whose own requirements are not met: {error}") from None
         raise BackendError(
             f"{purpose} needs the package {name}, which is not installed: pip install '{_INSTALL[name]}'"
         ) from None
     except (ImportError, OSError) as error:
-        # A library that was built for another system, or lacks one of the system's own.
+        # For example a library built for another system, or a missing system library.
         raise BackendError(f"{purpose} needs {name}, which does not load here: {error}") from None

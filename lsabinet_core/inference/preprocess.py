@@ -1,4 +1,4 @@
-"""Camera frames to the images that the network takes."""
+"""Conversion of camera frames to input images of the network."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from lsabinet_core.errors import FrameError
 from lsabinet_core.models.blocks import SMALLEST_INPUT
 
 SIZE_MULTIPLE = 8
-"""Default network sizes are multiples of this: the stride of the deepest features."""
+"""Default network sizes are multiples of this stride, that of the deepest features."""
 
 ORDERS = ("bgr", "rgb")
 
@@ -34,10 +34,10 @@ def check_frame(frame: np.ndarray) -> None:
 
 
 def network_size(frame_size: tuple[int, int], trained_size: tuple[int, int]) -> tuple[int, int]:
-    """The (H, W) at which a frame goes through the network when the user names none.
+    """The default (H, W) of the network's input for a frame.
 
-    It has the trained size's pixel count and the frame's aspect ratio, in multiples of 8: whatever the camera, objects
-    appear at the scale the network was trained for, and the latency stays what it was.
+    It has the pixel count of the trained size and the frame's aspect ratio, in multiples of 8: with any camera, objects
+    appear at the scale that the network was trained for, and the latency stays the same.
     """
     area = trained_size[0] * trained_size[1]
     aspect = frame_size[1] / frame_size[0]
@@ -50,13 +50,13 @@ def _to_multiple(side: float) -> int:
 
 
 def stack_frames(frames: Sequence[np.ndarray], size: tuple[int, int], order: str = "bgr") -> np.ndarray:
-    """uint8 (N, H, W, 3), BGR, C-contiguous and writeable, from N frames of any sizes.
+    """Resize N frames of any sizes to uint8 (N, H, W, 3), BGR, C-contiguous and writeable.
 
-    A single frame that already is what a network takes is not copied, unless it is read-only: engines share memory with
-    what they are given, and not all of them take that.
+    A single frame that needs no conversion is not copied, unless it is read-only: engines share memory with their
+    input, and not all of them accept read-only arrays.
 
     Args:
-        frames: uint8 (h, w, 3) each, checked.
+        frames: uint8 (h, w, 3) each, already checked.
         size: (H, W) of the network's input.
         order: ``"bgr"`` or ``"rgb"``.
     """
@@ -78,5 +78,5 @@ def _interpolation(frame: np.ndarray, size: tuple[int, int]) -> int:
 
 
 def shrinks(old: tuple[int, int], new: tuple[int, int]) -> bool:
-    """Whether pixels are averaged, as where both sides get smaller; otherwise they are interpolated bilinearly."""
+    """Whether both sides shrink, so that pixels are averaged; otherwise they are interpolated bilinearly."""
     return new[0] <= old[0] and new[1] <= old[1]

@@ -1,11 +1,12 @@
-"""The networks, by name.
+"""Registry of the networks.
 
 >>> create_model("lsabinet", num_classes=11)
 >>> create_model("lsabinet", num_classes=11, lrfa=True, svfm=False, rcad=True)
 
-Every file opens with its paper, its counts and its layout. There ``64@1/4`` is 64 channels at a quarter of the image's
-height and width, ``s2`` a stride of 2, ``||`` stands between what is computed side by side of one input and
-concatenated, and ``; +`` before what is concatenated to that. GMACs are multiply-accumulates of one image, in 1e9.
+Every file starts with the paper, the parameter and operation counts, and the layout of its network. ``64@1/4`` means 64
+channels at a quarter of the image's height and width, ``s2`` a stride of 2, ``||`` parallel branches of one input whose
+outputs are concatenated, and ``; +`` further tensors concatenated to the result. GMACs are 1e9 multiply-accumulate
+operations per image.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING
 from lsabinet_core.errors import ModelError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from .blocks import SegmentationNetwork
 
-# "module:class" below this package, imported when a network is asked for; LSA-BiNet, then its rivals by year.
+# "module:class" in this package, imported on demand; LSA-BiNet first, then the other networks by year.
 _MODELS = {
     "lsabinet": "lsabinet:LSABiNet",
     "enet": "enet:ENet",
@@ -42,31 +43,31 @@ _MODELS = {
 
 
 def list_models() -> list[str]:
-    """Names that ``create_model`` takes."""
+    """Return the names that ``create_model`` accepts."""
     return list(_MODELS)
 
 
-def model_class(name: str) -> type[nn.Module]:
-    """The class of a network, with its ``paper`` and ``year``. Raises ModelError for an unknown name."""
+def model_class(name: str) -> type[SegmentationNetwork]:
+    """Return the class of a network, which has ``paper`` and ``year``. Raise ModelError for an unknown name."""
     if name not in _MODELS:
         raise ModelError(f"unknown model {name!r}: choose one of {', '.join(_MODELS)}")
     module, _, attribute = _MODELS[name].partition(":")
     return getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
 
 
-def create_model(name: str, num_classes: int, **options: bool) -> nn.Module:
-    """A freshly initialised network in training mode.
+def create_model(name: str, num_classes: int, **options: bool) -> SegmentationNetwork:
+    """Create a randomly initialised network in training mode.
 
-    Every network maps images (N, 3, H, W), normalised, H and W of at least 64, to logits (N, num_classes, H, W), and
-    has ``low_resolution_logits``: the same before the last bilinear upsampling.
+    Every network maps normalised images (N, 3, H, W), H and W of at least 64, to logits (N, num_classes, H, W). Its
+    method ``low_resolution_logits`` returns the logits before the last bilinear upsampling.
 
     Args:
         name: one of ``list_models()``.
         num_classes: C, at least 1.
-        options: the network's own switches; ``lsabinet`` has ``lrfa``, ``svfm`` and ``rcad``, all True.
+        options: options of the network; ``lsabinet`` has ``lrfa``, ``svfm`` and ``rcad``, all True by default.
 
     Raises:
-        ModelError: unknown name or option, or no classes.
+        ModelError: unknown name or option, or ``num_classes`` below 1.
     """
     network = model_class(name)
     if num_classes < 1:

@@ -1,16 +1,19 @@
-"""Layers that several networks share.
+"""Layers shared by several networks.
 
-Batch normalisation has an eps of 1e-3 here, and PReLU one slope per channel.
+Batch normalisation uses eps 1e-3, and PReLU has one slope per channel.
 """
 
 import contextlib
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lsabinet_core.errors import ModelError
+
+Module = TypeVar("Module", bound=nn.Module)
 
 BN_EPS = 1e-3
 SMALLEST_INPUT = 64
@@ -28,12 +31,12 @@ def check_input(image: Tensor) -> None:
 class SegmentationNetwork(nn.Module):
     """Images (N, 3, H, W), float, normalised, H and W of at least 64 -> logits (N, num_classes, H, W).
 
-    A network says what it computes in ``logits_and_features``.
+    Subclasses implement ``logits_and_features``.
 
     Attributes:
-        paper: authors, name, where it was published and when.
-        year: of the publication.
-        auxiliary_channels: of the inner features that a training may supervise; none by default.
+        paper: authors, name, venue and year of the publication.
+        year: year of the publication.
+        auxiliary_channels: channel counts of the intermediate features for auxiliary heads; empty by default.
     """
 
     paper: str
@@ -41,16 +44,16 @@ class SegmentationNetwork(nn.Module):
     auxiliary_channels: tuple[int, ...] = ()
 
     def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Logits (N, num_classes, h, w) before the last upsampling, and features of the ``auxiliary_channels``."""
+        """Return logits (N, num_classes, h, w) before the last upsampling, and the features for auxiliary heads."""
         raise NotImplementedError
 
     def with_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """``low_resolution_logits``, and the inner features that a training may supervise, (N, C, h, w) each."""
+        """Return ``low_resolution_logits`` and the intermediate features for auxiliary heads, (N, C, h, w) each."""
         check_input(image)
         return self.logits_and_features(image)
 
     def low_resolution_logits(self, image: Tensor) -> Tensor:
-        """Logits before the last bilinear upsampling, at the size that the file's layout ends with, rounded up."""
+        """Return the logits before the last bilinear upsampling, at the last size of the file's layout, rounded up."""
         return self.with_features(image)[0]
 
     def forward(self, image: Tensor) -> Tensor:
@@ -59,7 +62,7 @@ class SegmentationNetwork(nn.Module):
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation with this package's eps."""
+    """Create a batch normalisation layer with eps 1e-3."""
     return nn.BatchNorm2d(channels, eps=BN_EPS)
 
 
@@ -111,7 +114,7 @@ class ConvNorm(nn.Sequential):
 class ConvBNPReLU(ConvNorm):
     """Convolution without bias, then BNPReLU."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 3, **options):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int] = 3, **options: Any):
         super().__init__(in_channels, out_channels, kernel_size, norm=BNPReLU, **options)
 
 
@@ -127,9 +130,9 @@ class Stem(nn.Sequential):
 
 
 class DownsamplerBlock(nn.Module):
-    """Halves H and W (rounding up): strided convolution beside max pooling, then ``norm(out_channels)``.
+    """Halves H and W (rounding up): strided convolution parallel to max pooling, then ``norm(out_channels)``.
 
-    Where the width does not grow there is no pooling half, the convolution makes all channels.
+    If the number of channels does not grow, there is no pooling branch and the convolution computes all channels.
     """
 
     def __init__(
@@ -155,46 +158,53 @@ class DownsamplerBlock(nn.Module):
 
 
 def without_autocast(x: Tensor) -> contextlib.AbstractContextManager:
-    """A context in which operations on ``x`` keep their dtype, for sums that half precision cannot hold."""
-    # Devices that only trace shapes (meta) know no autocast.
+    """Return a context that disables autocast on the device of ``x``, for sums that overflow in half precision."""
+    # The meta device does not support autocast.
     known = torch.amp.is_autocast_available(x.device.type)
     return torch.autocast(x.device.type, enabled=False) if known else contextlib.nullcontext()
 
 
-def resize_bilinear(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of (N, C, h, w) to (N, C, *size), pixel centres aligned as in OpenCV (align_corners=False)."""
+def move(module: Module, device: torch.device, memory_format: torch.memory_format = torch.channels_last) -> Module:
+    """Move a module to a device and a memory layout, in place; returns it."""
+    # PyTorch's annotations of ``Module.to`` leave out ``memory_format``.
+    return module.to(device=device, memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+
+
+def resize_bilinear(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """Resize (N, C, h, w) bilinearly to (N, C, *size), with aligned pixel centres (align_corners=False), as OpenCV."""
     if torch.compiler.is_compiling() and torch.is_grad_enabled():
         return _ResizeBilinear.apply(x, size)
     return _enlarge(x, size)
 
 
-def _enlarge(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _enlarge(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 class _ResizeBilinear(torch.autograd.Function):
-    """The resize with ATen's own gradient.
+    """Bilinear resize with ATen's backward kernel.
 
-    A compiled step would otherwise decompose it into sums over indices, which torch 2.13 may reorder on a CPU behind
-    the reading of their result: a gradient of zeros.
+    A compiled step would otherwise decompose the backward pass into scatter-adds, which torch 2.13 may move on a CPU
+    after the read of their result, giving a gradient of zeros.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
         ctx.shape, ctx.dtype = x.shape, x.dtype
         return _enlarge(x, size)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    # One output has one gradient; the base class allows any number.
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         size = gradient.shape[-2:]
-        # In fp32, as autocast has it, which a compiled step passes by: a GPU adds up to 170 terms per pixel atomically,
-        # in half precision less exactly and several times more slowly.
+        # In fp32, as under autocast, which a compiled step bypasses: a GPU adds up to 170 terms per pixel atomically,
+        # which is less accurate and several times slower in half precision.
         coarse = torch.ops.aten.upsample_bilinear2d_backward(gradient.float(), size, ctx.shape, False)
         return coarse.to(ctx.dtype), None
 
 
 def image_pyramid(image: Tensor, levels: int) -> list[Tensor]:
-    """The image averaged down to 1/2, 1/4, ..., the sizes rounded up as a strided convolution does."""
+    """Return the image average-pooled to 1/2, 1/4, ..., with sizes rounded up as by a strided convolution."""
     pyramid = []
     for _ in range(levels):
         image = F.avg_pool2d(image, 3, stride=2, padding=1)
@@ -203,7 +213,7 @@ def image_pyramid(image: Tensor, levels: int) -> list[Tensor]:
 
 
 def initialise(model: nn.Module) -> None:
-    """Kaiming initialisation (fan in, ReLU gain) of every convolution, zero biases, unit batch normalisation."""
+    """Initialise convolutions with Kaiming (fan in, ReLU gain), biases with 0, batch normalisation with identity."""
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

@@ -1,7 +1,7 @@
 """CGNet M3N21 (Wu et al., "CGNet: A Light-weight Context Guided Network for Semantic Segmentation", TIP 2021).
 
-Local features, the context around them and the context of the whole image, joined in every block. Convolutions without
-bias. 496,306 parameters for 19 classes, 6.762 GMACs at 512x1024:
+Every block combines local features, their surrounding context and the global context. Convolutions without bias.
+496,306 parameters for 19 classes, 6.762 GMACs at 512x1024:
 
     stem      conv3x3 s2, conv3x3, conv3x3; + image/2                            35@1/2
     stage2    CG s2, 2 x CG, dilation 2; + CG s2 + image/4                      131@1/4
@@ -16,7 +16,7 @@ from .blocks import BNPReLU, ConvBNPReLU, SegmentationNetwork, Stem, image_pyram
 
 
 class Surroundings(nn.Module):
-    """Each channel's neighbourhood beside its wider surroundings: (N, C, H, W) -> (N, 2C, H, W)."""
+    """Local features and their dilated surroundings, concatenated: (N, C, H, W) -> (N, 2C, H, W)."""
 
     def __init__(self, channels: int, dilation: int):
         super().__init__()
@@ -31,7 +31,7 @@ class Surroundings(nn.Module):
 
 
 class GlobalContext(nn.Module):
-    """Scales each channel by what the means of all say (squeeze and excitation): (N, C, H, W) -> the same shape."""
+    """Channel attention from the global means (squeeze and excitation): (N, C, H, W) -> the same shape."""
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()

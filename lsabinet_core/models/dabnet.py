@@ -1,6 +1,6 @@
 """DABNet (Li et al., "DABNet: Depth-wise Asymmetric Bottleneck for Real-time Semantic Segmentation", BMVC 2019).
 
-Its features are the backbone of LSA-BiNet. Convolutions without bias. 756,643 parameters for 19 classes, 10.22 GMACs
+Its encoder is the backbone of LSA-BiNet. Convolutions without bias. 756,643 parameters for 19 classes, 10.22 GMACs
 at 512x1024:
 
     stem      conv3x3 s2, conv3x3, conv3x3; + image/2                            35@1/2
@@ -33,8 +33,8 @@ DEEP_CHANNELS = 259
 class DAB(nn.Module):
     """Depthwise asymmetric bottleneck: (N, C, H, W) -> the same shape.
 
-    Halves the channels, looks at them through a plain and a dilated pair of depthwise 3x1 and 1x3 convolutions, adds
-    the two, and restores the channels on top of the input.
+    Halves the channels, applies a plain and a dilated pair of depthwise 3x1 and 1x3 convolutions, adds the results,
+    restores the channels and adds the input.
     """
 
     def __init__(self, channels: int, dilation: int):
@@ -82,7 +82,7 @@ class DABBackbone(nn.Module):
 
 
 def pixel_classifier(num_classes: int) -> nn.Conv2d:
-    """Deep features (N, 259, h, w) -> logits (N, num_classes, h, w); without bias, as all of DABNet's convolutions."""
+    """Create the classifier: deep features (N, 259, h, w) -> logits (N, num_classes, h, w), without bias."""
     return nn.Conv2d(DEEP_CHANNELS, num_classes, 1, bias=False)
 
 

@@ -1,9 +1,9 @@
 """DDRNet-23-slim (Hong et al., "Deep Dual-resolution Networks for Real-time and Accurate Semantic Segmentation of Road
 Scenes", arXiv 2021; IEEE Transactions on Intelligent Transportation Systems 2023).
 
-Two branches read the same features and exchange theirs twice. Convolutions without bias but those of the stem and the
-classifier. 5,695,987 parameters for 19 classes, 9.070 GMACs at 512x1024, both as for inference: without the auxiliary
-head of training:
+Two branches start from the same features and exchange information twice. Convolutions without bias, except those of the
+stem and the classifier. 5,695,987 parameters for 19 classes, 9.070 GMACs at 512x1024, both for inference, without the
+auxiliary head:
 
     trunk     conv3x3 s2, conv3x3 s2, 2 x BasicBlock                             32@1/4
               2 x BasicBlock                                                     64@1/8
@@ -29,7 +29,7 @@ from .residual import BNReLUConv, Bottleneck, ConvBN, basic_stage
 class DAPPM(nn.Module):
     """Deep aggregation pyramid pooling: (N, in_channels, H, W) -> (N, out_channels, H, W).
 
-    Every coarser scale is added to the result of the one before and passes a 3x3 convolution.
+    Each coarser scale is added to the result of the previous scale and passed through a 3x3 convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, out_channels: int):
@@ -48,10 +48,10 @@ class DAPPM(nn.Module):
 
 
 class BilateralFusion(nn.Module):
-    """Adds each branch to the other, at its resolution and width, then ReLU.
+    """Adds each branch to the other at the other's resolution and width, then applies ReLU.
 
-    detail (N, D, H, W) and context (N, C, h, w) -> the same shapes. The detail is halved once per entry of ``widths``,
-    to that many channels each time.
+    detail (N, D, H, W) and context (N, C, h, w) -> the same shapes. The detail is downsampled by 2 once per entry of
+    ``widths``, which gives the number of output channels.
     """
 
     def __init__(self, detail_channels: int, widths: tuple[int, ...]):

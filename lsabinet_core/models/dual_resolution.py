@@ -1,7 +1,6 @@
-"""What DDRNet and PIDNet have in common: the trunk, the detail branch, the pooled scales of their context modules, the
-head.
+"""Modules shared by DDRNet and PIDNet: trunk, detail branch, pooled scales of the context modules, and head.
 
-Convolutions without bias but those of the stem and the classifier, batch normalisation with eps 1e-5, ReLU.
+Convolutions without bias, except those of the stem and the classifier; batch normalisation with eps 1e-5; ReLU.
 """
 
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from .residual import BNReLUConv, Bottleneck, basic_stage
 
 
 class Trunk(nn.Sequential):
-    """What every branch reads: (N, 3, H, W) -> (N, 64, H/8, W/8), rounded up; the first two convolutions have bias."""
+    """Trunk of all branches: (N, 3, H, W) -> (N, 64, H/8, W/8), rounded up; the first two convolutions have bias."""
 
     def __init__(self):
         super().__init__(
@@ -23,10 +22,10 @@ class Trunk(nn.Sequential):
 
 
 class PooledScales(nn.Module):
-    """Features averaged over ever larger windows, the whole image last: (N, in_channels, H, W) -> four (N, C, H, W).
+    """Average pooling with growing windows, up to the whole image: (N, in_channels, H, W) -> four (N, C, H, W).
 
-    The last scale normalises one value per image: training needs batches of at least two images, better of eight and
-    more, and before some forty steps evaluation mode says nothing of what was learnt.
+    The last scale normalises one value per image. Training therefore needs batches of at least two images, preferably
+    eight or more, and evaluation mode is meaningless before about forty steps.
     """
 
     # Kernel size and stride of the average pooling; padded so that the windows are centred.
@@ -34,7 +33,7 @@ class PooledScales(nn.Module):
 
     def __init__(self, in_channels: int, channels: int):
         super().__init__()
-        pools = [nn.AvgPool2d(size, stride=stride, padding=stride) for size, stride in self.windows]
+        pools: list[nn.Module] = [nn.AvgPool2d(size, stride=stride, padding=stride) for size, stride in self.windows]
         pools.append(nn.AdaptiveAvgPool2d(1))
         self.scales = nn.ModuleList(nn.Sequential(pool, BNReLUConv(in_channels, channels, 1)) for pool in pools)
 
@@ -50,9 +49,9 @@ class Head(nn.Sequential):
 
 
 class DualResolutionNetwork(SegmentationNetwork):
-    """The trunk, and the three stages of the branch that keeps its resolution: 64, 64 and 128 channels at 1/8."""
+    """The trunk, and the three stages of the detail branch with 64, 64 and 128 channels at 1/8."""
 
-    # Of the detail after its first exchange with the context, where both papers put a head for the training.
+    # The detail features after the first fusion with the context, where both papers attach an auxiliary head.
     auxiliary_channels = (64,)
 
     def __init__(self):

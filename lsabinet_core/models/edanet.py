@@ -9,12 +9,12 @@ Dense modules of factorised convolutions. Convolutions with bias. 689,485 parame
               conv3x3 s2, 8 x EDA, dilations 2 2 4 4 8 8 16 16                  450@1/8
     classify  conv1x1                                                       classes@1/8
 
-Known to collapse: for the first tens of steps evaluation mode gives nearly flat logits, one class everywhere, while the
-training loss falls. The cause is the initialisation. Between the two halves of a factorised convolution there is
-neither activation nor normalisation, and PyTorch's default weights leave a variance of about 0.03 behind them, while
-the running variance of batch normalisation starts at one and follows slowly: 26 pairs in series dampen the features
-down to the biases. ``initialise`` alone errs the other way, by a factor of two. ``EDA.reset_pairs`` brings every
-normalisation a variance near one, so that both modes agree from the start.
+Known issue: with the default initialisation, evaluation mode gives nearly constant logits (one class everywhere) for
+the first tens of steps while the training loss falls. There is neither activation nor normalisation between the two
+halves of a factorised convolution, and with PyTorch's default weights their output variance is about 0.03, while the
+running variance of batch normalisation starts at 1 and adapts slowly: 26 pairs in series attenuate the features down to
+the biases. ``initialise`` alone makes the variance too large by a factor of two. ``EDA.reset_pairs`` gives every
+normalisation layer an input variance near 1, so that both modes agree from the start.
 """
 
 import itertools
@@ -45,7 +45,7 @@ class EDA(nn.Module):
 
     @torch.no_grad()
     def reset_pairs(self) -> None:
-        """Initialises the second half of each factorised convolution for an input without ReLU."""
+        """Initialise the second half of each factorised convolution for an input without ReLU."""
         for first, second in itertools.pairwise(self.body):
             if isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d):
                 nn.init.kaiming_normal_(second.weight, mode="fan_in", nonlinearity="linear")
@@ -55,7 +55,7 @@ class EDA(nn.Module):
 
 
 def dense_stage(in_channels: int, dilations: tuple[int, ...]) -> list[EDA]:
-    """One EDA per dilation, each 40 channels wider than the one before."""
+    """Create one EDA per dilation, each with 40 channels more than the previous one."""
     return [EDA(in_channels + GROWTH * i, dilation) for i, dilation in enumerate(dilations)]
 
 

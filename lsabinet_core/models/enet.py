@@ -1,8 +1,8 @@
 """ENet (Paszke et al., "ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation", 2016).
 
-A large encoder of bottlenecks, and a small decoder that unpools to where the encoder's maxima were. Convolutions
-without bias, PReLU with one slope (ReLU in the decoder). 360,422 parameters for 19 classes, 2,432 of them in a spare
-classifier, see ``ENet``; 4.121 GMACs at 512x1024:
+A large encoder of bottlenecks and a small decoder with max unpooling. Convolutions without bias, PReLU with one slope
+(ReLU in the decoder). 360,422 parameters for 19 classes, 2,432 of them in an unused classifier, see ``ENet``; 4.121
+GMACs at 512x1024:
 
     initial   conv3x3 s2 || maxpool3 s2                                          16@1/2
     stage1    down, 4 regular                                                    64@1/4
@@ -15,6 +15,7 @@ classifier, see ``ENet``; 4.121 GMACs at 512x1024:
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,16 +27,22 @@ conv = partial(nn.Conv2d, bias=False)
 
 
 class ENetBottleneck(nn.Module):
-    """The learnt side of a bottleneck, added to its main path.
+    """The learnt branch of a bottleneck, which is added to the main path.
 
     Args:
-        convs: in their order; batch normalisation and an activation follow each.
-        dropout: probability that a channel is left out before the sum.
-        activation: makes one activation.
-        shared: one activation for the whole bottleneck instead of one for each place.
+        convs: convolutions in order; each is followed by batch normalisation and an activation.
+        dropout: probability of dropping a channel before the addition.
+        activation: class of the activation.
+        shared: whether all activations of the bottleneck share their parameters.
     """
 
-    def __init__(self, *convs: nn.Module, dropout: float, activation: type[nn.Module] = nn.PReLU, shared: bool = True):
+    def __init__(
+        self,
+        *convs: nn.Conv2d | nn.ConvTranspose2d,
+        dropout: float,
+        activation: type[nn.Module] = nn.PReLU,
+        shared: bool = True,
+    ):
         super().__init__()
         self.convs = nn.ModuleList(nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels)) for conv in convs)
         self.dropout = nn.Dropout2d(dropout)
@@ -47,14 +54,14 @@ class ENetBottleneck(nn.Module):
         *inner, last = (self.activations[place % len(self.activations)] for place in range(places))
         for layer, activation in zip(self.convs, inner):
             x = activation(layer(x))
-        # An up makes one row or column too many where the encoder halved an odd size.
+        # Upsampling gives one row or column too many if the encoder halved an odd size.
         return last(main + self.dropout(x)[..., : main.shape[-2], : main.shape[-1]])
 
 
 class Regular(ENetBottleneck):
     """(N, C, H, W) -> the same shape: 1x1 to C / 4, ``main``, 1x1 back to C, where ``main`` is dilated or 5x1, 1x5."""
 
-    def __init__(self, channels: int, *, dilation: int = 1, asymmetric: bool = False, **options):
+    def __init__(self, channels: int, *, dilation: int = 1, asymmetric: bool = False, **options: Any):
         width = channels // 4
         if asymmetric:
             main = [conv(width, width, (5, 1), padding=(2, 0)), conv(width, width, (1, 5), padding=(0, 2))]
@@ -67,9 +74,9 @@ class Regular(ENetBottleneck):
 
 
 class Downsampling(ENetBottleneck):
-    """(N, C, H, W) -> (N, C', ceil(H/2), ceil(W/2)), and where the main path's maxima were."""
+    """(N, C, H, W) -> (N, C', ceil(H/2), ceil(W/2)), and the max pooling indices of the main path."""
 
-    def __init__(self, in_channels: int, out_channels: int, **options):
+    def __init__(self, in_channels: int, out_channels: int, **options: Any):
         width = in_channels // 4
         super().__init__(
             conv(in_channels, width, 2, stride=2),
@@ -87,9 +94,9 @@ class Downsampling(ENetBottleneck):
 
 
 class Upsampling(ENetBottleneck):
-    """(N, C, h, w), indices of the maxima and their image's size -> (N, C', *size)."""
+    """(N, C, h, w), max pooling indices and the size before pooling -> (N, C', *size)."""
 
-    def __init__(self, in_channels: int, out_channels: int, **options):
+    def __init__(self, in_channels: int, out_channels: int, **options: Any):
         width = in_channels // 4
         super().__init__(
             conv(in_channels, width, 1),
@@ -100,10 +107,10 @@ class Upsampling(ENetBottleneck):
         self.main = nn.Sequential(conv(in_channels, out_channels, 1), nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor, indices: Tensor, size: tuple[int, int]) -> Tensor:
-        return self.extend(x, F.max_unpool2d(self.main(x), indices, 2, output_size=size))
+        return self.extend(x, F.max_unpool2d(self.main(x), indices, (2, 2), output_size=size))
 
 
-def context_stage(**options) -> nn.Sequential:
+def context_stage(**options: Any) -> nn.Sequential:
     """Eight bottlenecks of 128 channels, every other one dilated, two asymmetric."""
     regular = partial(Regular, 128, **options)
     return nn.Sequential(
@@ -117,9 +124,9 @@ class ENet(SegmentationNetwork):
 
     Args:
         num_classes: C.
-        encoder_head: keep the classifier of the encoder alone, which the paper trains before there is a decoder. No
-            output depends on it, so it is frozen; the published count has it.
-        shared_prelu: one slope for a whole bottleneck, as published, instead of one for each activation.
+        encoder_head: whether to keep the encoder's classifier, which the paper uses to pretrain the encoder. It is
+            frozen, because no output depends on it, but the published count includes it.
+        shared_prelu: whether the activations of a bottleneck share one slope, as published.
     """
 
     paper = "Paszke et al., ENet, arXiv 2016"

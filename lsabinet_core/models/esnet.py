@@ -22,8 +22,8 @@ from .factorised import NonBottleneck1d, SymmetricNetwork, factorised_pair
 class PFCU(nn.Module):
     """Parallel factorised unit: (N, C, H, W) -> the same shape.
 
-    A factorised convolution, then three dilated ones side by side, which share one batch normalisation and are added
-    to the input.
+    A factorised convolution, then three parallel dilated ones, which share one batch normalisation and are added to the
+    input.
     """
 
     def __init__(self, channels: int, dropout: float = 0.3, dilations: tuple[int, ...] = (2, 5, 9)):
@@ -37,7 +37,7 @@ class PFCU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         near = self.near(x)
-        # As one batch, so that training normalises the branches by the statistics of all, as evaluation does.
+        # As one batch, so that the branches share the batch statistics in training, as in evaluation.
         branches = self.dropout(self.norm(torch.cat([branch(near) for branch in self.branches])))
         return F.relu(sum(branches.chunk(len(self.branches)), start=x))
 

@@ -23,16 +23,16 @@ DILATIONS = (1, 2, 4, 8, 16)
 class ESP(nn.Module):
     """Efficient spatial pyramid: (N, C, H, W) -> (N, C', H, W), or half the size, rounded up, with stride 2.
 
-    Reduces to a fifth of C', looks at that through five dilations, and sums them up one after another before they are
-    concatenated, against the grid that a large dilation alone would leave.
+    Reduces to a fifth of C', applies five dilated convolutions, and concatenates their running sums (hierarchical
+    feature fusion), which avoids the gridding artefacts of large dilations.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1):
         super().__init__()
-        # Fewer than five classes leave fewer branches.
+        # With fewer than five classes, there are fewer branches.
         dilations = DILATIONS[:out_channels]
         width = out_channels // len(dilations)
-        # The plain convolution takes what the division leaves over.
+        # The undilated convolution takes the remainder of the division.
         widths = (width + out_channels % len(dilations), *[width] * (len(dilations) - 1))
         kernel_size = 1 if stride == 1 else 3
         self.reduce = nn.Conv2d(in_channels, width, kernel_size, stride=stride, padding=kernel_size // 2, bias=False)
@@ -60,7 +60,7 @@ class TransposedConv(nn.Module):
         self.conv = nn.ConvTranspose2d(channels, channels, 2, stride=2, bias=False)
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        # Of an odd size the encoder's strided convolutions kept one more than half.
+        # The encoder's strided convolutions round odd sizes up.
         return self.conv(x)[..., : size[0], : size[1]]
 
 

@@ -2,7 +2,7 @@
 Network", CVPR 2019), width factor 2, with its pyramid head for segmentation.
 
 Pyramids of depthwise dilated convolutions between grouped 1x1 ones. Convolutions without bias. 1,252,538 parameters for
-19 classes, 480 of them spare slopes, see ``EESP``; 5.654 GMACs at 512x1024:
+19 classes, 480 of them unused PReLU slopes, see ``EESP``; 5.654 GMACs at 512x1024:
 
     level1    conv3x3 s2                                                         32@1/2
     level2    down                                                              128@1/4
@@ -35,10 +35,10 @@ BRANCHES = 4
 class EESP(nn.Module):
     """Extremely efficient spatial pyramid: (N, C, H, W) -> (N, C', H, W), or half the size, rounded up, with stride 2.
 
-    A grouped 1x1 convolution to C' / 4, four depthwise ones of growing dilation, their running sums concatenated, a
-    grouped 1x1; on top of the input where the shape stays. PReLU ends it with stride 1 only, for with stride 2
-    ``EESPDown`` adds the image first. The published code declares its slopes there too, 480 in the network's three; no
-    output depends on them, so they are frozen.
+    A grouped 1x1 convolution to C' / 4, four depthwise convolutions of growing dilation whose running sums are
+    concatenated, and a grouped 1x1 convolution; the input is added if the shape is unchanged. PReLU follows only with
+    stride 1; with stride 2 ``EESPDown`` adds the image first. The published code declares slopes for stride 2 as well,
+    480 in three modules; they are frozen, because no output depends on them.
     """
 
     def __init__(self, in_channels: int, out_channels: int, dilations: tuple[int, ...], *, stride: int = 1):
@@ -67,7 +67,7 @@ class EESP(nn.Module):
 
 
 class EESPDown(nn.Module):
-    """Average pooling beside a strided EESP, plus the image, which the poolings before would have lost.
+    """Average pooling parallel to a strided EESP, plus the downsampled image, which restores lost detail.
 
     x (N, C, H, W) and image (N, 3, ceil(H/2), ceil(W/2)) -> (N, C', ceil(H/2), ceil(W/2)).
     """
@@ -84,7 +84,7 @@ class EESPDown(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Depthwise 3x3 at 1/2, 1/4, 1/8 and 1/16 of the size beside x, 1x1 back: (N, C, H, W) -> the same shape."""
+    """Depthwise 3x3 at 1/2, 1/4, 1/8 and 1/16 of the size, concatenated with x, 1x1: (N, C, H, W) -> the same shape."""
 
     def __init__(self, channels: int, levels: int = 4):
         super().__init__()
@@ -100,7 +100,7 @@ class PyramidPooling(nn.Module):
 
 
 def join(skip: Tensor, deep: Tensor) -> Tensor:
-    """skip (N, C, H, W) and deep (N, D, h, w), resized -> (N, C + D, H, W)."""
+    """Concatenate skip (N, C, H, W) and the resized deep features (N, D, h, w): -> (N, C + D, H, W)."""
     return torch.cat([skip, resize_bilinear(deep, skip.shape[-2:])], 1)
 
 
@@ -113,7 +113,7 @@ class ESPNetv2(SegmentationNetwork):
 
     def __init__(self, num_classes: int):
         super().__init__()
-        # The receptive field of a branch is capped, the more the deeper the level.
+        # Deeper levels limit the receptive field of a branch more.
         wide, narrow = (1, 2, 3, 4), (1, 1, 2, 3)
         self.level1 = ConvBNPReLU(3, 32, stride=2)
         self.level2 = EESPDown(32, 128, wide)

@@ -1,8 +1,10 @@
 """ERFNet's blocks (Romera et al., "ERFNet: Efficient Residual Factorized ConvNet for Real-Time Semantic Segmentation",
 IEEE Transactions on Intelligent Transportation Systems 2018), as ERFNet, ESNet, LEDNet and EDANet use them.
 
-A convolution is factorised into a vertical and a horizontal one. With bias, batch normalisation with eps 1e-3, ReLU.
+A convolution is factorised into a vertical and a horizontal one. All have bias; batch normalisation uses eps 1e-3.
 """
+
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,15 +15,15 @@ from .blocks import BNReLU, SegmentationNetwork, batch_norm, initialise
 def factorised_conv(
     channels: int, kernel_size: int = 3, *, dilation: int = 1, horizontal_first: bool = False
 ) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """A vertical (k x 1) and a horizontal (1 x k) convolution with bias that keep H and W, in the order they run."""
+    """Create a vertical (k x 1) and a horizontal (1 x k) convolution with bias that keep H and W, in order."""
     reach = dilation * (kernel_size // 2)
     vertical = nn.Conv2d(channels, channels, (kernel_size, 1), padding=(reach, 0), dilation=(dilation, 1))
     horizontal = nn.Conv2d(channels, channels, (1, kernel_size), padding=(0, reach), dilation=(1, dilation))
     return (horizontal, vertical) if horizontal_first else (vertical, horizontal)
 
 
-def factorised_pair(channels: int, kernel_size: int = 3, **options) -> list[nn.Module]:
-    """A factorised convolution with ReLU between its halves; ``options`` are those of ``factorised_conv``."""
+def factorised_pair(channels: int, kernel_size: int = 3, **options: Any) -> list[nn.Module]:
+    """Create a factorised convolution with ReLU between its halves; ``options`` are those of ``factorised_conv``."""
     first, second = factorised_conv(channels, kernel_size, **options)
     return [first, nn.ReLU(), second]
 
@@ -88,5 +90,5 @@ class SymmetricNetwork(SegmentationNetwork):
     def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor]]:
         height, width = image.shape[-2:]
         encoded = self.encoder(image)
-        # Each halving rounded up, so the decoder ends with up to 7 rows and columns more than the image has.
+        # Each downsampling rounds up, so the decoder output may have up to 7 rows and columns too many.
         return self.classify(self.decoder(encoded))[..., :height, :width], (encoded,)

@@ -1,8 +1,8 @@
 """ICNet (Zhao et al., "ICNet for Real-Time Semantic Segmentation on High-Resolution Images", ECCV 2018), with half of
-the kernels, as it was published.
+the kernels, as published.
 
-Much of the network sees the image at a quarter of its size, little of it the whole. Convolutions without bias.
-6,699,987 parameters for 19 classes, 7.257 GMACs at 512x1024:
+Most layers process a low-resolution image, only a few the full resolution. Convolutions without bias. 6,699,987
+parameters for 19 classes, 7.257 GMACs at 512x1024:
 
     medium    image/2, conv3x3 s2, conv3x3, conv3x3, maxpool3 s2                 64@1/8
               3 x bottleneck, bottleneck s2                                     256@1/16
@@ -13,8 +13,8 @@ Much of the network sees the image at a quarter of its size, little of it the wh
     fuse2     conv3x3, dilated 2, of fuse1 x2, plus conv1x1 of fine             128@1/8
     classify  bilinear x2, conv1x1                                          classes@1/4
 
-Evaluation lags behind training: the running statistics start at 0 and 1, and what they still miss multiplies through
-sixteen residual sums. Before some forty steps, evaluation mode says nothing of what was learnt.
+Evaluation lags behind training: the running statistics start at 0 and 1, and their error multiplies through sixteen
+residual additions. Evaluation mode is meaningless before about forty steps.
 """
 
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ from .residual import ConvBN, ResidualBlock
 class DilatedBottleneck(ResidualBlock):
     """1x1 convolution to C' / 4, dilated 3x3, 1x1 to C': (N, C, H, W) -> (N, C', H/stride, W/stride), rounded up.
 
-    The stride is in the first convolution, unlike that of later ResNets, and ReLU follows the sum.
+    The first convolution has the stride, unlike in later ResNets; ReLU follows the addition.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int = 1, dilation: int = 1):
@@ -44,13 +44,13 @@ class DilatedBottleneck(ResidualBlock):
 
 
 def bottlenecks(count: int, in_channels: int, out_channels: int, dilation: int = 1) -> nn.Sequential:
-    """``count`` bottlenecks in a row."""
+    """Create a sequence of ``count`` bottlenecks."""
     channels = (in_channels, *[out_channels] * (count - 1))
     return nn.Sequential(*(DilatedBottleneck(before, out_channels, dilation=dilation) for before in channels))
 
 
 def conv_stem(strides: tuple[int, int, int]) -> list[nn.Module]:
-    """Three 3x3 convolutions to 32, 32 and 64 channels, each with ReLU."""
+    """Create three 3x3 convolutions to 32, 32 and 64 channels, each with ReLU."""
     channels = (3, 32, 32, 64)
     layers: list[nn.Module] = []
     for before, after, stride in zip(channels, channels[1:], strides):
@@ -78,7 +78,7 @@ class CascadeFusion(nn.Module):
 
 
 def halve(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C, H/2, W/2), rounded up."""
+    """Downsample (N, C, H, W) to (N, C, H/2, W/2), rounded up."""
     height, width = x.shape[-2:]
     return resize_bilinear(x, (-(-height // 2), -(-width // 2)))
 

@@ -1,8 +1,8 @@
 """LCNet 3_7 (Shi et al., "Lightweight Context-Aware Network Using Partial-Channel Transformation for Real-Time Semantic
 Segmentation", IEEE Transactions on Intelligent Transportation Systems 2024).
 
-Half of the channels are transformed, the others pass by. Convolutions without bias, each followed by batch
-normalisation and SELU, the classifier too. 509,446 parameters for 19 classes, 7.777 GMACs at 512x1024:
+Each block transforms half of the channels and passes the others through. Convolutions without bias, each followed by
+batch normalisation and SELU, including the classifier. 509,446 parameters for 19 classes, 7.777 GMACs at 512x1024:
 
     stem      conv3x3 s2, conv3x3, conv3x3                                       32@1/2
     shallow   conv3x3 s2 || maxpool2, 3 x PCT, dilation 2                        64@1/4
@@ -31,7 +31,7 @@ conv_bn_selu = partial(ConvNorm, norm=BNSELU)
 class TCA(nn.Module):
     """Three-branch context aggregation: (N, C, H, W) -> the same shape.
 
-    The sum of a 3x3 convolution and of what a plain and a dilated depthwise convolution make of it, normalised.
+    The normalised sum of a 3x3 convolution and of a plain and a dilated depthwise convolution of its output.
     """
 
     def __init__(self, channels: int, dilation: int):
@@ -49,7 +49,7 @@ class TCA(nn.Module):
 class PCT(nn.Module):
     """Partial-channel transformation: (N, C, H, W) -> the same shape.
 
-    The last half of the channels goes through TCA, the first half past it; a pointwise convolution mixes them.
+    TCA transforms the second half of the channels, the first half is unchanged; a pointwise convolution mixes them.
     """
 
     def __init__(self, channels: int, dilation: int):

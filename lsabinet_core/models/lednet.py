@@ -1,7 +1,7 @@
 """LEDNet (Wang et al., "LEDNet: A Lightweight Encoder-Decoder Network for Real-Time Semantic Segmentation", ICIP 2019).
 
-Factorised residuals on either half of the channels, which are shuffled afterwards, and an attention pyramid.
-Convolutions with bias. 922,821 parameters for 19 classes, 11.21 GMACs at 512x1024:
+Factorised residual blocks on each half of the channels with channel shuffling, and an attention pyramid. Convolutions
+with bias. 922,821 parameters for 19 classes, 11.21 GMACs at 512x1024:
 
     encoder   conv3x3 s2 || maxpool2, 3 x SSNonBottleneck                        32@1/2
               conv3x3 s2 || maxpool2, 2 x SSNonBottleneck                        64@1/4
@@ -9,8 +9,9 @@ Convolutions with bias. 922,821 parameters for 19 classes, 11.21 GMACs at 512x10
               dilations 1 2 5 9 2 5 9 17                                        128@1/8
     decoder   conv1x1, times a one-channel attention, plus the image's mean     classes@1/8
 
-The global branch normalises one value per image, and the pyramid's deepest level a few: training needs batches of at
-least two images, better of eight and more. Before some forty steps, evaluation mode says nothing of what was learnt.
+The global branch normalises one value per image, and the deepest level of the pyramid only a few. Training therefore
+needs batches of at least two images, preferably eight or more, and evaluation mode is meaningless before about forty
+steps.
 """
 
 from functools import partial
@@ -28,8 +29,8 @@ conv_bn_relu = partial(ConvNorm, norm=BNReLU, bias=True)
 class SSNonBottleneck(nn.Module):
     """Split-shuffle non-bottleneck: (N, C, H, W) -> the same shape.
 
-    Each half of the channels has its own factorised residual, the left one vertical first, the right one horizontal
-    first; channels of the two halves alternate afterwards.
+    Each half of the channels has its own factorised residual: the left one starts with the vertical convolution, the
+    right one with the horizontal one. The channels of the halves are then interleaved.
     """
 
     def __init__(self, channels: int, *, dilation: int = 1, dropout: float):
@@ -44,7 +45,7 @@ class SSNonBottleneck(nn.Module):
 
 
 def resize_corners(x: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resize to the H and W of ``like`` with the corner pixels aligned, as the attention pyramid has it."""
+    """Resize bilinearly to the H and W of ``like`` with aligned corner pixels, as in the attention pyramid."""
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
 
 

@@ -4,7 +4,7 @@
     G     sigmoid(first channel of x)                                         gate
     out   x * W * G
 
-The convolutions after the first one work on 16 channels; W has x's again.
+The convolutions after the first one have 16 channels; W has as many channels as x.
 """
 
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from .blocks import resize_bilinear, without_autocast
 
-# exp(-60) is far below fp32's resolution beside exp(0) = 1, yet its products stay normal numbers.
+# exp(-60) is negligible in fp32 next to exp(0) = 1, yet its products are still normal numbers.
 LOWEST_EXPONENT = -60.0
 
 
 def soft_pool(x: Tensor, kernel_size: int, stride: int) -> Tensor:
-    """Average weighted by the softmax over each window: (N, C, H, W) -> (N, C, h, w), no padding.
+    """Average each window with softmax weights: (N, C, H, W) -> (N, C, h, w), no padding.
 
     SoftPool (Stergiou et al., ICCV 2021), avgpool(e^x * x) / avgpool(e^x). Computed in fp32 and relative to each
     channel's maximum, because e^x overflows near 9 in fp16 and near 84 in fp32; the result is finite for any finite x
@@ -32,7 +32,7 @@ def soft_pool(x: Tensor, kernel_size: int, stride: int) -> Tensor:
 
 
 class LRFA(nn.Module):
-    """Scales every pixel by a learnt local importance and by a gate: (N, C, H, W) -> the same shape.
+    """Scales every pixel by a learnt local importance and a gate: (N, C, H, W) -> the same shape.
 
     Convolutions with bias, no normalisation, no skip. H and W of at least 8 (64 pixels of the image at 1/8).
     """

@@ -1,16 +1,16 @@
 """LSA-BiNet (Gui et al., "Local-Semantic Attentive Bidirectional Bottleneck Network with Residual Feature Augmentation
 for Realtime Semantic Segmentation", ICIC 2025).
 
-DABNet's features, attended to, fused with their spatial variance, and decoded over two levels. 1,841,915 parameters for
-19 classes, 26.30 GMACs at 512x1024:
+The DABNet backbone with local attention, fusion with the spatial variance, and a two-level decoder. 1,841,915
+parameters for 19 classes, 26.30 GMACs at 512x1024:
 
-    backbone  DABNet's without its classifier                     shallow 131@1/4, deep 259@1/8
+    backbone  DABNet without its classifier                       shallow 131@1/4, deep 259@1/8
     lrfa      local receptive field attention on deep                              259@1/8
     svfm      spatial variance fusion on deep                                      259@1/8
     decoder   RCAD, residual cross-level attention over shallow and deep       classes@1/4
 
-Each of the three modules can be left out; without RCAD a 1x1 convolution classifies the deep features at 1/8. With all
-three left out the network is DABNet.
+Each of the three modules can be disabled. Without RCAD, a 1x1 convolution classifies the deep features at 1/8. Without
+all three, the network is DABNet.
 """
 
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from .svfm import SVFM
 
 
 class DeepHead(nn.Module):
-    """DABNet's classifier in RCAD's place: shallow, which it leaves out, and deep (N, 259, h, w) -> (N, C, h, w)."""
+    """DABNet's classifier with RCAD's interface: shallow (unused) and deep (N, 259, h, w) -> (N, C, h, w)."""
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -38,9 +38,10 @@ class LSABiNet(SegmentationNetwork):
 
     Args:
         num_classes: C.
-        lrfa: local receptive field attention.
-        svfm: spatial variance fusion.
-        rcad: residual cross-level attention decoder; without it the logits before upsampling are at 1/8.
+        lrfa: whether to use local receptive field attention.
+        svfm: whether to use spatial variance fusion.
+        rcad: whether to use the residual cross-level attention decoder; without it the low-resolution logits are at
+            1/8 instead of 1/4.
     """
 
     paper = "Gui et al., LSA-BiNet, ICIC 2025"
@@ -51,7 +52,7 @@ class LSABiNet(SegmentationNetwork):
         super().__init__()
         self.backbone = DABBackbone()
         self.lrfa = LRFA(DEEP_CHANNELS) if lrfa else nn.Identity()
-        self.svfm = SVFM(DEEP_CHANNELS) if svfm else nn.Identity()
+        self.svfm: nn.Module = SVFM(DEEP_CHANNELS) if svfm else nn.Identity()
         if rcad:
             self.decoder = RCAD(SHALLOW_CHANNELS, DEEP_CHANNELS, num_classes)
         else:
@@ -59,7 +60,7 @@ class LSABiNet(SegmentationNetwork):
         initialise(self)
 
     def logits_and_features(self, image: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The features are those at 1/8, before LRFA and after SVFM."""
+        """Return the logits, and the features at 1/8 before LRFA and after SVFM."""
         shallow, deep = self.backbone(image)
         context = self.svfm(self.lrfa(deep))
         return self.decoder(shallow, context), (deep, context)

@@ -1,9 +1,9 @@
 """PIDNet-S (Xu et al., "PIDNet: A Real-Time Semantic Segmentation Network Inspired by PID Controllers", CVPR 2023).
 
-Three branches, as of a PID controller: detail (P), context (I) and boundary (D). After their first and second stage
-detail takes from context what resembles it, and boundary takes a 3x3 convolution of context. Convolutions without bias
-but those of the stem and the classifier. 7,625,715 parameters for 19 classes, 11.80 GMACs at 512x1024, both as for
-inference: without the boundary and auxiliary heads of training:
+Three branches, by analogy with a PID controller: detail (P), context (I) and boundary (D). After the first and second
+stage, the detail branch fuses similar context features, and the boundary branch adds a 3x3 convolution of the context.
+Convolutions without bias, except those of the stem and the classifier. 7,625,715 parameters for 19 classes, 11.80 GMACs
+at 512x1024, both for inference, without the boundary and auxiliary heads:
 
     trunk     conv3x3 s2, conv3x3 s2, 2 x BasicBlock                             32@1/4
               2 x BasicBlock                                                     64@1/8
@@ -33,7 +33,7 @@ from .residual import BasicBlock, BNReLUConv, Bottleneck, ConvBN, basic_stage
 class PixelAttentionFusion(nn.Module):
     """Pag: detail (N, D, H, W) and context (N, C, h, w) -> (N, D, H, W).
 
-    The mean of the two, weighted at every pixel by how alike they are.
+    A per-pixel weighted mean of the two; the weight is their similarity.
     """
 
     def __init__(self, detail_channels: int, context_channels: int, key_channels: int):
@@ -53,7 +53,7 @@ class PixelAttentionFusion(nn.Module):
 class PAPPM(nn.Module):
     """Parallel aggregation pyramid pooling: (N, in_channels, H, W) -> (N, out_channels, H, W).
 
-    Every coarser scale is added to the features themselves and passes a 3x3 convolution of its own.
+    Each coarser scale is added to the input features and passed through its own 3x3 convolution.
     """
 
     def __init__(self, in_channels: int, channels: int, out_channels: int):
@@ -74,7 +74,7 @@ class PAPPM(nn.Module):
 class BoundaryAttentionFusion(nn.Module):
     """Light-Bag: detail, context and boundary, each (N, C, H, W) -> (N, C, H, W).
 
-    Where the boundary is strong the detail counts, elsewhere the context.
+    Detail dominates at strong boundaries, context elsewhere.
     """
 
     def __init__(self, channels: int):

@@ -6,8 +6,8 @@
     R     z + BN(conv3x3(PReLU(BN(conv3x3 z))))                               residual attention
     out   conv1x1(mixer(z + R * Yc)), mixer = dw3x3, conv1x1                  logits
 
-The equations leave the place of normalisation and activation open; those chosen here meet the paper's counts of
-parameters and operations, and this file is the one place to change them.
+The equations do not specify normalisation and activation. The choice here reproduces the paper's parameter and
+operation counts; this file is the only place to change it.
 """
 
 import torch
@@ -38,7 +38,7 @@ class RCAD(nn.Module):
 
     def __init__(self, shallow_channels: int, deep_channels: int, num_classes: int):
         super().__init__()
-        self.project = nn.Conv2d(deep_channels, shallow_channels, 1)
+        self.project: nn.Module = nn.Conv2d(deep_channels, shallow_channels, 1)
         self.attention = ResidualAttention(shallow_channels)
         self.mixer = nn.Sequential(
             ConvBNPReLU(shallow_channels, shallow_channels, groups=shallow_channels),

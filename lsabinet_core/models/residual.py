@@ -1,9 +1,10 @@
 """ResNet's building blocks (He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; "Identity Mappings in
 Deep Residual Networks", ECCV 2016), as SwiftNet, DDRNet, PIDNet and ICNet use them.
 
-Convolutions without bias, batch normalisation with eps 1e-5. H and W are kept, or divided by the stride and
-rounded up.
+Convolutions without bias, batch normalisation with eps 1e-5. H and W are divided by the stride, rounded up.
 """
+
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,7 +14,7 @@ from .blocks import ConvNorm
 class ConvBN(ConvNorm):
     """Convolution without bias, then batch normalisation with eps 1e-5."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **options):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, **options: Any):
         super().__init__(in_channels, out_channels, kernel_size, norm=nn.BatchNorm2d, **options)
 
 
@@ -30,7 +31,7 @@ class BNReLUConv(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """``body`` on top of a shortcut, a pointwise convolution where the shape changes. No ReLU after the sum."""
+    """``body`` plus a shortcut: identity, or a pointwise convolution if the shape changes. No ReLU after the sum."""
 
     def __init__(self, body: nn.Module, in_channels: int, out_channels: int, stride: int):
         super().__init__()
@@ -65,7 +66,7 @@ class Bottleneck(ResidualBlock):
 
 
 def basic_stage(in_channels: int, out_channels: int, blocks: int, *, stride: int = 1) -> nn.Sequential:
-    """BasicBlocks with ReLU between them and none after the last; the first one has the stride."""
+    """Create a sequence of BasicBlocks with ReLU between them but not after the last; the first one has the stride."""
     layers: list[nn.Module] = [BasicBlock(in_channels, out_channels, stride=stride)]
     for _ in range(blocks - 1):
         layers += [nn.ReLU(), BasicBlock(out_channels, out_channels)]

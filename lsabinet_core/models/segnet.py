@@ -1,9 +1,8 @@
 """SegNet (Badrinarayanan et al., "SegNet: A Deep Convolutional Encoder-Decoder Architecture for Image Segmentation",
 TPAMI 2017).
 
-VGG16's convolutions and their mirror image; the decoder knows from the encoder where each maximum came from. Every
-convolution is 3x3 with bias, batch normalisation and ReLU, the last one plain. 29,453,971 parameters for 19 classes,
-325.5 GMACs at 512x1024:
+The convolutions of VGG16 as encoder, mirrored as decoder with max unpooling. Every convolution is 3x3 with bias, batch
+normalisation and ReLU; the last one has only a bias. 29,453,971 parameters for 19 classes, 325.5 GMACs at 512x1024:
 
     encoder   2 x conv3x3, maxpool2                                              64@1/2
               2 x conv3x3, maxpool2                                             128@1/4
@@ -38,7 +37,7 @@ class ConvStage(nn.Sequential):
 
 
 def conv_stages(in_channels: int, stages: tuple[tuple[int, ...], ...]) -> nn.ModuleList:
-    """One ConvStage for each tuple of widths, each from the last width of the one before."""
+    """Create one ConvStage for each tuple of widths, chained by their last widths."""
     before = (in_channels, *(widths[-1] for widths in stages))
     return nn.ModuleList(ConvStage(channels, widths) for channels, widths in zip(before, stages))
 
@@ -66,5 +65,5 @@ class SegNet(SegmentationNetwork):
             maxima.append((indices, size))
         encoded = x
         for stage, (indices, size) in zip(self.decoder, reversed(maxima)):
-            x = stage(F.max_unpool2d(x, indices, 2, output_size=size))
+            x = stage(F.max_unpool2d(x, indices, (2, 2), output_size=size))
         return self.classify(x), (encoded,)

@@ -1,8 +1,8 @@
 """SQNet (Treml et al., "Speeding up Semantic Segmentation for Autonomous Driving", NIPS workshop MLITS 2016).
 
-SqueezeNet 1.1 as encoder, parallel dilated convolutions for context, refinement by the encoder's features. Every
-convolution has a bias and an ELU, the one that gives the logits too; nothing is normalised. 16,262,771 parameters for
-19 classes, 143.9 GMACs at 512x1024:
+SqueezeNet 1.1 as encoder, parallel dilated convolutions for context, refinement with the encoder's features. Every
+convolution has a bias and an ELU, including the classifier; there is no normalisation. 16,262,771 parameters for 19
+classes, 143.9 GMACs at 512x1024:
 
     stem      conv3x3 s2                                                         96@1/2
     stage1    maxpool2, 2 x Fire                                                128@1/4
@@ -15,7 +15,7 @@ convolution has a bias and an ELU, the one that gives the logits too; nothing is
     classify  transposed conv3x3 s2                                         classes@1
 """
 
-from functools import partial
+from functools import partial, reduce
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ conv_elu = partial(ConvNorm, norm=lambda channels: nn.ELU(), bias=True)
 
 
 class Fire(nn.Module):
-    """SqueezeNet's module, (N, C, H, W) -> (N, C', H, W): 1x1 to C' / 8, then 1x1 and 3x3 side by side."""
+    """SqueezeNet's module, (N, C, H, W) -> (N, C', H, W): 1x1 to C' / 8, then 1x1 and 3x3 in parallel."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -49,7 +49,7 @@ class ParallelDilated(nn.Module):
         self.branches = nn.ModuleList(conv_elu(channels, channels, dilation=dilation) for dilation in (1, 2, 3, 4))
 
     def forward(self, x: Tensor) -> Tensor:
-        return sum(branch(x) for branch in self.branches)
+        return reduce(torch.add, (branch(x) for branch in self.branches))
 
 
 class TransposedELU(nn.Module):
@@ -62,13 +62,13 @@ class TransposedELU(nn.Module):
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         height, width = size
         x = F.elu(self.conv(x))[..., :height, :width]
-        # Pooling left out the last row or column of an odd size.
+        # Pooling dropped the last row or column of an odd size.
         missing = (0, width - x.shape[-1], 0, height - x.shape[-2])
         return F.pad(x, missing, mode="replicate") if any(missing) else x
 
 
 class Refinement(nn.Module):
-    """Doubles the size of x and joins the encoder's features: (N, C, h, w), (N, S, H, W) -> (N, 2S, H, W)."""
+    """Upsamples x by 2 and concatenates the encoder's features: (N, C, h, w), (N, S, H, W) -> (N, 2S, H, W)."""
 
     def __init__(self, in_channels: int, skip_channels: int):
         super().__init__()

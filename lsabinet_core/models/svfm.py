@@ -1,7 +1,7 @@
 """Spatial Variance Fusion Module, LSA-BiNet eq. (3) to (8). 680,911 parameters for 259 channels:
 
     y, x  halves of conv1x1 of the input                                      detail, structure
-    xs    dw3x3(largest values of x over cells of 8x8)
+    xs    dw3x3(maxima of x over 8x8 cells)
     xv    variance of each channel of x
     xl    x * up(GELU(conv1x1(alpha xs + beta xv)))                           EASA
     yd    conv1x1(GELU(conv1x1(dw3x3 y))), 2C channels inside                 LDE
@@ -18,13 +18,14 @@ from .blocks import without_autocast
 
 
 def spatial_variance(x: Tensor) -> Tensor:
-    """Variance of each channel over the image: (N, C, H, W) -> (N, C, 1, 1).
+    """Compute the variance of each channel over the image: (N, C, H, W) -> (N, C, 1, 1).
 
-    The biased form, because the unbiased one is NaN on a single pixel; in fp32 at least, because squares overflow fp16.
+    The estimator is biased, because the unbiased one is NaN for a single pixel. It is computed in at least fp32,
+    because squares overflow fp16.
     """
     with without_autocast(x):
         variance = x.to(torch.promote_types(x.dtype, torch.float32)).var((2, 3), correction=0, keepdim=True)
-    # A variance beyond the range of the dtype is as good as its largest number; infinity would become NaN downstream.
+    # A variance beyond the range of the dtype is clamped, because infinity would become NaN downstream.
     return variance.clamp(max=torch.finfo(x.dtype).max).to(x.dtype)
 
 
@@ -41,8 +42,11 @@ class StructureAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        grid = (max(1, height // self.reduction), max(1, width // self.reduction))
-        structure = self.depthwise(F.adaptive_max_pool2d(x, grid))
+        # An export for any size has symbolic height and width, and a plain max would specialise on the larger operand.
+        largest = max if torch.jit.is_tracing() else torch.sym_max
+        grid = (largest(1, height // self.reduction), largest(1, width // self.reduction))
+        # The larger of two integers is one, which the annotation of sym_max leaves open.
+        structure = self.depthwise(F.adaptive_max_pool2d(x, grid))  # pyright: ignore[reportArgumentType]
         attention = F.gelu(self.mix(self.alpha * structure + self.beta * spatial_variance(x)))
         return x * F.interpolate(attention, size=(height, width), mode="nearest")
 
@@ -60,7 +64,7 @@ class LocalDetail(nn.Sequential):
 
 
 class SVFM(nn.Module):
-    """Splits x into detail and structure, works on each, and fuses them: (N, C, H, W) -> the same shape.
+    """Splits x into detail and structure, processes each, and fuses them: (N, C, H, W) -> the same shape.
 
     Convolutions with bias, no normalisation, no skip.
     """

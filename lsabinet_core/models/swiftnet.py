@@ -1,8 +1,8 @@
 """SwiftNet, single scale with ResNet-18 (Oršić et al., "In Defense of Pre-trained ImageNet Architectures for Real-time
 Semantic Segmentation of Road-driving Images", CVPR 2019).
 
-A ResNet, whose stages hand their skips on before their last ReLU, and a light decoder. Convolutions without bias but
-the classifier. 11,797,071 parameters for 19 classes, 25.89 GMACs at 512x1024:
+A ResNet encoder, whose skip connections start before the last ReLU of each stage, and a light decoder. Convolutions
+without bias, except the classifier. 11,797,071 parameters for 19 classes, 25.89 GMACs at 512x1024:
 
     stem      conv7x7 s2, maxpool3 s2                                            64@1/4
     stage1    2 x BasicBlock                                                     64@1/4
@@ -25,9 +25,9 @@ from .residual import BNReLUConv, ConvBN, basic_stage
 
 
 class SpatialPyramidPooling(nn.Module):
-    """Context from averages over three grids: (N, in_channels, H, W) -> (N, out_channels, H, W).
+    """Context from average pooling on three grids: (N, in_channels, H, W) -> (N, out_channels, H, W).
 
-    The grids have 8, 4 and 2 rows and as many columns as make their cells square.
+    The grids have 8, 4 and 2 rows; the number of columns makes the cells approximately square.
     """
 
     grid_rows = (8, 4, 2)
@@ -49,7 +49,7 @@ class SpatialPyramidPooling(nn.Module):
 
 
 class UpsamplingBlock(nn.Module):
-    """Deep features (N, C, h, w) brought to the size of a skip (N, S, H, W) and added to it -> (N, C, H, W)."""
+    """Resizes deep features (N, C, h, w) to the size of a skip (N, S, H, W) and adds them: -> (N, C, H, W)."""
 
     def __init__(self, skip_channels: int, channels: int):
         super().__init__()

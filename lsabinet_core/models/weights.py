@@ -1,12 +1,14 @@
-"""Weights files: safetensors with everything inference needs in the header.
+"""Weights files: safetensors with all metadata for inference in the header.
 
-A file carries the network's name and options, class names and colours, the input size and normalisation it was trained
-with, the data set with its licence, and a summary of the training, as one JSON document under the metadata key
-``lsabinet``. Loading executes nothing from the file.
+The metadata key ``lsabinet`` contains one JSON document: name and options of the network, class names and colours, the
+input size and normalisation used in training, the data set with its licence, and a summary of the training run. Loading
+executes no code from the file.
 """
 
 import dataclasses
 import json
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from lsabinet_core.labels import LabelSet
 from lsabinet_core.share import share_directory
 
 from . import create_model
+from .blocks import SegmentationNetwork
 
 METADATA_KEY = "lsabinet"
 FORMAT = 1
@@ -29,18 +32,18 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class WeightsMetadata:
-    """What a weights file says about itself.
+    """Metadata of a weights file.
 
     Attributes:
         architecture: name for ``create_model``.
-        options: the network's switches, e.g. ``{"lrfa": True}``.
+        options: options of the network, e.g. ``{"lrfa": True}``.
         label_set: class names and colours; its length is the number of classes.
-        input_size: (height, width) in pixels that the network was trained for.
-        mean: of red, green, blue, for images in 0..1.
-        std: of red, green, blue, for images in 0..1.
-        dataset: what it was trained on.
-        licence: terms of that data that bind who uses the weights.
-        training: summary of the run: recipe, seed, steps, figures.
+        input_size: (height, width) in pixels used in training.
+        mean: normalisation mean of red, green, blue, for images in 0..1.
+        std: normalisation standard deviation of red, green, blue, for images in 0..1.
+        dataset: data set and split used in training.
+        licence: terms for the use of the weights that follow from the data.
+        training: summary of the run: recipe, seed, steps, metrics.
     """
 
     architecture: str
@@ -53,12 +56,17 @@ class WeightsMetadata:
     licence: str = "unknown"
     training: dict = field(default_factory=dict)
 
+    @property
+    def is_non_commercial(self) -> bool:
+        """Whether the licence says that it excludes commercial use."""
+        return re.search(r"\bNC\b|non-?commercial|research use", self.licence, re.IGNORECASE) is not None
+
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "WeightsMetadata":
-        """Raises KeyError, TypeError or ValueError where the document is not one of ours."""
+        """Parse the JSON document. Raise KeyError, TypeError or ValueError if it is invalid."""
         document = dict(json.loads(text))
         if document.pop("format") != FORMAT:
             raise ValueError(f"format {FORMAT} expected")
@@ -73,11 +81,11 @@ class WeightsMetadata:
         return cls(**document)
 
 
-def find_weights(path_or_name: str | Path) -> Path:
-    """The file behind a path or the name of weights that ship with the package.
+def find_weights(path_or_name: str | os.PathLike[str]) -> Path:
+    """Return the file for a path or for the name of shipped weights.
 
     Raises:
-        WeightsError: neither a file nor a shipped name; lists the shipped names.
+        WeightsError: neither a file nor a shipped name; the message lists the shipped names.
     """
     path = Path(path_or_name)
     if path.is_file():
@@ -91,69 +99,72 @@ def find_weights(path_or_name: str | Path) -> Path:
 
 
 def list_weights() -> list[str]:
-    """Names of the weights that ship with the package."""
+    """Return the names of the shipped weights, sorted."""
     return sorted(file.stem for file in (share_directory() / "weights").glob(f"*{SUFFIX}"))
 
 
 def save_weights(
     path: str | Path, model: nn.Module, metadata: WeightsMetadata, dtype: torch.dtype = torch.float16
 ) -> None:
-    """Write the network's parameters and buffers with their metadata, atomically.
+    """Write the parameters and buffers of a network with their metadata, atomically.
 
-    Floating-point tensors are stored as ``dtype``.
+    Floating-point tensors are stored as ``dtype``; a tensor with a value beyond its range, such as the running variance
+    of a strong channel, as float32.
 
     Raises:
-        WeightsError: a value is not finite in ``dtype``; names the tensor.
+        WeightsError: a value is not finite; the message names the tensor.
     """
     tensors = {}
     for key, tensor in model.state_dict().items():
         stored = tensor.detach().cpu().contiguous()
         if stored.is_floating_point():
-            stored = stored.to(dtype)
             if not torch.isfinite(stored).all():
-                raise WeightsError(f"tensor {key!r} is not finite as {dtype}: the training diverged, or needs float32")
+                raise WeightsError(f"tensor {key!r} holds values that are not finite: the training diverged")
+            converted = stored.to(dtype)
+            stored = converted if torch.isfinite(converted).all() else stored.float()
         tensors[key] = stored
-    # Not save_file, which makes a file that only its owner may read.
+    # save_file would create a file that only its owner can read.
     content = safetensors.torch.save(tensors, metadata={METADATA_KEY: metadata.to_json()})
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
-def read_metadata(path_or_name: str | Path) -> WeightsMetadata:
-    """The metadata alone, without reading the tensors. Raises WeightsError as ``load_weights`` does."""
+def read_metadata(path_or_name: str | os.PathLike[str]) -> WeightsMetadata:
+    """Read the metadata without the tensors. For errors, see ``load_weights``."""
     path = find_weights(path_or_name)
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(
-            f"{path} is not a whole safetensors file ({error}): copy or train it again; an exported network is no "
+            f"{path} is not a whole safetensors file ({error}): copy it again or retrain; an exported model is not a "
             "weights file"
         ) from None
     if METADATA_KEY not in header:
-        raise WeightsError(f"{path} has no {METADATA_KEY!r} metadata: expected a file that lsabinet wrote")
+        raise WeightsError(f"{path} has no {METADATA_KEY!r} metadata: expected a weights file written by lsabinet")
     try:
         return WeightsMetadata.from_json(header[METADATA_KEY])
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} has {METADATA_KEY!r} metadata that does not fit this version: {error!r}") from None
 
 
-def load_weights(path_or_name: str | Path) -> tuple[nn.Module, WeightsMetadata]:
-    """The network of a weights file, fp32, on the CPU, in evaluation mode, and the file's metadata.
+def load_weights(path_or_name: str | os.PathLike[str]) -> tuple[SegmentationNetwork, WeightsMetadata]:
+    """Load the network of a weights file (fp32, on the CPU, in evaluation mode) and its metadata.
 
     Raises:
-        WeightsError: the file is missing, truncated, foreign or does not match the network; names the key or tensor.
+        WeightsError: the file is missing, truncated, of another format or does not match the network; the message names
+            the key or tensor.
     """
     path = find_weights(path_or_name)
     metadata = read_metadata(path)
     try:
         model = create_model(metadata.architecture, len(metadata.label_set), **metadata.options)
     except ModelError as error:
-        raise WeightsError(f"{path} holds a network that this version cannot build: {error}") from None
+        raise WeightsError(f"{path} contains a network that this version cannot build: {error}") from None
     try:
         tensors = safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}): copy or train it again") from None
+        raise WeightsError(f"{path} cannot be read ({error}): copy it again or retrain") from None
     _check_tensors(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     return model.eval(), metadata
@@ -162,7 +173,7 @@ def load_weights(path_or_name: str | Path) -> tuple[nn.Module, WeightsMetadata]:
 def _check_tensors(path: Path, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     for key, tensor in expected.items():
         if key not in found:
-            raise WeightsError(f"{path} lacks tensor {key!r}: it does not belong to the network that it names")
+            raise WeightsError(f"{path} lacks tensor {key!r} of the network named in its metadata")
         if found[key].shape != tensor.shape:
             raise WeightsError(
                 f"{path}: tensor {key!r} has shape {tuple(found[key].shape)}, the network expects {tuple(tensor.shape)}"
@@ -172,3 +183,10 @@ def _check_tensors(path: Path, found: dict[str, torch.Tensor], expected: dict[st
     extra = sorted(set(found) - set(expected))
     if extra:
         raise WeightsError(f"{path} has tensor {extra[0]!r}, which the network that it names does not have")
+
+
+def total_iterations(training: dict) -> int | None:
+    """Iterations of the training that a weights file records, with those of the weights that it started from."""
+    if "iterations" not in training:
+        return None
+    return training["iterations"] + training.get("first_round", {}).get("iterations", 0)

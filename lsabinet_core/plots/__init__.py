@@ -1,5 +1,5 @@
-"""Figures for people: curves, confusion, calibration (matplotlib), sample grids and comparisons of networks (OpenCV).
+"""Figures: curves, confusion matrix, calibration (matplotlib), sample sheets and network comparisons (OpenCV).
 
-Every ``draw_...`` function takes the path first and writes the file atomically. They know arrays and names, not runs,
-so that training, evaluation and the command line share them.
+Every ``draw_...`` function takes the path as its first argument and writes the file atomically. The functions take
+arrays and names rather than runs, so that training, evaluation and the CLI can share them.
 """

@@ -1,4 +1,4 @@
-"""Several networks on the same images: input, truth, one row per network, differences outlined."""
+"""Comparison of several networks on the same images: input, label, one row per network, outlined differences."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,15 +18,16 @@ def draw_comparison(
     label_set: LabelSet,
     size: tuple[int, int] | None = None,
 ) -> None:
-    """One column per image. Where it has a label, the networks' differences to that are outlined, else those of the
-    other networks to the first.
+    """Draw one column per image and one row per network.
+
+    Differences from the label are outlined, or differences from the first network for an image without a label.
 
     Args:
-        path: .png or .jpg.
-        samples: at least one; labels may be None.
-        predictions: for each network's name its masks, uint8 (H, W), in the order of ``samples``.
-        label_set: the classes that all the networks share.
-        size: (height, width) of each picture on the sheet; None: 320 wide.
+        path: file to write, .png or .jpg.
+        samples: at least one sample; labels may be None.
+        predictions: masks of each network by its name, uint8 (H, W), in the order of ``samples``.
+        label_set: the common classes of all networks.
+        size: (height, width) of each image on the sheet; None for a width of 320.
     """
     size = panel_size([sample.image for sample in samples], size)
     labelled = any(sample.label is not None for sample in samples)
@@ -65,7 +66,7 @@ def draw_comparison(
 def _prediction(
     mask: np.ndarray, reference: np.ndarray, size: tuple[int, int], label_set: LabelSet, word: str
 ) -> Panel:
-    """The mask with its differences to ``reference`` outlined, and their share of the pixels that are not void."""
+    """Draw the mask with outlined differences from ``reference``, and their percentage of the non-void pixels."""
     known = reference != VOID
     different = known & (mask != reference)
     share = 100 * different.sum() / max(int(known.sum()), 1)

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture."""
+"""Plot of the confusion matrix."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,15 @@ from .style import new_figure, put_text, save_figure
 
 
 def draw_confusion(path: str | Path, matrix: np.ndarray, names: Sequence[str], *, title: str = "Confusion") -> None:
-    """Each true class in a row, as percent of its pixels by predicted class.
+    """Draw the row-normalised confusion matrix in percent, one row per true class.
 
-    Numbers below 0.5 % are left out; the row of a class without pixels is grey.
+    Values below 0.5 % are omitted; the row of a class without pixels is grey.
 
     Args:
-        path: .png, .pdf or .svg.
+        path: file to write, .png, .pdf or .svg.
         matrix: integer (C, C), ``[true, predicted]`` pixel counts.
         names: C class names.
-        title: above the matrix.
+        title: title above the matrix.
 
     Raises:
         ValueError: the matrix is not (C, C).

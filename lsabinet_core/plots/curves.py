@@ -1,22 +1,27 @@
-"""Curves over the course of a training: one run's loss and mIoU, or the curves of several runs in one figure."""
+"""Training curves: loss and mIoU of one run, or the curves of several runs in one figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .style import COLORS, GREY, add_legend, line_style, new_axes, new_figure, put_text, save_figure
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One line.
+    """One line of a plot.
 
     Attributes:
-        label: for the legend.
-        x: float (N,), rising.
-        y: float (N,); values that are not finite leave gaps.
+        label: name in the legend.
+        x: float (N,), increasing.
+        y: float (N,); non-finite values leave gaps.
     """
 
     label: str
@@ -25,9 +30,9 @@ class Curve:
 
 
 def moving_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of the ``window`` values around each, fewer at the ends; float64 (N,).
+    """Return the moving average over ``window`` values, fewer at the ends; float64 (N,).
 
-    Values that are not finite do not count; where none counts, the mean is NaN.
+    Non-finite values are ignored; a window without finite values gives NaN.
     """
     values = np.asarray(values, np.float64)
     if window < 1:
@@ -53,7 +58,7 @@ def draw_curves(
     marker: str | None = None,
     from_zero: bool = False,
 ) -> None:
-    """Several curves in one figure.
+    """Draw several curves in one figure.
 
     Args:
         path: .png, .pdf or .svg.
@@ -62,8 +67,8 @@ def draw_curves(
         x_label: with its unit.
         y_label: with its unit.
         smooth: draw the ``moving_mean`` of so many points, and the points themselves faintly behind it.
-        marker: matplotlib's sign for single points, for curves of few; a curve of one point has one in any case.
-        from_zero: both axes begin at 0, for quantities that are in proportion.
+        marker: matplotlib's marker of single points; a curve of one point always has one.
+        from_zero: both axes begin at 0, for proportional quantities.
     """
     figure = new_figure(8, 5)
     axes = new_axes(figure)
@@ -77,7 +82,7 @@ def draw_curves(
     axes.margins(x=0.01)
     if from_zero:
         axes.set(xlim=(0, None), ylim=(0, None))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     add_legend(figure, lines, [curve.label for curve in curves])
     save_figure(figure, path)
 
@@ -85,16 +90,16 @@ def draw_curves(
 def draw_run(
     path: str | Path, loss: Curve, learning_rate: Curve, miou: Curve, *, title: str, x_label: str, smooth: int = 1
 ) -> None:
-    """The course of one run: loss and learning rate above, validation mIoU in percent below.
+    """One run: loss and learning rate above, validation mIoU in percent below.
 
     Args:
-        path: .png, .pdf or .svg.
-        loss: of training batches.
-        learning_rate: at the same places.
-        miou: after each validation, 0..100; may be empty.
-        title: above the axes.
-        x_label: of the axis that both share.
-        smooth: as ``draw_curves``, for the loss.
+        path: file to write, .png, .pdf or .svg.
+        loss: loss of the training batches.
+        learning_rate: learning rate at the same steps.
+        miou: mIoU of each validation, 0..100; may be empty.
+        title: title above the axes.
+        x_label: label of the common x axis.
+        smooth: window of the moving average of the loss, as in ``draw_curves``.
     """
     figure = new_figure(8, 7)
     above = new_axes(figure, 2, 1, 1)
@@ -104,7 +109,7 @@ def draw_run(
     _draw(above, loss, smooth, color=COLORS[0])
     above.set_ylabel("training loss", color=COLORS[0])
     above.margins(x=0.01)
-    above.xaxis.get_major_locator().set_params(integer=True)
+    above.locator_params(axis="x", integer=True)
     rate = above.twinx()
     rate.plot(learning_rate.x, learning_rate.y, color=GREY, linewidth=1, linestyle="--")
     rate.set_ylabel("learning rate (dashed)", color=GREY)
@@ -118,7 +123,7 @@ def draw_run(
     known = np.flatnonzero(np.isfinite(miou.y))
     if known.size:
         best = known[np.argmax(np.asarray(miou.y)[known])]
-        below.axhline(miou.y[best], color=GREY, linewidth=1, linestyle=":")
+        below.axhline(float(miou.y[best]), color=GREY, linewidth=1, linestyle=":")
         below.annotate(
             f"best {miou.y[best]:.2f} %",
             (miou.x[best], miou.y[best]),
@@ -132,11 +137,11 @@ def draw_run(
     save_figure(figure, path)
 
 
-def _draw(axes, curve: Curve, smooth: int, **style):
-    """The curve's line, smoothed over the faint raw one if asked for; returns the line for the legend."""
+def _draw(axes: "Axes", curve: Curve, smooth: int, **style: Any) -> "Line2D":
+    """Draw a curve, smoothed over the faint raw line if ``smooth`` is above 1, and return the line for the legend."""
     values = moving_mean(curve.y, smooth)
     if style.get("marker") is None and np.isfinite(values).sum() == 1:
-        # A line through a single point shows nothing.
+        # A line through a single point is invisible.
         style.update(marker="o", markersize=4)
     if smooth > 1:
         axes.plot(curve.x, curve.y, color=style["color"], linewidth=0.7, alpha=0.25)

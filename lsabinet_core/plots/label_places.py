@@ -1,19 +1,19 @@
-"""Places for labels beside bubbles, such that none hides another."""
+"""Positions of labels next to bubbles, without overlaps."""
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 DISTANCES = (3.0, 8.0, 14.0, 22.0, 32.0, 44.0, 58.0)
-"""From the bubble's edge to the label, tried in this order."""
+"""Distances from the bubble's edge to the label, tried in this order."""
 ANGLES = (0, 90, 270, 180, 45, 315, 135, 225)
-"""Degrees, anticlockwise from the right, tried in this order."""
+"""Candidate angles in degrees, anticlockwise from the right, in order of preference."""
 PADDING = 2.0
 
 
 @dataclass(frozen=True)
 class Box:
-    """An upright rectangle; y points up."""
+    """An axis-aligned rectangle; y points up."""
 
     left: float
     bottom: float
@@ -27,7 +27,7 @@ class Box:
         return max(width, 0.0) * max(height, 0.0)
 
     def nearest(self, x: float, y: float) -> tuple[float, float]:
-        """The point of the box that is nearest to (x, y)."""
+        """Return the point of the box nearest to (x, y)."""
         return min(max(x, self.left), self.right), min(max(y, self.bottom), self.top)
 
     @property
@@ -42,22 +42,22 @@ class Circle:
     radius: float
 
     def distance(self, box: Box) -> float:
-        """From the circle's edge to the box; below 0 where they overlap."""
+        """Return the distance from the edge of the circle to the box; negative if they overlap."""
         return math.dist((self.x, self.y), box.nearest(self.x, self.y)) - self.radius
 
 
 def place_label(
     circle: Circle, size: tuple[float, float], area: Box, labels: Iterable[Box], circles: Sequence[Circle]
 ) -> Box:
-    """The place of a label of ``size`` (width, height): as near to its bubble as it goes without hiding anything.
+    """The position of a label of ``size`` (width, height): as close to its bubble as possible without an overlap.
 
-    Where there is no free place, the one that hides least.
+    Without a free position, the one with the least overlap.
 
     Args:
         circle: the label's bubble.
         size: width and height of the label.
-        area: that the label has to stay in.
-        labels: those that have their places.
+        area: must contain the label.
+        labels: already placed.
         circles: all bubbles.
     """
     labels = list(labels)
@@ -66,7 +66,7 @@ def place_label(
 
 
 def _beside(circle: Circle, size: tuple[float, float], distance: float, angle: float) -> Box:
-    """The label touches, from outside and in the direction of ``angle``, the circle that is ``distance`` larger."""
+    """Return the label box that touches the circle, enlarged by ``distance``, from outside at ``angle``."""
     width, height = size
     across, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     reach = circle.radius + distance
@@ -76,7 +76,7 @@ def _beside(circle: Circle, size: tuple[float, float], distance: float, angle: f
 
 
 def _hidden(box: Box, area: Box, labels: list[Box], circles: Sequence[Circle]) -> float:
-    """How much a label here hides or is cut off; 0 is a free place."""
+    """How much a label here overlaps or is cut off; 0 is a free position."""
     outside = box.area - box.overlap(area)
     over_labels = sum(box.overlap(label) for label in labels)
     over_circles = sum(max(0.0, PADDING - circle.distance(box)) for circle in circles)

@@ -1,4 +1,4 @@
-"""How long networks and engines take: side by side, or against how well they segment."""
+"""Latency of networks and engines: side by side, or against mIoU."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +9,14 @@ MARKERS = "osD^vP*X<>"
 
 
 def draw_latency(path: str | Path, rows: Sequence[dict]) -> None:
-    """What ``benchmark_inference`` measured, as a figure.
+    """Draw the results of ``benchmark_inference``.
 
-    Where the mIoU of two rows and more is known: latency against mIoU, the other rows below it in a band of their own.
-    Otherwise a line for each network and engine, a column for each size: the median as a point, up to the 95th
-    percentile as a bar.
+    Where the mIoU of at least two rows is known: latency against mIoU, with the other rows in a band below. Otherwise a
+    line for each network and engine and a column for each size: the median as a point, a bar up to the 95th percentile.
 
     Args:
-        path: .png, .pdf or .svg.
-        rows: at least one of the result's.
+        path: file to write, .png, .pdf or .svg.
+        rows: at least one row of the result.
     """
     if sum(row["val_miou"] is not None for row in rows) >= 2:
         _draw_against_miou(path, rows)
@@ -51,7 +50,7 @@ def _draw_side_by_side(path: str | Path, rows: Sequence[dict]) -> None:
         axes.set_title(f"{size[0]}x{size[1]}", fontsize="medium")
         axes.set_xlabel("ms: median, and up to p95")
         axes.tick_params(axis="y", length=0)
-        # Literal: a "$" in the name of a weights file is no formula.
+        # Literal: a "$" in the name of a weights file does not start a formula.
         labels = lines if column == 1 else [""] * len(lines)
         axes.set_yticks(range(len(lines), 0, -1), labels, parse_math=False)
     save_figure(figure, path)
@@ -61,7 +60,7 @@ def _draw_against_miou(path: str | Path, rows: Sequence[dict]) -> None:
     known = [100 * row["val_miou"] for row in rows if row["val_miou"] is not None]
     low, high = min(known), max(known)
     margin = max(1.0, 0.15 * (high - low))
-    # The band of the others lies below the axis of mIoU.
+    # The band of the others is below the axis of mIoU.
     band = low - 1.4 * margin
     colors, marks = _colors(rows), {}
     figure = new_figure(8, 5.5)
@@ -97,7 +96,7 @@ def _draw_against_miou(path: str | Path, rows: Sequence[dict]) -> None:
 
 
 def _network(row: dict) -> str:
-    """Whose mIoU it is: figures of several data sets are not to be compared."""
+    """The network with its data set: figures of different data sets do not compare."""
     trained = "" if row["val_miou"] is None else f" ({row['trained_on']})"
     return f"{row['model']} {row['size'][0]}x{row['size'][1]}{trained}"
 

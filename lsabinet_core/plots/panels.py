@@ -1,4 +1,4 @@
-"""Pictures side by side on one sheet, with titles, captions and the class colours: drawn by OpenCV, pixel for pixel."""
+"""A sheet of pictures with titles, captions and the class colours, drawn by OpenCV without rescaling."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ _WIDEST_ROW_TITLE = 200
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture of a sheet: BGR uint8 (h, w, 3), and a line below it."""
+    """One image of a sheet, BGR uint8 (h, w, 3), and its caption."""
 
     image: np.ndarray
     caption: str = ""
 
 
 def panel_size(images: Sequence[np.ndarray], size: tuple[int, int] | None = None) -> tuple[int, int]:
-    """(height, width) of the cells: ``size``, or PANEL_WIDTH wide and as high as the tallest of ``images`` needs."""
+    """Return the cell size (height, width): ``size``, or PANEL_WIDTH wide and high enough for all ``images``."""
     if size is not None:
         return size
     return max(round(PANEL_WIDTH * image.shape[0] / image.shape[1]) for image in images), PANEL_WIDTH
 
 
 def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize uint8 (H, W) class ids (nearest) or BGR (H, W, 3) into (height, width), its aspect ratio kept."""
+    """Resize uint8 class ids (H, W) (nearest) or BGR (H, W, 3) to fit (height, width), keeping the aspect ratio."""
     scale = min(size[0] / image.shape[0], size[1] / image.shape[1])
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
     smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -48,7 +48,7 @@ def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def error_map(image: np.ndarray, label: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Where a mask is wrong: vermilion; unlabelled pixels grey; right ones the darkened image without colour.
+    """Return an error map: wrong pixels in vermilion, void pixels in grey, correct pixels as darkened grey image.
 
     Args:
         image: BGR uint8 (H, W, 3).
@@ -66,9 +66,9 @@ def error_map(image: np.ndarray, label: np.ndarray, mask: np.ndarray) -> np.ndar
 
 
 def outline(picture: np.ndarray, marked: np.ndarray) -> np.ndarray:
-    """``picture``, BGR uint8 (H, W, 3), with a white line, edged black, around the regions of ``marked``, bool (H, W).
+    """Draw a white line with a black edge around the regions of ``marked``, bool (H, W), on BGR uint8 (H, W, 3).
 
-    Slivers of one or two pixels, which every object's edge has, are left out, or the lines would hide the picture.
+    Slivers of one or two pixels, which occur along every edge, are left out, or the lines would hide the picture.
     """
     regions = cv2.morphologyEx(marked.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     contours, _ = cv2.findContours(regions, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -79,7 +79,7 @@ def outline(picture: np.ndarray, marked: np.ndarray) -> np.ndarray:
 
 
 def label_picture(label: np.ndarray | None, size: tuple[int, int], label_set: LabelSet) -> np.ndarray:
-    """Class ids, uint8 (H, W), as colours, BGR, fitted into ``size``; void is black, and a missing label all grey."""
+    """Return class ids, uint8 (H, W), as BGR colours fitted into ``size``; void is black, a missing label is grey."""
     if label is None:
         return np.full((*size, 3), NOT_COUNTED, np.uint8)
     return colorize(fit(label, size), label_set)
@@ -94,15 +94,15 @@ def sheet(
     keys: Sequence[tuple[str, tuple[int, int, int]]],
     note: str = "",
 ) -> np.ndarray:
-    """Lay panels out in rows and columns, BGR uint8.
+    """Arrange panels in rows and columns, BGR uint8.
 
     Args:
-        rows: equally many panels each; a panel is at most of ``size`` and is centred in its cell.
+        rows: rows with equal numbers of panels; a panel is at most of ``size`` and is centred in its cell.
         size: (height, width) of a cell.
-        row_titles: left of the rows.
-        column_titles: above the columns.
-        keys: (name, BGR colour) for the legend below.
-        note: a line below the legend.
+        row_titles: titles left of the rows.
+        column_titles: titles above the columns.
+        keys: (name, BGR colour) entries of the legend below the panels.
+        note: line of text below the legend.
     """
     height, width = size
     title_width = min(_WIDEST_ROW_TITLE, max(_text_width(title) for title in row_titles))
@@ -134,8 +134,10 @@ def sheet(
 
 
 def class_keys(label_set: LabelSet) -> list[tuple[str, tuple[int, int, int]]]:
-    """Names and BGR colours of the classes, for ``sheet``."""
-    return [(name, color[::-1]) for name, color in zip(label_set.names, label_set.colors, strict=True)]
+    """Return the names and BGR colours of the classes, as legend entries for ``sheet``."""
+    return [
+        (name, (blue, green, red)) for name, (red, green, blue) in zip(label_set.names, label_set.colors, strict=True)
+    ]
 
 
 def check_picture_path(path: Path) -> None:
@@ -145,16 +147,16 @@ def check_picture_path(path: Path) -> None:
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
-    """Write BGR uint8 (H, W, 3) atomically; the suffix, one of ``FORMATS``, chooses the format."""
+    """Write BGR uint8 (H, W, 3) atomically; the suffix, one of ``FORMATS``, determines the format."""
     path = Path(path)
     check_picture_path(path)
     encoded = cv2.imencode(path.suffix, picture)[1]
     with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded)
+        temporary.write_bytes(encoded.data)
 
 
-def _footer(keys, note: str, width: int) -> np.ndarray:
-    """The legend, as many entries to a line as fit, and the note."""
+def _footer(keys: Sequence[tuple[str, tuple[int, int, int]]], note: str, width: int) -> np.ndarray:
+    """Draw the legend, with as many entries per line as fit, and the note."""
     swatch = 24
     places, x, y = [], _GAP, _GAP
     for name, _ in keys:
@@ -184,7 +186,7 @@ def _text_width(text: str) -> int:
 
 
 def _text(picture: np.ndarray, text: str, x: int, y: int) -> None:
-    """One line whose top is at y."""
+    """Draw one line of text whose top is at y."""
     cv2.putText(picture, _plain(text), (x, y + _LINE - 6), _FONT, _SCALE, BLACK, 1, cv2.LINE_AA)
 
 
@@ -194,7 +196,7 @@ def _centred_text(picture: np.ndarray, text: str, x: int, y: int, width: int) ->
 
 
 def _shorten(text: str, width: int) -> str:
-    """The end of a name tells files apart more often than its beginning, so that is what is kept."""
+    """Cut at the beginning: the end of a name distinguishes files more often."""
     kept = text
     while len(kept) > 1 and _text_width(kept) > width:
         kept = "..." + kept.removeprefix("...")[1:]
@@ -202,7 +204,7 @@ def _shorten(text: str, width: int) -> str:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Lines of at most ``width`` pixels, broken at spaces, and within a word that is wider."""
+    """Split a text into lines of at most ``width`` pixels at spaces, or within a word that is wider."""
     lines = [""]
     for word in text.split():
         joined = f"{lines[-1]} {word}".strip()

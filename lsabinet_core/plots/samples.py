@@ -1,4 +1,4 @@
-"""A grid of what a network makes of some images: input, truth, prediction, errors."""
+"""A grid of images with input, truth, prediction and errors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,18 +24,18 @@ from .panels import (
 
 
 def spread(length: int, count: int) -> list[int]:
-    """At most ``count`` indices of 0..length - 1, evenly spread: the middles of as many equal parts."""
+    """Return at most ``count`` evenly spaced indices of 0..length - 1: the centres of equal intervals."""
     count = min(count, length)
     return [(2 * place + 1) * length // (2 * count) for place in range(count)]
 
 
 def draw_samples(path: str | Path, samples: Sequence[Sample], masks: Sequence[np.ndarray], label_set: LabelSet) -> None:
-    """One row per image: the image, its truth, the prediction, and where the two differ.
+    """Draw one row per image: the image, its label, the mask, and the errors.
 
     Args:
-        path: .png or .jpg.
-        samples: at least one; where a label is None, truth and errors stay grey.
-        masks: the prediction for each, uint8 (H, W).
+        path: file to write, .png or .jpg.
+        samples: at least one sample; without a label, the label and errors are grey.
+        masks: the mask of each sample, uint8 (H, W).
         label_set: classes and colours.
     """
     size = panel_size([sample.image for sample in samples])

@@ -1,7 +1,7 @@
-"""The look of the line figures and how they are written: matplotlib without pyplot, which keeps global state."""
+"""Style and output of the matplotlib figures, without pyplot and its global state."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lsabinet_core.errors import LsabinetError
 from lsabinet_core.files import atomic_path
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".pdf", ".svg")
 DPI = 150
 
-# Okabe and Ito's colours, which colour-blind readers tell apart (https://jfly.uni-koeln.de/color/), without the yellow
-# that is lost on white.
+# Okabe and Ito's colours, which colour-blind readers can distinguish (https://jfly.uni-koeln.de/color/), without the
+# yellow, which is hardly visible on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
 GREY = "#707070"
 
 
 def line_style(index: int) -> dict:
-    """Colour of the ``index``-th line; once the colours are used up, the dashes change too."""
+    """Style of the ``index``-th line; when the colours are used up, the dashes change as well."""
     return {"color": COLORS[index % len(COLORS)], "linestyle": DASHES[index // len(COLORS) % len(DASHES)]}
 
 
@@ -34,7 +34,7 @@ def check_figure_path(path: Path) -> None:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of ``width`` x ``height`` inches. Raises LsabinetError where matplotlib is not installed."""
+    """Create an empty figure of ``width`` x ``height`` inches. Raise LsabinetError if matplotlib is not installed."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -45,8 +45,8 @@ def new_figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def new_axes(figure: "Figure", *place, **options) -> "Axes":
-    """``figure.add_subplot`` with the house's look: light grid, no box."""
+def new_axes(figure: "Figure", *place: Any, **options: Any) -> "Axes":
+    """``figure.add_subplot`` with a light grid and no box."""
     axes = figure.add_subplot(*place, **options)
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -55,13 +55,13 @@ def new_axes(figure: "Figure", *place, **options) -> "Axes":
 
 
 def put_text(text: "Text", content: str) -> None:
-    """Give ``text`` a content from outside (a file name, say) literally: ``$`` is no formula."""
+    """Set ``text`` to external content (such as a file name) literally: ``$`` does not start a formula."""
     text.set_parse_math(False)
     text.set_text(content)
 
 
 def add_legend(figure: "Figure", lines: list, labels: list[str]) -> None:
-    """A legend below the axes. The labels are literal; matplotlib itself would hide those that begin with ``_``."""
+    """A legend below the axes. The labels are literal; matplotlib would hide those that begin with ``_``."""
     columns = max(1, min(len(lines), int(figure.get_figwidth() * 11 / (max(map(len, labels)) + 6))))
     places = [str(index) for index in range(len(lines))]
     legend = figure.legend(lines, places, loc="outside lower center", ncols=columns, frameon=False)
@@ -70,7 +70,7 @@ def add_legend(figure: "Figure", lines: list, labels: list[str]) -> None:
 
 
 def save_figure(figure: "Figure", path: str | Path) -> None:
-    """Write the figure atomically; the suffix, one of ``FORMATS``, chooses the format."""
+    """Write the figure atomically; the suffix, one of ``FORMATS``, determines the format."""
     path = Path(path)
     check_figure_path(path)
     with atomic_path(path) as temporary:

@@ -1,139 +1,150 @@
-"""Which variants of a recipe an ablation trains, and the figures that come of them."""
+"""An ablation: variants of a recipe, each trained with the same seeds and compared with the first."""
 
-import itertools
-import math
 import re
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lsabinet_core.errors import RecipeError
-from lsabinet_core.models import create_model
-from lsabinet_core.models.complexity import count_macs, count_parameters
-from lsabinet_core.models.paper import TABLES
+from lsabinet_core.models.complexity import Cost
+from lsabinet_core.text_table import Table, mean, percent
 
-from .campaign import RunRecord
-from .recipe import Recipe, load_recipe
+from .recipe import load_recipe
+from .sweep import PlannedRun
 
-MODULES = ("lrfa", "svfm", "rcad")
+COLUMNS = {
+    "variant": lambda row: " ".join(row["changes"]) or "recipe as it is",
+    "val mIoU %": lambda row: percent(row["miou"]),
+    "spread": lambda row: percent(row["miou_spread"]),
+    "difference": lambda row: "-" if row["is_base"] else percent(row["miou_difference"], signed=True),
+    "mIoU %, paper's rule": lambda row: percent(row["miou_paper_rule"]),
+    "runs": lambda row: f"{row['finished']}/{len(row['runs'])}" + (f", {row['failed']} failed" * bool(row["failed"])),
+    "parameters": lambda row: f"{row['parameters']:,}",
+    "GMACs": lambda row: f"{row['gmacs']:.3f}",
+    "latency ms": lambda row: f"{row['latency_ms']:.1f}",
+}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe with something changed.
+    """A recipe with changes.
 
     Attributes:
-        name: of its row and of its folder.
+        name: used for its table row and its folder.
         changes: overrides, as ``load_recipe`` takes them.
-        modules: those that are on, where the modules are what is varied; else None.
     """
 
     name: str
     changes: tuple[str, ...] = ()
-    modules: frozenset[str] | None = None
-
-    @property
-    def paper(self) -> tuple[str, str] | None:
-        """Parameters (millions) and operations (G) as the paper prints them, where it prints this variant."""
-        printed = None if self.modules is None else TABLES[4].rows.get(self.name)
-        return printed and (printed.parameters_m.text, printed.flops_g.text)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a variant's network costs: parameters, GMACs of its convolutions, milliseconds of a forward pass."""
-
-    parameters: int
-    gmacs: float
-    latency_ms: float
-
-
-@dataclass
-class Row:
-    """A variant with its cost and, by seed, its runs and why those that failed did."""
-
-    variant: Variant
-    cost: Cost
-    runs: dict[int, RunRecord] = field(default_factory=dict)
-    errors: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def mious(self) -> dict[int, float]:
-        """Standard mIoU in 0..1 of each finished run that has one."""
-        finished = {seed: run.val_miou for seed, run in self.runs.items() if run.state == "finished"}
-        return {seed: miou for seed, miou in finished.items() if miou is not None}
-
-    @property
-    def mean(self) -> float | None:
-        return _mean(self.mious.values())
-
-    @property
-    def spread(self) -> float | None:
-        """Sample standard deviation over the seeds; None for fewer than two."""
-        values = list(self.mious.values())
-        return statistics.stdev(values) if len(values) > 1 else None
-
-    @property
-    def mean_paper_rule(self) -> float | None:
-        return _mean(run.val_miou_paper_rule for run in self.runs.values() if run.state == "finished")
-
-    def difference(self, base: "Row") -> float | None:
-        """Mean mIoU over that of ``base``, over the seeds that both have finished."""
-        return _mean(miou - base.mious[seed] for seed, miou in self.mious.items() if seed in base.mious)
-
-
-def module_variants() -> list[Variant]:
-    """The eight on/off combinations of LRFA, SVFM and RCAD: none, one, two, all."""
-    variants = []
-    for count in range(len(MODULES) + 1):
-        for chosen in itertools.combinations(MODULES, count):
-            changes = tuple(f"model_options.{name}={str(name in chosen).lower()}" for name in MODULES)
-            variants.append(Variant("+".join(chosen) or "baseline", changes, frozenset(chosen)))
-    return variants
-
-
-def switch_variants(switches: Sequence[Sequence[str]]) -> list[Variant]:
-    """The recipe as it is, then with each of ``switches`` alone: one or several ``key=value`` of the same purpose."""
-    variants = [Variant("base"), *(Variant(_folder_name(switch), tuple(switch)) for switch in switches)]
-    names = [variant.name for variant in variants]
-    for name in names:
-        if names.count(name) > 1:
-            raise RecipeError(f"two switches are called {name!r}: give each change once")
-    return variants
-
-
-def variant_recipes(
-    recipe: str | Path, overrides: Sequence[str], variants: Sequence[Variant], seeds: Sequence[int]
-) -> dict[tuple[str, int], Recipe]:
-    """The recipe of every variant and seed, by (variant's name, seed).
+def switch_variants(recipe: str | Path, overrides: Sequence[str], switches: Sequence[Sequence[str]]) -> list[Variant]:
+    """The unchanged recipe, then one variant per element of ``switches`` (one or several ``key=value``).
 
     Raises:
-        RecipeError: an override or a change is wrong, a change changes nothing, or the modules of a network are to be
-            varied that has none.
+        RecipeError: a switch is given twice or has no effect.
     """
     base = load_recipe(recipe, overrides)
-    recipes = {}
+    variants = [Variant("base")]
+    for switch in switches:
+        name = re.sub(r"[^\w.=+-]+", "_", " ".join(switch)).strip("_")
+        if name in [variant.name for variant in variants]:
+            raise RecipeError(f"duplicate switch {name!r}: give each change once")
+        if load_recipe(recipe, [*overrides, *switch]) == base:
+            raise RecipeError(f"{', '.join(switch)}: this is already the value of the recipe")
+        variants.append(Variant(name, tuple(switch)))
+    return variants
+
+
+def variant_runs(
+    recipe: str | Path,
+    overrides: Sequence[str],
+    variants: Sequence[Variant],
+    seeds: Sequence[int],
+    dataset: str,
+    split: str = "train",
+    val_split: str = "val",
+) -> list[PlannedRun]:
+    """All variants with the first seed, then with the next. Raises RecipeError for an invalid override or change."""
+    return [
+        PlannedRun(
+            f"{variant.name}/seed{seed}",
+            load_recipe(recipe, [*overrides, *variant.changes, f"seed={seed}"]),
+            dataset,
+            split,
+            val_split,
+        )
+        for seed in seeds
+        for variant in variants
+    ]
+
+
+def ablation_table(
+    variants: Sequence[Variant],
+    runs: Sequence[dict],
+    costs: Mapping[str, Cost],
+    latencies_ms: Mapping[str, float],
+    facts: dict,
+) -> Table:
+    """One row per variant, aggregated over its seeds.
+
+    Args:
+        variants: the first one is the baseline of the comparison.
+        runs: ``run_rows`` of ``variant_runs``.
+        costs: cost of each variant's network, by variant name.
+        latencies_ms: forward-pass latency of each variant's network in milliseconds, by variant name.
+        facts: ``recipe``, ``dataset``, ``split``, ``val_split``, ``seeds``, and ``latency`` with ``size``, ``device``
+            and ``threads``.
+
+    Returns:
+        Rows of JSON values, fractions in 0..1, None for missing figures: ``miou``, the mean over the finished runs;
+        ``miou_spread``, the sample standard deviation over seeds; ``miou_difference`` to the first row, over the
+        seeds that both have finished; ``runs`` and ``errors``, by seed.
+    """
+    by_variant = {
+        variant.name: {run["seed"]: run for run in runs if run["run"] == f"{variant.name}/seed{run['seed']}"}
+        for variant in variants
+    }
+    base = _mious(by_variant[variants[0].name])
+    rows = []
     for variant in variants:
-        if variant.modules is not None and base.model != "lsabinet":
-            raise RecipeError(f"the modules to leave out are those of lsabinet, the recipe's model is {base.model}")
-        if variant.modules is None and variant.changes and load_recipe(recipe, [*overrides, *variant.changes]) == base:
-            raise RecipeError(f"{', '.join(variant.changes)}: the recipe has this value already")
-        for seed in seeds:
-            recipes[variant.name, seed] = load_recipe(recipe, [*overrides, *variant.changes, f"seed={seed}"])
-    return recipes
+        seeds, cost = by_variant[variant.name], costs[variant.name]
+        mious = _mious(seeds)
+        errors = {str(seed): run["error"] for seed, run in seeds.items() if run["error"]}
+        rows.append(
+            {
+                "variant": variant.name,
+                "is_base": variant is variants[0],
+                "changes": list(variant.changes),
+                "miou": mean(mious.values()),
+                "miou_spread": statistics.stdev(mious.values()) if len(mious) > 1 else None,
+                "miou_difference": mean(miou - base[seed] for seed, miou in mious.items() if seed in base),
+                "miou_paper_rule": mean(run["val_miou_paper_rule"] for run in seeds.values()),
+                "finished": sum(run["state"] == "finished" for run in seeds.values()),
+                "failed": len(errors),
+                "errors": errors,
+                "runs": {str(seed): run for seed, run in seeds.items()},
+                "parameters": cost.parameters,
+                "gmacs": round(cost.gmacs, 6),
+                "latency_ms": round(latencies_ms[variant.name], 3),
+            }
+        )
+    return Table(rows, COLUMNS, words=("variant",), notes=_notes(facts), facts=facts)
 
 
-def network_cost(recipe: Recipe, num_classes: int, latency_ms: float = math.nan) -> Cost:
-    """What the recipe's network costs at its input size, without the heads that only the training has."""
-    network = create_model(recipe.model, num_classes, **recipe.model_options)
-    return Cost(count_parameters(network), count_macs(network, recipe.input_size) / 1e9, latency_ms)
+def _mious(runs: Mapping[int, dict]) -> dict[int, float]:
+    return {seed: run["val_miou"] for seed, run in runs.items() if run["val_miou"] is not None}
 
 
-def _mean(values) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
-
-
-def _folder_name(switch: Sequence[str]) -> str:
-    return re.sub(r"[^\w.=+-]+", "_", " ".join(switch)).strip("_")
+def _notes(facts: dict) -> list[str]:
+    measured = facts["latency"]
+    height, width = measured["size"]
+    return [
+        f"Recipe {facts['recipe']}, {facts['dataset']} {facts['split']} -> {facts['val_split']}, "
+        f"seeds {', '.join(map(str, facts['seeds']))}. mIoU: mean over the finished runs, at their end; spread: sample "
+        "standard deviation over seeds; difference: points to the first row, over the seeds that both have. The "
+        "paper's rule leaves out classes that were never predicted correctly.",
+        f"GMACs of convolutions at {height}x{width}. Latency: median of the eager fp32 forward pass of one such image, "
+        f"all networks interleaved ({measured['device']}, {measured['threads']} threads).",
+    ]

@@ -1,43 +1,36 @@
-"""In which precision a training computes, and what half precision must leave alone."""
+"""Training precision, and the layers that must stay out of half precision."""
 
 import torch
 from torch import Tensor, nn
+
+from lsabinet_core.inference.backends.choose import computes_in_bf16
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """A recipe's precision as ``fp32``, ``bf16`` or ``fp16``: ``auto`` is bf16 where the device computes in it.
-
-    A processor that does not (before AVX-512 BF16, AMX) imitates it, at a fraction of the speed of fp32.
-    """
+    """A recipe's precision as ``fp32``, ``bf16`` or ``fp16``: ``auto`` is bf16 where the device computes in it."""
     if precision != "auto":
         return precision
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # x86 names its instructions, ARM says bf16, and an older PyTorch says nothing.
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-        native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return "bf16" if native else "fp32"
+    return "bf16" if computes_in_bf16(device) else "fp32"
 
 
 class Float32Conv2d(nn.Conv2d):
-    """A convolution that a CPU's autocast leaves in fp32: (N, C, H, W) -> (N, C', H', W') of the input's dtype."""
+    """Convolution that runs in fp32 under CPU autocast: (N, C, H, W) -> (N, C', H', W') in the dtype of the input."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
-            return super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(input)
         with torch.autocast("cpu", enabled=False):
-            return super().forward(x.float()).to(x.dtype)
+            return super().forward(input.float()).to(input.dtype)
 
 
 def keep_dilated_in_float32(network: nn.Module) -> None:
-    """Have every dilated convolution of the network compute in fp32 where a CPU's autocast has bf16.
+    """Run every dilated convolution of the network in fp32 when CPU autocast uses bf16.
 
-    In bf16, oneDNN's gradients of dilated kernels are wrong (torch 2.13, AVX-512): of depthwise ones off by more than
-    their own size, sometimes 1e34; of ordinary ones not finite. In fp32 they are right, and depthwise ones faster.
-    Weights, their names and what a GPU computes stay as they are.
+    In bf16, oneDNN computes wrong gradients for dilated kernels (torch 2.13, AVX-512): the error of depthwise kernels
+    exceeds the gradient itself, up to 1e34, and ordinary kernels give non-finite values. In fp32 they are correct, and
+    depthwise kernels are faster. Weights, their names and the computation on a GPU do not change.
     """
     for module in network.modules():
         if type(module) is nn.Conv2d and max(module.dilation) > 1:

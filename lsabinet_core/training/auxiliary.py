@@ -1,4 +1,4 @@
-"""Auxiliary heads: classifiers on inner features that only the training has (deep supervision, Lee et al., 2015)."""
+"""Auxiliary heads: classifiers on inner features, used in training only (deep supervision, Lee et al., 2015)."""
 
 import copy
 
@@ -6,18 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from lsabinet_core.errors import RecipeError
-from lsabinet_core.models.blocks import ConvBNPReLU, initialise, resize_bilinear
+from lsabinet_core.models.blocks import ConvBNPReLU, SegmentationNetwork, initialise, resize_bilinear
 
 HEAD_CHANNELS = 64
 
 
 class Supervised(nn.Module):
-    """A network with a head on each of its ``auxiliary_channels``.
+    """A network with one auxiliary head per entry of its ``auxiliary_channels``.
 
-    Images (N, 3, H, W) -> logits (N, C, H, W), and for each head (N, C, h, w) at the size of its features.
+    Images (N, 3, H, W) -> logits (N, C, H, W), and for each head (N, C, h, w) at the resolution of its features.
     """
 
-    def __init__(self, network: nn.Module, num_classes: int, heads: bool):
+    network: SegmentationNetwork
+
+    def __init__(self, network: SegmentationNetwork, num_classes: int, heads: bool):
         super().__init__()
         self.network = network
         channels = ()
@@ -44,16 +46,16 @@ class Supervised(nn.Module):
         if not self.heads:
             return []
         if size not in self._sizes:
-            # Shapes alone: nothing is computed, and batch normalisation does not take notice.
+            # The meta device infers shapes without computing anything, so batch-norm statistics stay unchanged.
             network = copy.deepcopy(self.network).to("meta").eval()
             dtype = next(network.parameters()).dtype
             _, features = network.with_features(torch.empty(1, 3, *size, dtype=dtype, device="meta"))
-            self._sizes[size] = [tuple(feature.shape[-2:]) for feature in features]
+            self._sizes[size] = [(feature.shape[2], feature.shape[3]) for feature in features]
         return self._sizes[size]
 
 
 def shrink_labels(labels: Tensor, size: tuple[int, int]) -> Tensor:
-    """Labels (N, H, W) at the pixel nearest to the centre of each cell: (N, *size)."""
+    """Nearest-neighbour downsampling of labels (N, H, W), sampled at cell centres: (N, *size)."""
     rows, columns = (
         (2 * torch.arange(cells, device=labels.device) + 1) * length // (2 * cells)
         for cells, length in zip(size, labels.shape[1:], strict=True)

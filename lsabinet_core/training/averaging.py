@@ -5,42 +5,47 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from lsabinet_core.models.blocks import SegmentationNetwork
+
 
 class WeightAverage(nn.Module):
-    """Holds the average of ``model`` as ``module``, whose parameters and batch statistics both follow it.
+    """Keeps the moving average of ``model`` in ``module``: parameters and batch-norm statistics.
 
     Args:
-        model: starts as the average.
-        decay: share of the average that one update keeps. The first updates keep less, (1 + n) / (10 + n) at the n-th,
-            or the average would remember the random start for 1 / (1 - decay) steps.
+        model: initial value of the average.
+        decay: share of the average that one update keeps. The n-th update keeps at most (1 + n) / (10 + n), because
+            otherwise the average would remember the random initialisation for 1 / (1 - decay) steps.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    module: SegmentationNetwork
+    updates: Tensor
+
+    def __init__(self, model: SegmentationNetwork, decay: float):
         super().__init__()
         self.module = copy.deepcopy(model).requires_grad_(False)
         self.decay = decay
         device = next(model.parameters()).device
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
-        # In a tuple, for a module of its own is what a module's attribute would become.
+        # Wrapped in a tuple because nn.Module would register a module attribute as a submodule.
         self._followed: tuple[nn.Module, dict[bool, list[Tensor]], dict[bool, list[Tensor]]] | None = None
 
     @torch.no_grad()
     def update(self, model: nn.Module, learned: Tensor | None = None) -> None:
-        """Move towards ``model``.
+        """Move the average towards ``model``.
 
         Args:
-            model: has learned since the last update, in place: its tensors are looked up once.
-            learned: bool, a scalar on the model's device: False where it has not, and the average stays.
+            model: updated in place since the last call; its tensors are looked up only once.
+            learned: bool, a scalar on the model's device: False if the step was skipped; the average then stays.
         """
         if learned is None:
             learned = torch.ones_like(self.updates, dtype=torch.bool)
-        # In tensors, so that nobody waits for the device.
+        # Computed as tensors, which avoids a device synchronisation.
         updates = self.updates.double()
         keep = ((1 + updates) / (10 + updates)).clamp(max=self.decay)
         move = ((1 - keep) * learned).float()
         self.updates += learned
         if self._followed is None or self._followed[0] is not model:
-            # Once: to walk through two networks takes as long as a fifth of a step on a GPU.
+            # Cached: walking through two networks takes as long as a fifth of a training step on a GPU.
             self._followed = model, _by_kind(self.module), _by_kind(model)
         _, averaged, current = self._followed
         steps = torch._foreach_sub(current[True], averaged[True])
@@ -51,7 +56,7 @@ class WeightAverage(nn.Module):
 
 
 def _by_kind(model: nn.Module) -> dict[bool, list[Tensor]]:
-    """Parameters and buffers by whether they are floating-point numbers; the others are counters."""
+    """Parameters and buffers, grouped by whether they are floating-point; the others are counters."""
     kinds: dict[bool, list[Tensor]] = {True: [], False: []}
     for tensors in (model.parameters(), model.buffers()):
         for tensor in tensors:

@@ -1,10 +1,10 @@
-"""Several processes that train one network, one GPU each, on one machine or several.
+"""Distributed training of one network: one process per GPU, on one machine or several.
 
-They are started by ``torchrun`` (see its ``--nproc-per-node`` and ``--nnodes``) and find each other through the
-variables that it sets. Each computes its share of every batch; the first one, the main process, also validates, writes
-and shows the progress. The run's folder and the data must be where every process can read them.
+``torchrun`` starts the processes (see its ``--nproc-per-node`` and ``--nnodes``) and sets the environment variables by
+which they find each other. Each process computes its share of every batch; the first one, the main process, also
+validates, writes files and reports progress. All processes need access to the run's folder and the data.
 
-Every function here does the obvious where there is only one process.
+In a single process every function here is trivial: it exchanges nothing.
 """
 
 import contextlib
@@ -20,18 +20,18 @@ from torch import Tensor
 from lsabinet_core.errors import TrainingError
 
 LONGEST_WAIT = datetime.timedelta(hours=2)
-"""How long a process waits for the others, which may be validating or reading the data."""
+"""Timeout of an exchange between processes: the others may be validating or reading the data."""
 
 Result = TypeVar("Result")
 
 
 def rank() -> int:
-    """Number of this process, 0 for the main one."""
+    """Rank of this process, 0 for the main one."""
     return dist.get_rank() if _joined() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together."""
     return dist.get_world_size() if _joined() else 1
 
 
@@ -46,13 +46,13 @@ def is_launched() -> bool:
 
 @contextlib.contextmanager
 def processes(device: torch.device) -> Iterator[torch.device]:
-    """Join the processes that torchrun started, if it did; yields this process's device.
+    """Join the process group if torchrun started this process; yields this process's device.
 
     Args:
-        device: ``cpu``, or ``cuda``, of which each process takes the one of its number on its machine.
+        device: ``cpu`` or ``cuda``; with ``cuda`` each process uses the GPU of its local rank.
 
     Raises:
-        TrainingError: the processes cannot find each other, there are fewer GPUs than processes, or another process
+        TrainingError: the processes cannot connect, there are fewer GPUs than processes, or another process
             has failed.
     """
     if not is_launched():
@@ -62,7 +62,7 @@ def processes(device: torch.device) -> Iterator[torch.device]:
         local = int(os.environ.get("LOCAL_RANK", 0))
         if local >= torch.cuda.device_count():
             raise TrainingError(
-                f"expected a GPU for each process, got {torch.cuda.device_count()} for at least {local + 1}: lower "
+                f"expected one GPU per process, got {torch.cuda.device_count()} for at least {local + 1}: lower "
                 "--nproc-per-node of torchrun"
             )
         device = torch.device("cuda", local)
@@ -70,12 +70,12 @@ def processes(device: torch.device) -> Iterator[torch.device]:
     try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
-        raise TrainingError(f"the processes of torchrun cannot join: {_first_line(error)}") from None
+        raise TrainingError(f"the processes started by torchrun cannot connect: {_first_line(error)}") from None
     try:
         with _plain_errors():
             yield device
     except BaseException:
-        # nccl would wait for what the others never send; the end of this process tells them.
+        # nccl would wait for messages that never arrive from the failed process; exiting notifies the others.
         if device.type == "cpu":
             dist.destroy_process_group()
         raise
@@ -83,17 +83,17 @@ def processes(device: torch.device) -> Iterator[torch.device]:
 
 
 def total(tensor: Tensor) -> Tensor:
-    """Sum of the processes' tensors, in place."""
+    """Sum of the tensor over all processes, in place."""
     if world_size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
 def on_main(work: Callable[[], Result], device: torch.device) -> Result | None:
-    """Let the main process do ``work`` while the others wait; its result there, None elsewhere.
+    """Run ``work`` in the main process while the others wait; returns its result there, None elsewhere.
 
     Raises:
-        what ``work`` raises in the main process, and TrainingError in the others.
+        whatever ``work`` raises in the main process, and TrainingError in the others.
     """
     result, failure = None, None
     if is_main():
@@ -107,20 +107,20 @@ def on_main(work: Callable[[], Result], device: torch.device) -> Result | None:
     if failure is not None:
         raise failure
     if failed:
-        raise TrainingError("the main process of the run failed: see its message")
+        raise TrainingError("the main process of the run failed: see its error message")
     return result
 
 
 @contextlib.contextmanager
 def _plain_errors() -> Iterator[None]:
-    """A connection that broke in the middle of an exchange is another process's failure."""
+    """Report a connection that breaks during an exchange as the failure of another process."""
     try:
         yield
     except RuntimeError as error:
         if isinstance(error, (dist.DistBackendError, dist.DistNetworkError)) or "gloo" in str(error).lower():
             raise TrainingError(
-                f"another process of the run stopped or cannot be reached ({_first_line(error)}): see its message, "
-                "then go on with --resume"
+                f"another process of the run stopped or cannot be reached ({_first_line(error)}): fix the error that "
+                "it reports and continue with --resume"
             ) from None
         raise
 

@@ -1,4 +1,4 @@
-"""Starting from trained weights in place of random ones."""
+"""Initialisation from trained weights."""
 
 import torch
 from torch import nn
@@ -13,17 +13,17 @@ from .recipe import Recipe
 
 @torch.no_grad()
 def start_from_weights(model: nn.Module, recipe: Recipe, label_set: LabelSet) -> list[str]:
-    """Give ``model`` the tensors of ``recipe.initial_weights``.
+    """Load ``recipe.initial_weights`` into ``model``.
 
-    Where the weights know other classes than ``label_set``, the tensors whose shape follows from the number of classes
-    say nothing about ours, and stay as they are.
+    If the weights were trained on classes other than those of ``label_set``, the tensors whose shape depends on the
+    number of classes keep their initial values.
 
     Returns:
-        The names of the tensors that stayed.
+        The names of the tensors that were not loaded.
 
     Raises:
-        WeightsError: no such weights, or a file that is not what it should be.
-        RecipeError: weights of another network than the recipe's.
+        WeightsError: the weights do not exist or the file is not a valid weights file.
+        RecipeError: the weights belong to another network than the recipe's.
     """
     trained, metadata = load_weights(recipe.initial_weights)
     classes = len(metadata.label_set)

@@ -1,4 +1,4 @@
-"""The running statistics of a network as they were before a step."""
+"""A snapshot of a network's running statistics, taken before a training step."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 @dataclass
 class _Group:
-    """Buffers of one type, and their values in one piece: before the step and after it, each with a view per buffer."""
+    """Buffers of one dtype, and flat copies of their values before and after the step with one view per buffer."""
 
     buffers: list[Tensor]
     before: Tensor
@@ -18,12 +18,12 @@ class _Group:
 
 
 class KeptBuffers:
-    """A copy of a network's buffers, to go back to after a step that was not finite.
+    """A snapshot of a network's buffers, restored after a step with a non-finite loss or gradient.
 
-    The memory is taken once, and the device is given a handful of kernels for all of the buffers.
+    Memory is allocated once, and a handful of kernels copies all buffers.
 
     Args:
-        network: where it computes; its buffers are changed in place from now on, as batch normalisation does.
+        network: on its final device; from now on its buffers may only change in place, as batch normalisation does.
     """
 
     def __init__(self, network: nn.Module):
@@ -33,17 +33,17 @@ class KeptBuffers:
         self._groups = [_Group(buffers, *_room(buffers), *_room(buffers)) for buffers in by_type.values()]
 
     def keep(self) -> None:
-        """Take their values as they are now."""
+        """Take a snapshot of the current values."""
         for group in self._groups:
             torch._foreach_copy_(group.before_views, group.buffers)
 
     def restore(self) -> None:
-        """Go back to the values that were kept."""
+        """Restore the snapshot."""
         for group in self._groups:
             torch._foreach_copy_(group.buffers, group.before_views)
 
     def restore_where(self, wrong: Tensor) -> None:
-        """Go back where ``wrong``, a bool scalar on the device, says so, without waiting to know."""
+        """Restore the snapshot if ``wrong``, a bool scalar on the device, is true, without synchronising with it."""
         for group in self._groups:
             torch._foreach_copy_(group.after_views, group.buffers)
             torch.where(wrong, group.before, group.after, out=group.after)
@@ -51,7 +51,7 @@ class KeptBuffers:
 
 
 def _room(buffers: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Memory for all of the buffers, and its parts in their shapes."""
+    """Flat memory for all buffers, and views of it in their shapes."""
     sizes = [buffer.numel() for buffer in buffers]
     flat = torch.empty(sum(sizes), dtype=buffers[0].dtype, device=buffers[0].device)
     return flat, [part.view(buffer.shape) for part, buffer in zip(flat.split(sizes), buffers)]

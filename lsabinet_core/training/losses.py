@@ -1,8 +1,8 @@
 """Losses on logits (N, C, H, W) and labels (N, H, W) with 255 = void.
 
-Each loss is a mean over pixels that weigh differently, of one batch. For a batch that is a part of a larger one (a
-micro-batch, one process's share) ``mass`` gives what the larger batch's pixels weigh together; the parts' losses and
-gradients then add up to those of the larger batch.
+Each loss is a weighted mean over the pixels of one batch. If the batch is a part of a larger one (a micro-batch, or the
+share of one process), ``mass`` is the normaliser: the total pixel weight of the larger batch. The losses and gradients
+of the parts then add up to those of the larger batch.
 """
 
 import numpy as np
@@ -12,29 +12,29 @@ from torch import Tensor, nn
 from lsabinet_core.errors import DatasetError, RecipeError
 from lsabinet_core.labels import VOID
 
-LEAST_MASS = 1e-6
-"""Divisor of a batch without a labelled pixel, whose loss is then 0 and not NaN."""
+MIN_MASS = 1e-6
+"""Lower bound of the normaliser: a batch without labelled pixels has loss 0 instead of NaN."""
 
 
 def class_weights(pixels: np.ndarray) -> np.ndarray:
-    """ENet's weights 1 / ln(1.10 + p) of C classes (Paszke et al., 2016), p a class's share of the labelled pixels.
+    """ENet's weights 1 / ln(1.10 + p) of C classes (Paszke et al., 2016), with p the class's share of labelled pixels.
 
     Args:
-        pixels: int64 (C,), labelled pixels of each class; void is not among them.
+        pixels: int64 (C,), labelled pixels of each class, without void.
 
     Returns:
         float32 (C,); 1.35 for a class that fills every image, 10.5 for one that never appears.
     """
     total = pixels.sum()
     if total == 0:
-        raise DatasetError("the training split has no labelled pixel: nothing can be learnt from it")
+        raise DatasetError("the training split has no labelled pixels: nothing can be learned from it")
     return (1 / np.log(1.10 + pixels / total)).astype(np.float32)
 
 
 def boundary_band(labels: Tensor, radius: int) -> Tensor:
     """Pixels with two classes within ``radius`` rows and columns: bool (N, H, W).
 
-    Void is no class: its edge is no boundary, yet two classes that a thin strip of void keeps apart have one.
+    Void is not a class: its edge is not a boundary, but two classes separated by a thin strip of void have one.
     """
     labels = labels.float()[:, None]
     void = labels == VOID
@@ -44,20 +44,22 @@ def boundary_band(labels: Tensor, radius: int) -> Tensor:
 
 
 def _window_maximum(values: Tensor, radius: int) -> Tensor:
-    """Maximum over windows of 2 * radius + 1, first along the columns and then along the rows."""
+    """Maximum over windows of side 2 * radius + 1, computed along columns, then along rows."""
     size = 2 * radius + 1
     values = F.max_pool2d(values, (size, 1), stride=1, padding=(radius, 0))
     return F.max_pool2d(values, (1, size), stride=1, padding=(0, radius))
 
 
 class CrossEntropy(nn.Module):
-    """Mean cross entropy over the labelled pixels, weighted by class where ``weight`` (C,) is given.
+    """Mean cross entropy over the labelled pixels, with optional class weights ``weight`` (C,).
 
     Args:
-        weight: of each class, float32 (C,).
-        label_smoothing: share of the target that is spread over all classes (Szegedy et al., CVPR 2016), as in
+        weight: weight of each class, float32 (C,).
+        label_smoothing: share of the target spread over all classes (Szegedy et al., CVPR 2016), as in
             ``torch.nn.functional.cross_entropy``.
     """
+
+    weight: Tensor | None
 
     def __init__(self, weight: Tensor | None = None, *, label_smoothing: float = 0.0):
         super().__init__()
@@ -65,7 +67,7 @@ class CrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def mass(self, labels: Tensor, emphasis: Tensor | None = None) -> Tensor:
-        """What the batch's pixels weigh together: float32, a scalar."""
+        """Normaliser of the loss, the total weight of the batch's pixels: float32, a scalar."""
         return self._pixel_weight(labels.long(), emphasis).sum()
 
     def forward(
@@ -76,8 +78,8 @@ class CrossEntropy(nn.Module):
         Args:
             logits: (N, C, H, W).
             labels: (N, H, W), 255 = void.
-            emphasis: a further weight of each pixel, float (N, H, W).
-            mass: of the larger batch that this one is a part of; None: this batch stands alone.
+            emphasis: an additional weight per pixel, float (N, H, W).
+            mass: normaliser of the larger batch that contains this one; None: this batch's own.
         """
         labels = labels.long()
         if mass is None:
@@ -86,7 +88,7 @@ class CrossEntropy(nn.Module):
             total = self._cross_entropy(logits, labels, "sum")
         else:
             total = (self._cross_entropy(logits, labels, "none") * emphasis).sum()
-        return total / mass.clamp(min=LEAST_MASS)
+        return total / mass.clamp(min=MIN_MASS)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, reduction: str) -> Tensor:
         return F.cross_entropy(
@@ -107,9 +109,9 @@ class CrossEntropy(nn.Module):
 class OhemCrossEntropy(CrossEntropy):
     """Cross entropy over the hard pixels only: online hard example mining (Shrivastava et al., CVPR 2016).
 
-    A pixel is hard where the true class's probability is under ``threshold``; at least ``min_kept_fraction`` of the
-    batch's pixels, the hardest ones, are kept. Mining is within the batch at hand: the parts of a larger batch are
-    mined apart, and their losses averaged by what their labelled pixels weigh.
+    A pixel is hard if the predicted probability of its true class is below ``threshold``; at least
+    ``min_kept_fraction`` of the batch's pixels, the hardest ones, are kept. Mining happens within the given batch:
+    the parts of a larger batch are mined separately, and their losses averaged by the weight of their labelled pixels.
     """
 
     def __init__(
@@ -133,8 +135,8 @@ class OhemCrossEntropy(CrossEntropy):
         total = self._cross_entropy(logits, labels, "none")
         if emphasis is not None:
             total = total * emphasis
-        mean = (total * hard).sum() / (weight * hard).sum().clamp(min=LEAST_MASS)
-        return mean if mass is None else mean * weight.sum() / mass.clamp(min=LEAST_MASS)
+        mean = (total * hard).sum() / (weight * hard).sum().clamp(min=MIN_MASS)
+        return mean if mass is None else mean * weight.sum() / mass.clamp(min=MIN_MASS)
 
     def _hard(self, logits: Tensor, labels: Tensor) -> Tensor:
         plain = F.cross_entropy(logits.float(), labels, ignore_index=VOID, reduction="none")
@@ -142,7 +144,7 @@ class OhemCrossEntropy(CrossEntropy):
         kept = int(self.min_kept_fraction * labels.numel())
         if kept == 0:
             return known & (plain >= self.highest_easy_loss)
-        # Void comes last: where fewer pixels are labelled than should be kept, all of them are.
+        # Void sorts last: if fewer pixels are labelled than should be kept, all of them are kept.
         smallest_kept = plain.masked_fill(~known, -1).flatten().topk(kept).values[-1]
         return known & (plain >= smallest_kept.clamp(max=self.highest_easy_loss))
 

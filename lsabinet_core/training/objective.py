@@ -1,10 +1,13 @@
-"""What a training minimises: the network's loss on a batch, with all that the recipe adds to it."""
+"""The training objective: the network's loss on a batch, with all terms that the recipe adds to it."""
 
 import contextlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+from lsabinet_core.cores import at_most_cores
 
 from .autocast import DTYPES, keep_dilated_in_float32, resolve_precision
 from .auxiliary import Supervised, shrink_labels
@@ -12,19 +15,26 @@ from .distillation import Teacher, distillation_loss, labelled_pixels, normalise
 from .losses import CrossEntropy, boundary_band
 from .recipe import Recipe
 
+if TYPE_CHECKING:
+    # PyTorch imports it when it is first used.
+    import torch._inductor.config
+
 
 class Objective(nn.Module):
-    """Labels' loss + auxiliary_weight * loss of each auxiliary head + distillation.weight * teacher's loss.
+    """label loss + auxiliary_weight * loss of each auxiliary head + distillation.weight * distillation loss.
 
-    Where boundary_weight is not 0, pixels near a boundary between classes weigh 1 + boundary_weight times as much in
-    the labels' loss: U-Net's emphasis of borders (Ronneberger et al., 2015) with a band in place of its Gaussian.
+    If boundary_weight is not 0, pixels near a boundary between classes have 1 + boundary_weight times the weight in
+    the label loss: U-Net's border weights (Ronneberger et al., 2015) with a band in place of the Gaussian.
 
     Args:
         network: the network with its auxiliary heads.
-        loss: of logits and labels.
+        loss: computes the label loss from logits and labels.
         recipe: normalisation, precision and the weights of the terms.
         teacher: None without distillation.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, network: Supervised, loss: CrossEntropy, recipe: Recipe, teacher: Teacher | None = None):
         super().__init__()
@@ -39,19 +49,24 @@ class Objective(nn.Module):
         self.dtype = DTYPES[resolve_precision(recipe.precision, next(network.parameters()).device)]
         self.register_buffer("mean", torch.tensor(recipe.mean) * 255)
         self.register_buffer("std", torch.tensor(recipe.std) * 255)
-        self._compute = torch.compile(self._eager) if recipe.compile else self._eager
+        self._compute = self._eager
+        if recipe.compile:
+            # By default one compiler process is started per core, including cores that a CPU quota excludes.
+            if (threads := torch._inductor.config.compile_threads) is not None:
+                torch._inductor.config.compile_threads = at_most_cores(threads)
+            self._compute = torch.compile(self._eager)
 
     @property
     def is_compiled(self) -> bool:
         return self._compute != self._eager
 
     def run_eagerly(self) -> None:
-        """Give up compiling."""
+        """Switch compilation off for good."""
         self._compute = self._eager
 
     @contextlib.contextmanager
     def eagerly(self) -> Iterator[None]:
-        """Compute uncompiled within this context."""
+        """Context in which the objective is computed without compilation."""
         compute, self._compute = self._compute, self._eager
         try:
             yield
@@ -64,15 +79,15 @@ class Objective(nn.Module):
         Args:
             images: uint8 (N, H, W, 3) BGR.
             labels: int64 (N, H, W), 255 = void.
-            masses: sum of ``masses`` over the parts of the larger batch that this one is a part of; the parts' losses
-                then add up to the larger batch's. None: this batch stands alone.
+            masses: normalisers of the larger batch that contains this one: the sum of ``masses`` over its parts, whose
+                losses then add up to that of the larger batch. None: this batch's own.
         """
         return self._compute(images, labels, masses)
 
     def masses(self, labels: Tensor) -> Tensor:
-        """What each term of the loss is divided by, for labels int64 (N, H, W): float32 (terms,)."""
+        """Normaliser of each term of the loss, for labels int64 (N, H, W): float32 (terms,)."""
         masses = [self.loss.mass(labels, self._emphasis(labels))]
-        for size in self.network.auxiliary_sizes(tuple(labels.shape[1:])):
+        for size in self.network.auxiliary_sizes((labels.shape[1], labels.shape[2])):
             masses.append(self.loss.mass(shrink_labels(labels, size)))
         if self.teacher is not None:
             masses.append(labelled_pixels(labels))
@@ -90,8 +105,8 @@ class Objective(nn.Module):
             loss = loss + self.auxiliary_weight * self.loss(guess, shrunk, mass=its_mass)
         if self.teacher is not None:
             with torch.autocast(device, self.dtype, enabled=self.dtype != torch.float32):
-                opinion = self.teacher(images)
-            divergence = distillation_loss(logits, opinion, labels, self.distillation.temperature, mass[-1])
+                teacher_logits = self.teacher(images)
+            divergence = distillation_loss(logits, teacher_logits, labels, self.distillation.temperature, mass[-1])
             loss = loss + self.distillation.weight * divergence
         return loss
 

@@ -7,7 +7,7 @@ from .recipe import Optimizer
 
 
 def create_optimizer(settings: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
-    """Over all parameters of ``model``, with the base learning rate."""
+    """Create the optimiser over all parameters of ``model``, with the base learning rate."""
     parameters = model.parameters()
     if settings.name == "sgd":
         return torch.optim.SGD(parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)

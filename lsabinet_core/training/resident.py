@@ -1,4 +1,4 @@
-"""The input pipeline for a data set that fits into the memory of the device: held there as uint8, augmented there."""
+"""Input pipeline for data sets that fit into device memory: stored there as uint8 and augmented there."""
 
 import os
 from collections import deque
@@ -9,29 +9,28 @@ import numpy as np
 import torch
 
 from lsabinet_core.data.augment import Augmentation, View, draw_view, zoom_to
-from lsabinet_core.data.batch_mixing import Mix, mix_batch
 from lsabinet_core.data.device_augment import DeviceAugmentation, to_device
 from lsabinet_core.errors import DatasetError, LsabinetError, TrainingError
 
 from .samples import SampleCache
-from .shuffle import Batch, EpochShuffle, view_rng, with_donors
+from .shuffle import Batch, EpochShuffle, view_rng
 
 MEMORY_SHARE = 0.25
-"""Of the device's free memory, what the data set may take; the rest is for the network."""
+"""Maximum share of the device's free memory for the data set; the network needs the rest."""
 
 DRAWN_AHEAD = 2
-"""Batches whose views are drawn while the device computes."""
+"""Number of batches whose views are drawn while the device computes."""
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a CUDA device; on the CPU, bytes of memory that the machine has."""
+    """Free memory of a CUDA device in bytes; on the CPU, the total memory of the machine."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_problem(samples: SampleCache, device: torch.device) -> LsabinetError | None:
-    """Why the data set cannot be held on the device, or None."""
+    """The reason why the data set cannot be held on the device, or None."""
     if len(samples.sizes) > 1:
         (first, first_name), (other, other_name) = list(samples.sizes.items())[:2]
         return DatasetError(
@@ -48,15 +47,15 @@ def resident_problem(samples: SampleCache, device: torch.device) -> LsabinetErro
 
 
 class ResidentBatches:
-    """Iterates over batches that are augmented and mixed on the device.
+    """Iterates over batches that are augmented on the device.
 
     Args:
-        samples: all of one size; copied to the device.
-        augmentation: what to draw from.
+        samples: training samples of equal size; copied to the device.
+        augmentation: distribution of the random views.
         fill: colour (BGR, 0..255) of padding.
-        seed: of the run.
-        shuffle: the batches.
-        device: that holds the samples.
+        seed: seed of the run.
+        shuffle: the sequence of batches.
+        device: the device that holds the samples.
         input_size: (height, width) at which images of its aspect ratio are segmented.
     """
 
@@ -75,18 +74,13 @@ class ResidentBatches:
         self._settings = augmentation
         self._seed = seed
         self._shuffle = shuffle
-        self._class_pixels = samples.pixels
         self._augment = DeviceAugmentation(augmentation, self._size, fill, device, self._zoom)
         self._images = torch.empty((len(samples), *self._size, 3), dtype=torch.uint8, device=device)
         self._labels = torch.empty((len(samples), *self._size), dtype=torch.uint8, device=device)
-        # Crops around rare classes are drawn on the CPU, by the labels.
-        self._drawn_from: list[np.ndarray] = []
         for index in range(len(samples)):
             sample = samples.sample(index)
             self._images[index] = torch.from_numpy(np.ascontiguousarray(sample.image))
             self._labels[index] = torch.from_numpy(np.ascontiguousarray(sample.label))
-            if augmentation.rare_class_crop:
-                self._drawn_from.append(sample.label)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         with ThreadPoolExecutor(1, thread_name_prefix="views") as drawer:
@@ -98,22 +92,13 @@ class ResidentBatches:
             while drawn:
                 yield self._make(*drawn.popleft().result())
 
-    def _draw(self, batch: Batch) -> tuple[list[int], list[View], list[Mix | None]]:
-        indices, mixes = with_donors(batch, self._settings, self._seed)
+    def _draw(self, batch: Batch) -> tuple[tuple[int, ...], list[View]]:
         views = [
-            draw_view(
-                self._settings,
-                self._size,
-                view_rng(self._seed, batch.epoch, index),
-                self._drawn_from[index] if self._drawn_from else None,
-                self._class_pixels,
-                self._zoom,
-            )
-            for index in indices
+            draw_view(self._settings, self._size, view_rng(self._seed, batch.epoch, index), self._zoom)
+            for index in batch.share
         ]
-        return indices, views, mixes
+        return batch.share, views
 
-    def _make(self, indices, views, mixes) -> tuple[torch.Tensor, torch.Tensor]:
+    def _make(self, indices: tuple[int, ...], views: list[View]) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = to_device(np.array(indices), self._images.device)
-        images, labels = self._augment(self._images[chosen], self._labels[chosen], views)
-        return mix_batch(images, labels, mixes)
+        return self._augment(self._images[chosen], self._labels[chosen], views)

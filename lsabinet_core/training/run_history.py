@@ -1,11 +1,12 @@
-"""What a run's folder tells about its course, read without touching it: the run may still be going on."""
+"""The records of a run, read without changing its folder, so the run may still be training."""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -14,7 +15,7 @@ from lsabinet_core.errors import TrainingError
 
 RECIPE, FACTS, METRICS, SUMMARY = "recipe.yaml", "run.json", "metrics.jsonl", "summary.json"
 
-# Of run.json, what makes two runs differ without being a setting of the recipe.
+# Entries of run.json, besides the recipe, that affect the result of a run.
 _COMPARED_FACTS = (
     "dataset",
     "split",
@@ -31,7 +32,7 @@ _COMPARED_FACTS = (
 
 @dataclass(frozen=True, eq=False)
 class RunHistory:
-    """One run as its files have it.
+    """The records of one run.
 
     Attributes:
         path: the run's folder.
@@ -39,7 +40,7 @@ class RunHistory:
         facts: run.json: data set, command, versions.
         steps: training records in order: iteration, epoch, loss, lr, images_per_s, time.
         validations: records with ``val``, the report of the validation, in order.
-        summary: the figures of a finished run, else None.
+        summary: final figures of a finished run, else None.
     """
 
     path: Path
@@ -55,15 +56,15 @@ class RunHistory:
 
     @property
     def iteration(self) -> int:
-        """Iterations done, as far as recorded."""
-        done = self.summary.get("iterations", 0) if self.finished else 0
+        """Number of the last recorded iteration."""
+        done = 0 if self.summary is None else self.summary.get("iterations", 0)
         return max([done, *(record["iteration"] for record in self.steps[-1:] + self.validations[-1:])])
 
     @cached_property
     def epoch_iterations(self) -> int | None:
-        """Iterations of one epoch; None while the records leave it open."""
+        """Iterations of one epoch; None while the records do not determine it."""
         for record in self.validations:
-            # Validations come at the ends of epochs.
+            # Validations happen at the ends of epochs.
             if record.get("epoch"):
                 return record["iteration"] // record["epoch"]
         # A step of epoch e, counted from 1, has (e - 1) * n < iteration <= e * n.
@@ -78,7 +79,7 @@ class RunHistory:
 
     @property
     def total_iterations(self) -> int | None:
-        """Iterations that the recipe asks for; None while that is not known."""
+        """Iterations of the whole recipe; None while unknown."""
         if self.finished:
             return self.iteration
         epochs = self.recipe.get("epochs")
@@ -102,25 +103,25 @@ class RunHistory:
 
     @property
     def images_per_s(self) -> float | None:
-        """Median training throughput, validation and loading not counted."""
+        """Median training throughput without validation and loading."""
         rates = self.series("images_per_s")
         rates = rates[np.isfinite(rates)]
         return float(np.median(rates)) if len(rates) else None
 
     @property
     def seconds(self) -> float | None:
-        """Time spent; while unfinished, the time between records, without the pauses before a resumption.
+        """Training time; for an unfinished run, the time between its records without interruptions.
 
-        None while nothing is recorded.
+        None if nothing is recorded.
         """
-        if self.finished and "seconds" in self.summary:
+        if self.summary is not None and "seconds" in self.summary:
             return float(self.summary["seconds"])
         records = sorted((record["time"], "val" in record) for record in self.steps + self.validations)
         times, validating = np.array(records, np.float64).reshape(-1, 2).T
         gaps = np.diff(times)
         if not len(gaps):
             return None
-        # A pause is no part of the rhythm of the records, of which validations take longest.
+        # An interruption is longer than any gap between records; the longest regular gaps are those before validations.
         validations = gaps[validating[1:].astype(bool)]
         longest = max(10 * np.median(gaps), 2 * np.median(validations) if len(validations) else 0.0)
         return float(gaps[gaps <= longest].sum())
@@ -135,7 +136,7 @@ class RunHistory:
         return _numbers(record["iteration"] for record in self.validations)
 
     def settings(self) -> dict:
-        """Every setting and the facts that a result depends on, by dotted key."""
+        """Every setting, and every other fact that affects the result, by dotted key."""
         facts = {key: self.facts[key] for key in _COMPARED_FACTS if key in self.facts}
         return {**_flatten(self.recipe), **_flatten(facts)}
 
@@ -146,14 +147,14 @@ def is_run(folder: Path) -> bool:
 
 
 def find_runs(folder: str | Path) -> list[Path]:
-    """The folder itself if it is a run, else the runs anywhere below it, sorted.
+    """The folder itself if it is a run, else all runs below it at any depth, sorted.
 
     Raises:
-        TrainingError: no such folder, or no run in it.
+        TrainingError: the folder does not exist or holds no run.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise TrainingError(f"{folder}: expected the folder of a run, or one that holds runs; there is no such folder")
+        raise TrainingError(f"{folder}: no such folder; expected a run, or a folder that holds runs")
     if is_run(folder):
         return [folder]
     runs = sorted(path.parent for path in folder.rglob(FACTS) if is_run(path.parent))
@@ -163,10 +164,10 @@ def find_runs(folder: str | Path) -> list[Path]:
 
 
 def read_history(folder: str | Path) -> RunHistory:
-    """Read a run; a last record that is only half written (the run goes on, or was killed) is left out.
+    """Read a run; an incomplete last record (of a run that is training or was killed) is ignored.
 
     Raises:
-        TrainingError: the folder is no run, or one of its files is damaged; names the file and the line.
+        TrainingError: the folder is not a run, or a file is corrupt; the message names the file and the line.
     """
     folder = Path(folder)
     if not is_run(folder):
@@ -184,10 +185,10 @@ def read_history(folder: str | Path) -> RunHistory:
 
 
 def differences(histories: Sequence[RunHistory]) -> dict[str, list]:
-    """Dotted keys of the settings that are not equal in all runs, with each run's value (None where it has none)."""
+    """Dotted keys of the settings that differ between runs, each with one value per run (None if the run lacks it)."""
     settings = [history.settings() for history in histories]
     keys = dict.fromkeys(key for values in settings for key in values)
-    # The description is for people; what it describes is in the other keys.
+    # The description only restates the other keys.
     keys.pop("description", None)
     rows = {key: [values.get(key) for values in settings] for key in keys}
     return {key: values for key, values in rows.items() if any(value != values[0] for value in values)}
@@ -195,7 +196,7 @@ def differences(histories: Sequence[RunHistory]) -> dict[str, list]:
 
 def _read_metrics(path: Path) -> tuple[list[dict], list[dict]]:
     text = _read_text(path) if path.exists() else ""
-    # What follows the last line break is empty, or a record that is only half written.
+    # Text after the last line break is empty or an incomplete record.
     lines = text.split("\n")[:-1]
     steps, validations = [], []
     for number, line in enumerate(lines, 1):
@@ -211,18 +212,18 @@ def _read_metrics(path: Path) -> tuple[list[dict], list[dict]]:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TrainingError(
                 f"{path}, line {number}: expected a record of a run as JSON, got {line[:40]!r}: "
-                "resume the run, or take the line out"
+                "resume the run, or delete the line"
             ) from None
     return steps, validations
 
 
-def _read_document(path: Path, parse) -> dict:
+def _read_document(path: Path, parse: Callable[[str], Any]) -> dict:
     try:
         document = parse(_read_text(path))
     except (ValueError, yaml.YAMLError):
         document = None
     if not isinstance(document, dict):
-        raise TrainingError(f"{path} is damaged: expected keys and values, as `lsabinet train` writes them")
+        raise TrainingError(f"{path} is corrupt: expected keys and values as written by `lsabinet train`")
     return document
 
 
@@ -243,7 +244,7 @@ def _flatten(document: dict, prefix: str = "") -> dict:
     return flat
 
 
-def _numbers(values) -> np.ndarray:
+def _numbers(values: Iterable[float | None]) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values], np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Which samples make which batch, and everything random about it: functions of the seed, the epoch and the batch."""
+"""Batch composition and all random draws of a training, as functions of the seed, the epoch and the batch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-from lsabinet_core.data.augment import Augmentation
-from lsabinet_core.data.batch_mixing import Mix, draw_mixes
 from lsabinet_core.errors import TrainingError
+
+# The first number of each stream's seed keeps the streams apart: NumPy ignores trailing zeros of a seed sequence, so
+# without it [seed, epoch] and [seed, epoch, 0] would be the same stream.
+_ORDER, _VIEW, _STEP = 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -16,11 +18,11 @@ class Batch:
     """One batch of a run.
 
     Attributes:
-        epoch: from 0.
-        number: of the batch in its epoch, from 0.
-        indices: the samples of the whole batch, that of all processes together.
-        first: position in ``indices`` of the first sample of this process.
-        count: samples of this process.
+        epoch: index of the epoch, from 0.
+        number: index of the batch within its epoch, from 0.
+        indices: the samples of the whole batch, over all processes.
+        first: position of this process's first sample in ``indices``.
+        count: number of samples of this process.
     """
 
     epoch: int
@@ -36,22 +38,22 @@ class Batch:
 
 
 class EpochShuffle(Sampler[Batch]):
-    """Batches from iteration ``start`` to the end of the run, each epoch in an order of its own.
+    """Batches from iteration ``start`` to the end of the run, with a new order in every epoch.
 
-    The last, smaller batch of an epoch is left out, as its batch statistics would be noisier; where the whole data set
-    is smaller than a batch, it is the batch.
+    The last, smaller batch of an epoch is dropped, because its batch statistics would be noisier; a data set smaller
+    than a batch forms one batch.
 
     Args:
-        length: samples in the data set.
-        batch_size: of all processes together.
-        epochs: of the run.
-        seed: of the order.
-        start: iterations that are done.
-        rank: of this process, 0..world_size - 1; it gets its contiguous share of each batch.
+        length: number of samples in the data set.
+        batch_size: samples per batch, over all processes.
+        epochs: number of epochs of the run.
+        seed: seed of the order.
+        start: number of iterations already done.
+        rank: this process, 0..world_size - 1; it gets its contiguous share of each batch.
         world_size: number of processes.
 
     Raises:
-        TrainingError: the processes cannot share a batch equally.
+        TrainingError: a batch cannot be divided equally among the processes.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class EpochShuffle(Sampler[Batch]):
     ):
         if batch_size % world_size:
             raise TrainingError(
-                f"a batch of {batch_size} cannot be shared equally by {world_size} processes: "
+                f"a batch of {batch_size} cannot be divided equally among {world_size} processes: "
                 f"choose a batch_size that is a multiple of {world_size}"
             )
         if length < world_size:
@@ -81,7 +83,7 @@ class EpochShuffle(Sampler[Batch]):
         iteration = self.start
         while iteration < self.total:
             epoch, first = divmod(iteration, self.epoch_iterations)
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.length).tolist()
+            order = np.random.default_rng([_ORDER, self.seed, epoch]).permutation(self.length).tolist()
             for number in range(first, self.epoch_iterations):
                 chosen = tuple(order[number * self.batch_size : (number + 1) * self.batch_size])
                 yield Batch(epoch, number, chosen, self.rank * count, count)
@@ -89,24 +91,10 @@ class EpochShuffle(Sampler[Batch]):
 
 
 def view_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """Draws the view of a sample in an epoch, whichever batch and process it is in."""
-    return np.random.default_rng([seed, epoch, index])
+    """Random generator for the view of a sample in an epoch, independent of its batch and process."""
+    return np.random.default_rng([_VIEW, seed, epoch, index])
 
 
-def with_donors(batch: Batch, settings: Augmentation, seed: int) -> tuple[list[int], list[Mix | None]]:
-    """The samples that a process needs for its share of a batch, and how they are mixed.
-
-    Returns:
-        indices of its own samples, followed by those of other processes that are pasted into them; and for each of its
-        own what is pasted, donors as positions in that list.
-    """
-    # Other than zero at the end, or it would be the stream of ``view_rng``.
-    mixes = draw_mixes(settings, len(batch.indices), np.random.default_rng([seed, batch.epoch, batch.number, 1]))
-    own = range(batch.first, batch.first + batch.count)
-    positions = {position: place for place, position in enumerate(own)}
-    chosen: list[Mix | None] = []
-    for mix in mixes[own.start : own.stop]:
-        if mix is not None:
-            mix = Mix(positions.setdefault(mix.donor, len(positions)), mix.rectangle, mix.order)
-        chosen.append(mix)
-    return [batch.indices[position] for position in positions], chosen
+def step_seed(seed: int, iteration: int, rank: int) -> int:
+    """Seed of PyTorch's generator, 0..2**63 - 1, for one step of one process."""
+    return int(np.random.SeedSequence([_STEP, seed, iteration, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

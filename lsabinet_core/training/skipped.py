@@ -1,4 +1,4 @@
-"""The steps of a run that were skipped because loss or gradient was not finite."""
+"""Steps of a run that were skipped because the loss or gradient was not finite."""
 
 from collections.abc import Callable
 
@@ -10,18 +10,18 @@ from .step import Outcome
 
 
 class SkippedSteps:
-    """Counts them, and ends a run that makes no others.
+    """Counts skipped steps, and stops a run with too many consecutive ones.
 
-    Steps that the loss scale of fp16 may have made overflow are skipped, too, and the next are made with half of it.
-    They are no sign of a run that diverges: they count, but not among those in a row.
+    Steps that may have overflowed because of fp16 loss scaling are skipped as well, and the loss scale is halved. They
+    are not a sign of divergence: they add to the total, but not to the consecutive skips.
 
     Args:
-        most_in_a_row: at which the run ends.
-        notify: called with the iteration, from 1, of each.
+        most_in_a_row: number of consecutive skipped steps at which the run stops.
+        notify: called with the iteration, from 1, of each skipped step.
 
     Attributes:
-        total: of the run.
-        in_a_row: up to the latest iteration that was counted.
+        total: skipped steps of the whole run.
+        in_a_row: consecutive skipped steps up to the latest counted iteration.
     """
 
     def __init__(self, most_in_a_row: int, notify: Callable[[int], None]):
@@ -32,14 +32,14 @@ class SkippedSteps:
         self._outcomes: list[Outcome] = []
 
     def add(self, outcome: Outcome) -> None:
-        """The next iteration's; nobody waits for the device before ``count``."""
+        """Add the outcome of the next iteration; synchronises with the device only in ``count``."""
         self._outcomes.append(outcome)
 
     def count(self, iteration: int) -> None:
-        """Count among the iterations that were added, of which ``iteration`` is the last.
+        """Count the skipped steps among the added outcomes; ``iteration`` is that of the last one.
 
         Raises:
-            TrainingError: too many in a row.
+            TrainingError: too many consecutive steps were skipped.
         """
         if not self._outcomes:
             return
@@ -56,5 +56,5 @@ class SkippedSteps:
             if self.in_a_row >= self._most_in_a_row:
                 raise TrainingError(
                     f"loss or gradient was not finite {self.in_a_row} times in a row, at iteration {number}: start a "
-                    "new run, with another --out, with a lower optimizer.lr, clip_norm, or precision fp32"
+                    "new run (another --out) with a lower optimizer.lr, clip_norm, or precision fp32"
                 )

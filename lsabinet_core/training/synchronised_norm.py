@@ -1,7 +1,9 @@
-"""Batch normalisation over the batches of all processes.
+"""Batch normalisation with statistics over all processes.
 
-On GPUs torch's own ``SyncBatchNorm``; it has no CPU form, so that one is here.
+Uses torch's ``SyncBatchNorm`` on GPUs; it does not support CPUs, for which this module has its own implementation.
 """
+
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 
 def synchronise_batch_norm(module: nn.Module, device: torch.device) -> None:
-    """Replace every BatchNorm2d within ``module``; parameters, buffers and their names stay."""
+    """Replace every BatchNorm2d within ``module``, keeping parameters, buffers and their names."""
     for name, child in module.named_children():
         if type(child) is not nn.BatchNorm2d:
             synchronise_batch_norm(child, device)
@@ -20,29 +22,33 @@ def synchronise_batch_norm(module: nn.Module, device: torch.device) -> None:
 
 
 class SynchronisedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d whose statistics in training are those of all processes' (N, C, H, W) together."""
+    """BatchNorm2d whose training statistics are computed over the (N, C, H, W) inputs of all processes."""
 
     @classmethod
     def of(cls, norm: nn.BatchNorm2d) -> "SynchronisedBatchNorm2d":
-        """With the parameters and buffers of ``norm`` (the same tensors)."""
+        """Create the layer from ``norm``, sharing its parameters and buffers."""
         result = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         result._parameters.update(norm._parameters)
         result._buffers.update(norm._buffers)
         return result.train(norm.training)
 
-    # The exchange between processes is nothing that a compiler could trace.
+    # Communication between processes cannot be traced by the compiler.
+    # It also hides the method's type.
     @torch.compiler.disable
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not self.training:
-            return super().forward(x)
-        self._check_input_dim(x)
-        result, mean, variance, count = _Normalise.apply(x, self.weight, self.bias, self.eps)
+            return super().forward(input)
+        self._check_input_dim(input)
+        result, mean, variance, count = _Normalise.apply(input, self.weight, self.bias, self.eps)
         if self.track_running_stats:
             self._follow(mean, variance * count / (count - 1).clamp(min=1))
         return result
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        assert self.num_batches_tracked is not None, "it has running statistics"
+        assert self.running_mean is not None
+        assert self.running_var is not None
         self.num_batches_tracked += 1
         share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
@@ -50,14 +56,16 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
 
 
 class _Normalise(torch.autograd.Function):
-    """(x - mean) / sqrt(variance + eps) * weight + bias, and the mean, biased variance and count of all processes."""
+    """(x - mean) / sqrt(variance + eps) * weight + bias; also mean, biased variance and count over all processes."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float):
-        # Half precision would lose the sums.
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        # Half precision is too coarse for the sums.
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         variance, mean = torch.var_mean(wide, (0, 2, 3), correction=0)
-        # In float64, or the difference of two large squares would lose the variance.
+        # float64, because the variance is a small difference of two large squares.
         variance, mean = variance.double(), mean.double()
         count = torch.full((1,), x.numel() / x.shape[1], dtype=torch.float64, device=x.device)
         sums = torch.cat([mean * count, (variance + mean**2) * count, count])
@@ -71,13 +79,16 @@ class _Normalise(torch.autograd.Function):
         ctx.save_for_backward(normalised, scale, count, weight)
         ctx.dtype = x.dtype
         result = normalised
-        if weight is not None:
+        if weight is not None and bias is not None:
             result = result * _per_channel(weight, wide) + _per_channel(bias, wide)
         ctx.mark_non_differentiable(mean, variance, count)
         return result.to(x.dtype), mean, variance, count
 
     @staticmethod
-    def backward(ctx, gradient: Tensor, *_):
+    # The first output alone has a gradient; the base class allows any number.
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: Tensor, *_: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, None]:
         normalised, scale, count, weight = ctx.saved_tensors
         gradient = gradient.to(normalised.dtype)
         to_bias = gradient.sum((0, 2, 3))
@@ -87,9 +98,9 @@ class _Normalise(torch.autograd.Function):
         mean, mean_with_x = (means / count).chunk(2)
         inner = gradient - _per_channel(mean, gradient) - normalised * _per_channel(mean_with_x, gradient)
         to_x = inner * _per_channel(scale if weight is None else scale * weight, gradient)
-        # The parameters' gradients are this process's; whoever owns the parameters adds them up.
-        own = (None, None) if weight is None else (to_weight, to_bias)
-        return to_x.to(ctx.dtype), *own, None
+        # Gradients of the parameters stay local; DistributedDataParallel sums them over the processes.
+        own_weight, own_bias = (None, None) if weight is None else (to_weight, to_bias)
+        return to_x.to(ctx.dtype), own_weight, own_bias, None
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:

@@ -8,16 +8,16 @@ FLUSH_SECONDS = 30
 
 
 class TensorBoardLog:
-    """Observer of a Trainer that writes event files, and a context manager around its run.
+    """Observer of a Trainer that writes event files; use it as a context manager around the run.
 
     Writes ``train/loss``, ``train/lr`` and ``train/images_per_s`` over iterations, and ``val/miou`` (0..1) after each
-    validation, with ``val/iou/<class>`` where the event has ``per_class_iou``. Events of other kinds are ignored.
+    validation, with ``val/iou/<class>`` if the event has ``per_class_iou``. Other events are ignored.
 
-    A resumed run goes on in the same folder: what an earlier process wrote past the checkpoint is hidden, so that the
-    curves do not overlap.
+    A resumed run continues in the same folder: TensorBoard hides what an earlier process wrote after the checkpoint,
+    so that the curves do not overlap.
 
     Args:
-        folder: for the event files; made with the first event.
+        folder: folder of the event files; created with the first event.
 
     Raises:
         TrainingError: tensorboard is not installed.
@@ -35,7 +35,7 @@ class TensorBoardLog:
     def __enter__(self) -> "TensorBoardLog":
         return self
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self.close()
 
     def __call__(self, event: dict) -> None:
@@ -46,7 +46,7 @@ class TensorBoardLog:
             self._write(event["iteration"], {"val/miou": event["miou"], **ious})
 
     def close(self) -> None:
-        """Write out what is pending; a later event opens a new file."""
+        """Write pending events; a later event opens a new file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -54,8 +54,8 @@ class TensorBoardLog:
     def _write(self, iteration: int, values: dict[str, float | None]) -> None:
         if self._writer is None:
             resumed = any(self._folder.glob("events.out.tfevents.*"))
-            # The iterations at which a run reports do not depend on where it was cut, so the first of ours is the
-            # first that an earlier process may have written too.
+            # A run reports at the same iterations even if it is interrupted, so our first iteration is the first one
+            # that an earlier process may have written as well.
             purge = iteration if resumed else None
             self._writer = self._open(str(self._folder), purge_step=purge, flush_secs=FLUSH_SECONDS)
         for tag, value in values.items():

@@ -1,43 +1,45 @@
-"""Validates a run's network and writes its weights files."""
+"""Validates the network of a run and writes its weights files."""
 
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from lsabinet_core.data import SegmentationDataset
-from lsabinet_core.errors import DatasetError, WeightsError
+from lsabinet_core.errors import DatasetError
 from lsabinet_core.evaluation.evaluate import evaluate
 from lsabinet_core.evaluation.report import Report
+from lsabinet_core.inference.forks import claim_process
 from lsabinet_core.inference.segmenter import Segmenter
+from lsabinet_core.models.blocks import SegmentationNetwork
 from lsabinet_core.models.weights import WeightsMetadata, save_weights
 
-from .averaging import WeightAverage
 from .recipe import Recipe
 from .run_folder import RunFolder
 from .samples import KeptSamples
 
 GPU_BATCH = 8
-"""Images of a validation that a GPU computes together; a CPU takes them one by one, which is no slower."""
+"""Batch size of validation on a GPU; a CPU validates single images, which is no slower."""
 
 
 class Validation:
-    """Measures the network that the run would ship, the average where there is one, and writes the weights files.
+    """Measures the network that the run ships (the average, if any) and writes the weights files.
 
-    ``last.safetensors`` holds the network that is trained, ``ema.safetensors`` its average (with ``ema_decay`` only),
-    ``best.safetensors`` whichever of these two is validated, at its highest mIoU so far. Their metadata says which
-    under ``training``: ``weights`` is "last", "ema" or "best", ``averaged`` whether it is the average, ``val_miou`` the
-    figure; it is called ``seen_miou`` where the network has learned from the images that it was measured on.
+    ``last.safetensors`` holds the trained network, ``ema.safetensors`` its average (with ``ema_decay`` only), and
+    ``best.safetensors`` the validated one of these two at its highest mIoU so far. The ``training`` entry of their
+    metadata has ``weights`` ("last", "ema" or "best"), ``averaged`` (whether it is the average) and ``val_miou``, the
+    mIoU; the mIoU is called ``seen_miou`` if the validation images were also used for training.
 
     Args:
-        recipe: of the run.
-        run: where to write.
-        train: what the weights come from.
-        val: what to measure on.
-        device: where to measure.
+        recipe: recipe of the run.
+        run: output folder.
+        train: training split.
+        val: validation split.
+        device: device of the validation.
 
     Raises:
-        DatasetError: ``val`` has no labels, as Cityscapes' test split, or its first image cannot be read.
+        DatasetError: ``val`` has no labels, like Cityscapes' test split, or its first image cannot be read.
+        BackendError: the process was forked from one that had already run a network.
     """
 
     def __init__(
@@ -53,44 +55,44 @@ class Validation:
         self.train = train
         self.val = val
         self.device = device
-        # A run would notice at its first validation, which is late.
+        # Otherwise the first training step would hang, long before the Segmenter of the first validation reports it.
+        claim_process()
+        # Check now rather than at the first validation.
         if val.sample(0).label is None:
             raise DatasetError(f"expected labelled images to validate on, {val.name} {val.split} has no labels")
         self.seen = _share_images(train, val)
         self._kept = KeptSamples(val)
 
-    def measure(self, network: nn.Module) -> Report:
-        """Figures of ``network`` over the whole validation split, in fp32; its images stay in memory for the next."""
+    def measure(self, network: SegmentationNetwork) -> Report:
+        """Measure ``network`` on the whole validation split, in fp32; the images stay cached for the next call."""
         batch_size = GPU_BATCH if self.device.type == "cuda" else 1
         with Segmenter(
             network, self.metadata(), device=str(self.device), precision="fp32", backend="torch"
         ) as segmenter:
             return evaluate(segmenter, self._kept, batch_size=batch_size)
 
-    def save(
-        self, model: nn.Module, average: WeightAverage | None, miou: float | None, best: bool, facts: dict
-    ) -> None:
+    def save(self, model: nn.Module, average: nn.Module | None, miou: float | None, best: bool, facts: dict) -> None:
         """Write the weights files.
 
         Args:
-            model: the network that is trained.
-            average: None without one.
-            miou: measured on the average, or on ``model`` without one; None where it is undefined.
-            best: whether it is the highest so far.
-            facts: about the run, for the metadata.
+            model: the trained network.
+            average: the network with averaged weights, if any.
+            miou: mIoU of the average, or of ``model`` if there is no average; None if undefined.
+            best: whether it is the highest mIoU so far.
+            facts: facts about the run for the metadata.
         """
-        validated = model if average is None else average.module
+        validated = model if average is None else average
         figures = {**facts, "averaged": average is not None, "seen_miou" if self.seen else "val_miou": miou}
         if average is None:
-            _save(self.run.last, model, self.metadata(weights="last", **figures))
+            save_weights(self.run.last, model, self.metadata(weights="last", **figures))
         else:
-            _save(self.run.last, model, self.metadata(weights="last", averaged=False, **facts))
-            _save(self.run.ema, validated, self.metadata(weights="ema", **figures))
+            save_weights(self.run.last, model, self.metadata(weights="last", averaged=False, **facts))
+            save_weights(self.run.ema, validated, self.metadata(weights="ema", **figures))
         if best:
-            _save(self.run.best, validated, self.metadata(weights="best", **figures))
+            save_weights(self.run.best, validated, self.metadata(weights="best", **figures))
 
-    def metadata(self, **facts) -> WeightsMetadata:
-        """Of a weights file of this run, with ``facts`` in its training summary."""
+    def metadata(self, **facts: Any) -> WeightsMetadata:
+        """Metadata for a weights file of this run; ``facts`` are added to its ``training`` entry."""
         recipe = self.recipe
         return WeightsMetadata(
             architecture=recipe.model,
@@ -111,16 +113,8 @@ class Validation:
         )
 
 
-def _save(path: Path, network: nn.Module, metadata: WeightsMetadata) -> None:
-    """In fp16, or in fp32 where a value is beyond fp16's range."""
-    try:
-        save_weights(path, network, metadata)
-    except WeightsError:
-        save_weights(path, network, metadata, dtype=torch.float32)
-
-
 def _share_images(train: SegmentationDataset, val: SegmentationDataset) -> bool:
-    """Whether images of ``val`` are in ``train``, too, as in CamVid's ``trainval``."""
+    """Whether images of ``val`` are also in ``train``, as with CamVid's ``trainval``."""
     if (train.name, train.split) == (val.name, val.split):
         return True
     first, second = (getattr(dataset, "pairs", ()) for dataset in (train, val))

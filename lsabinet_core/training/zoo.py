@@ -1,90 +1,52 @@
-"""A trained zoo: every network by the same recipe, on the same batches, for the same number of iterations.
+"""A zoo of networks, all trained with the same recipe, on the same batches, for the same number of iterations.
 
-OUT/cgnet_seed1        an ordinary run, NETWORK_seedN for each network and seed
-OUT/table.json         what was trained and for how long, and ``rows``, one for each run (``zoo_table.document``)
-OUT/table.md, .csv     the same for people and spreadsheets
-
-The order of the images and their augmentation follow from the seed alone, so that networks with the same seed have seen
-the same pixels. The smallest come first, by multiply-accumulates: those that a short time is enough for.
+The order and augmentation of the images depend on the seed only, so networks with the same seed train on the same
+pixels. The runs are ordered by the network's multiply-accumulates, the cheapest first.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from lsabinet_core.data import SegmentationDataset
 from lsabinet_core.models import create_model
+from lsabinet_core.models.complexity import network_cost
+from lsabinet_core.text_table import Table, number, percent
 
-from .ablation import Cost, network_cost
 from .auxiliary import Supervised
-from .campaign import PlannedRun, RunRecord, read_run
 from .recipe import Recipe, load_recipe
 from .shuffle import EpochShuffle
+from .sweep import PlannedRun
 
-
-@dataclass(frozen=True)
-class Budget:
-    """What every network is given alike.
-
-    Attributes:
-        epochs: passes over the images.
-        iterations: steps of gradient descent.
-        images: augmented views seen in these.
-    """
-
-    epochs: int
-    iterations: int
-    images: int
-
-
-@dataclass(frozen=True)
-class ZooRow:
-    """One network with one seed.
-
-    Attributes:
-        planned: its run.
-        cost: of its network, without latency.
-        record: what the run's folder tells.
-        error: why it could not go on, this time; None where nothing was wrong.
-    """
-
-    planned: PlannedRun
-    cost: Cost
-    record: RunRecord
-    error: str | None = None
-
-    @property
-    def state(self) -> str:
-        """``waiting``, ``unfinished``, ``failed`` or ``finished``."""
-        return "failed" if self.error else self.record.state
-
-    @property
-    def val_miou(self) -> float | None:
-        """Standard mIoU in 0..1 of the finished run: a figure of part of the budget is not one of the whole."""
-        return self.record.val_miou if self.state == "finished" else None
-
-    @property
-    def val_miou_paper_rule(self) -> float | None:
-        return self.record.val_miou_paper_rule if self.state == "finished" else None
+COLUMNS = {
+    "network": lambda row: row["model"],
+    "seed": lambda row: str(row["seed"]),
+    "val mIoU %": lambda row: percent(row["val_miou"]),
+    "mIoU %, paper's rule": lambda row: percent(row["val_miou_paper_rule"]),
+    "parameters": lambda row: f"{row['parameters']:,}",
+    "GMACs": lambda row: f"{row['gmacs']:.3f}",
+    "iterations": lambda row: str(row["iterations"] or "-"),
+    "seconds": lambda row: number(row["seconds"], 0),
+    "state": lambda row: row["state"],
+}
 
 
 class Zoo:
-    """The runs of a zoo, smallest network first, and all networks with one seed before the next seed.
+    """The runs of a zoo: all networks with one seed, then with the next.
 
     Args:
-        recipe: shipped name or YAML file; the model that it names has no part.
-        overrides: of the recipe, as ``load_recipe`` takes them.
+        recipe: name of a shipped recipe or YAML file; its model is replaced by each of ``models``.
+        overrides: overrides of the recipe, as for ``load_recipe``.
         models: names of networks.
-        seeds: every network is trained with each.
-        train: learned from.
-        val: measured on.
-        iterations: of every network, rounded up to whole epochs; None: the recipe's epochs.
+        seeds: each network is trained once per seed.
+        train: training split.
+        val: validation split.
+        iterations: iterations of each run, rounded up to whole epochs; None: the recipe's epochs.
 
     Raises:
-        ModelError: there is no such network.
-        RecipeError: an override is wrong, or the recipe asks for what one of the networks has not.
+        ModelError: a network does not exist.
+        RecipeError: an override is invalid, or one of the networks lacks something that the recipe needs.
     """
 
     def __init__(
@@ -97,21 +59,24 @@ class Zoo:
         val: SegmentationDataset,
         iterations: int | None = None,
     ):
-        base = load_recipe(recipe, overrides)
+        base, classes = load_recipe(recipe, overrides), len(train.label_set)
         self.budget = budget(base, len(train), iterations)
-        classes = len(train.label_set)
-        alike = base.model_copy(update={"model_options": {}, "epochs": self.budget.epochs})
-        self.costs = {model: _cost(alike.model_copy(update={"model": model}), classes) for model in models}
+        for model in models:
+            # Detect a network without auxiliary heads before any training starts.
+            with torch.device("meta"):
+                Supervised(create_model(model, classes), classes, heads=base.auxiliary_weight > 0)
+        self._costs = {model: network_cost(model, classes, base.input_size) for model in models}
+        common = {"model_options": {}, "epochs": self.budget["epochs"]}
         self.runs = [
             PlannedRun(
                 f"{model}_seed{seed}",
-                alike.model_copy(update={"model": model, "seed": seed}),
+                base.model_copy(update={**common, "model": model, "seed": seed}),
                 train.name,
                 train.split,
                 val.split,
             )
             for seed in seeds
-            for model in sorted(models, key=lambda model: self.costs[model].gmacs)
+            for model in sorted(models, key=lambda model: self._costs[model].gmacs)
         ]
         self.facts = {
             "recipe": str(recipe),
@@ -123,28 +88,40 @@ class Zoo:
             "classes": classes,
             "input_size": list(base.input_size),
             "crop_size": list(base.augmentation.crop_size),
-            **vars(self.budget),
+            **self.budget,
         }
 
-    def rows(self, folder: Path, errors: Mapping[str, str] = {}) -> list[ZooRow]:
-        """What the folders tell, in the order of ``runs``; ``errors`` by the runs' names."""
-        return [
-            ZooRow(planned, self.costs[planned.recipe.model], read_run(folder / planned.name), errors.get(planned.name))
-            for planned in self.runs
+    def table(self, rows: Sequence[dict], machine: dict) -> Table:
+        """Table of ``run_rows`` and each network's cost; ``machine`` has ``device`` (its name) and ``threads``."""
+        facts = {**self.facts, **machine}
+        costs = [self._costs[row["model"]] for row in rows]
+        rows = [
+            {**row, "parameters": cost.parameters, "gmacs": round(cost.gmacs, 6)}
+            for row, cost in zip(rows, costs, strict=True)
         ]
+        return Table(rows, COLUMNS, words=("network", "state"), notes=_notes(facts), facts=facts)
 
 
-def budget(recipe: Recipe, images: int, iterations: int | None = None) -> Budget:
-    """The budget of a recipe on a data set of ``images``, or the whole epochs that hold ``iterations``."""
+def budget(recipe: Recipe, images: int, iterations: int | None = None) -> dict[str, int]:
+    """``epochs``, ``iterations`` and augmented ``images`` of a run on a data set of ``images`` images.
+
+    The recipe's epochs, or the smallest number of whole epochs with at least ``iterations``.
+    """
     one = EpochShuffle(images, recipe.batch_size, 1, recipe.seed, 0)
     epochs = recipe.epochs if iterations is None else -(-iterations // one.epoch_iterations)
     total = epochs * one.epoch_iterations
-    return Budget(epochs, total, total * one.batch_size)
+    return {"epochs": epochs, "iterations": total, "images": total * one.batch_size}
 
 
-def _cost(recipe: Recipe, num_classes: int) -> Cost:
-    # On the meta device nothing is allocated, initialised or computed.
-    with torch.device("meta"):
-        # Says which network has no auxiliary heads, before any is trained.
-        Supervised(create_model(recipe.model, num_classes), num_classes, heads=recipe.auxiliary_weight > 0)
-        return network_cost(recipe, num_classes)
+def _notes(facts: dict) -> list[str]:
+    size, crop = ("x".join(map(str, facts[key])) for key in ("input_size", "crop_size"))
+    changed = f" with {', '.join(facts['overrides'])}" if facts["overrides"] else ""
+    return [
+        f"Recipe {facts['recipe']}{changed}, the same for every network: {facts['iterations']:,} iterations, "
+        f"{facts['images']:,} augmented crops of {crop}, {facts['epochs']} epochs of {facts['dataset']} "
+        f"{facts['split']}, from random weights.",
+        f"mIoU: {facts['dataset']} {facts['val_split']}, whole images at {size}, one scale, weights at the end of the "
+        "run. The paper's rule leaves out classes that were never predicted correctly.",
+        f"Parameters and GMACs (convolutions and matrix products): {facts['classes']} classes, {size}. Seconds: "
+        f"training time on {facts['device']}, {facts['threads']} CPU threads.",
+    ]

@@ -8,7 +8,7 @@ import numpy as np
 from lsabinet_core.data.street.canvas import Canvas
 from lsabinet_core.data.street.classes import BUILDING, FENCE, TREE
 from lsabinet_core.data.street.element import Course, Element, Motion
-from lsabinet_core.data.street.light import Light
+from lsabinet_core.data.street.light import Color, Light
 from lsabinet_core.data.street.textures import NOISE_SIZE, boards, hedge, railing, speckle
 
 _LEVELS = (5, 10, 20, 40)  # texels per metre
@@ -47,7 +47,7 @@ def paint_facade(style: FacadeStyle, length: float, height: float, scale: int, h
             joint = texture[row : row + max(1, scale // 10)]
             joint[:] = joint * 0.8
 
-    def box(x, y, wide, tall, color):
+    def box(x: float, y: float, wide: float, tall: float, color: Color | np.ndarray) -> None:
         """Fill a rectangle given in metres from the lower left corner."""
         upper_left = (int(x * scale), shape[0] - int((y + tall) * scale))
         lower_right = (int((x + wide) * scale) - 1, shape[0] - int(y * scale) - 1)
@@ -135,7 +135,9 @@ class Building(Element):
             wall = self._wall("front", 2 * self.extent, scale, light, (-self.side, 0.0, 0.0))
             canvas.textured(corner, along, up, wall, BUILDING)
 
-    def _wall(self, part: str, length: float, scale: int, light: Light, normal) -> np.ndarray:
+    def _wall(
+        self, part: str, length: float, scale: int, light: Light, normal: tuple[float, float, float]
+    ) -> np.ndarray:
         if (part, scale) not in self._textures:
             texture = paint_facade(self.style, length, self.height, scale, part == "front")
             factor = light.ambient + light.diffuse * max(0.0, float(np.dot(light.sun, normal)))
@@ -183,7 +185,7 @@ class Fence(Element):
         class_id = TREE if self.kind == "hedge" else FENCE
         canvas.textured(corner, along, (0, self.height, 0), texture, class_id, alpha)
 
-    def _paint(self, color, length: float, scale: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def _paint(self, color: Color | np.ndarray, length: float, scale: int) -> tuple[np.ndarray, np.ndarray | None]:
         if self.kind == "hedge":
             return hedge(color, length, self.height, self.seed % NOISE_SIZE, scale), None
         if self.kind == "boards":

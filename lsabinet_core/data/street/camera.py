@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Camera:
         """Row of the horizon."""
         return self.center[1] - self.focal * float(np.tan(self.pitch))
 
-    def to_camera(self, points: np.ndarray) -> np.ndarray:
+    def to_camera(self, points: ArrayLike) -> np.ndarray:
         """World points (..., 3) as (right, down, forward) in metres."""
         return (np.asarray(points, dtype=np.float64) - self.position) @ self.axes.T
 

@@ -1,14 +1,22 @@
 """Image and label drawn together: every primitive covers the same pixels of both."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lsabinet_core.data.street.camera import Camera
-from lsabinet_core.data.street.light import Light
+from lsabinet_core.data.street.light import Color, Light
 
 NEAR_M = 0.3
 _SHIFT = 4  # fractional bits of the coordinates given to OpenCV
 _SMALLEST_CAP = 13  # radius, in those units, below which the round end of a limb is left out
+
+Point = tuple[float, float, float]
+Limb = tuple[Point, Point, float, float, np.ndarray]
+"""Start, end, start radius, end radius, BGR colour; points in the body's own right, up and forward axes, metres."""
 
 
 class Canvas:
@@ -25,7 +33,7 @@ class Canvas:
         self.image = np.zeros((*camera.size, 3), np.uint8)
         self.label = np.full(camera.size, 255, np.uint8)
 
-    def pixels(self, width_m: float, point) -> float:
+    def pixels(self, width_m: float, point: ArrayLike) -> float:
         """Apparent width, in pixels of a 480 pixel wide image, of something at a world point.
 
         It is 0 for what is behind the camera, or so far to the side that nothing up to 4 m around the point is seen.
@@ -36,23 +44,23 @@ class Canvas:
             return 0.0
         return width_m * self.camera.focal / depth * 480 / width
 
-    def sees(self, points) -> bool:
+    def sees(self, points: ArrayLike) -> bool:
         """Whether the convex hull of world points (N, 3) may show up in the image."""
         local = _clip(self.camera.to_camera(points))
         if local is None:
             return False
         return self._box(local[:, :2] * (self.camera.focal / local[:, 2:]) + self.camera.center) is not None
 
-    def haze(self, color, depth: float) -> tuple[float, float, float]:
+    def haze(self, color: Color | np.ndarray, depth: float) -> tuple[float, float, float]:
         """A colour seen through `depth` metres of air."""
         keep = float(np.exp(-depth / self.light.haze_m))
         return tuple(keep * c + (1 - keep) * h for c, h in zip(color, self.light.skyline))
 
-    def polygon(self, points, color, class_id: int) -> None:
+    def polygon(self, points: ArrayLike, color: Color | np.ndarray, class_id: int) -> None:
         """Fill a convex polygon (N, 3) of world points."""
         self._fill(self.camera.to_camera(points), color, class_id)
 
-    def outline(self, points) -> np.ndarray | None:
+    def outline(self, points: ArrayLike) -> np.ndarray | None:
         """A convex polygon (N, 3) of world points as fixed-point pixels, 4 fractional bits; None if out of view."""
         local = _clip(self.camera.to_camera(points))
         if local is None:
@@ -69,13 +77,13 @@ class Canvas:
         depth = float(np.clip(local[:, 2], NEAR_M, None).mean())
         keep = float(np.exp(-depth / self.light.haze_m))
         hazed = (keep * colors + (1 - keep) * np.array(self.light.skyline)).tolist()
-        whole = local[:, 2].min() > NEAR_M
-        if whole:
+        points = None
+        if local[:, 2].min() > NEAR_M:
             points = _fixed(local[:, :2] * (self.camera.focal / local[:, 2:]) + self.camera.center)
         first = 0
         for face, color in zip(faces, hazed):
             last = first + len(face)
-            if whole:
+            if points is not None:
                 cv2.fillConvexPoly(self.image, points[first:last], color, shift=_SHIFT)
                 cv2.fillConvexPoly(self.label, points[first:last], class_id, shift=_SHIFT)
             else:
@@ -85,12 +93,11 @@ class Canvas:
                     self._fill_pixels(pixels, color, class_id)
             first = last
 
-    def limbs(self, limbs: list[tuple], origin, axes: np.ndarray, class_id: int) -> None:
+    def limbs(self, limbs: list[Limb], origin: np.ndarray, axes: np.ndarray, class_id: int) -> None:
         """Fill the outlines of rounded limbs of one body in the given order.
 
         Args:
-            limbs: each (start, end, start radius, end radius, BGR colour); points in the body's own right, up and
-                forward axes, all in metres. A ball has start == end.
+            limbs: a ball has start == end.
             origin: world point of the body's origin. axes: 3x3, rows are its axes in world coordinates.
         """
         starts, ends, first, last, colors = (np.array(column, dtype=np.float64) for column in zip(*limbs))
@@ -118,7 +125,15 @@ class Canvas:
                     cv2.circle(self.image, center, size, color, -1, shift=_SHIFT)
                     cv2.circle(self.label, center, size, class_id, -1, shift=_SHIFT)
 
-    def textured(self, corner, along, up, texture: np.ndarray, class_id: int, alpha: np.ndarray | None = None) -> None:
+    def textured(
+        self,
+        corner: ArrayLike,
+        along: ArrayLike,
+        up: ArrayLike,
+        texture: np.ndarray,
+        class_id: int,
+        alpha: np.ndarray | None = None,
+    ) -> None:
         """Fill a parallelogram with a texture.
 
         Args:
@@ -146,7 +161,7 @@ class Canvas:
             return
         to_texture = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]]) @ np.linalg.inv(to_pixel)
         size = (right - left, bottom - top)
-        warp = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
+        warp: dict[str, Any] = {"flags": cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
         warped = cv2.warpPerspective(texture, to_texture, size, **warp)
         mask = np.zeros((size[1], size[0]), np.uint8)
         cv2.fillConvexPoly(mask, _fixed(outline - (left, top)), 255, shift=_SHIFT)
@@ -158,7 +173,9 @@ class Canvas:
         cv2.copyTo(warped, mask, image)
         self.label[top:bottom, left:right][mask > 0] = class_id
 
-    def sprite(self, center, width: float, height: float, texture: np.ndarray, mask: np.ndarray, class_id: int) -> None:
+    def sprite(
+        self, center: ArrayLike, width: float, height: float, texture: np.ndarray, mask: np.ndarray, class_id: int
+    ) -> None:
         """Draw a flat cut-out that always faces the camera; its middle is at a world point, its size in metres."""
         local = self.camera.to_camera(center)
         if local[2] <= 1.0:
@@ -190,7 +207,8 @@ class Canvas:
         if keep < 0.98:
             added = tuple((1 - keep) * h for h in self.light.skyline)
             cv2.convertScaleAbs(pixels, pixels, keep)
-            cv2.add(pixels, (*added, 0.0), pixels)
+            # A tuple is a colour, which OpenCV's annotations leave out.
+            cv2.add(pixels, (*added, 0.0), pixels)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
     def _box(self, outline: np.ndarray) -> tuple[int, int, int, int] | None:
         height, width = self.camera.size
@@ -198,13 +216,13 @@ class Canvas:
         right, bottom = np.clip(np.ceil(outline.max(axis=0)) + 2, 0, (width, height)).astype(int)
         return (top, bottom, left, right) if bottom > top and right > left else None
 
-    def _fill(self, local: np.ndarray, color, class_id: int) -> None:
+    def _fill(self, local: np.ndarray, color: Color | np.ndarray, class_id: int) -> None:
         outline = _clip(local)
         if outline is not None:
             pixels = outline[:, :2] * (self.camera.focal / outline[:, 2:]) + self.camera.center
             self._fill_pixels(pixels, self.haze(color, float(outline[:, 2].mean())), class_id)
 
-    def _fill_pixels(self, pixels: np.ndarray, color, class_id: int) -> None:
+    def _fill_pixels(self, pixels: np.ndarray, color: Sequence[float], class_id: int) -> None:
         points = _fixed(pixels)
         cv2.fillConvexPoly(self.image, points, color, shift=_SHIFT)
         cv2.fillConvexPoly(self.label, points, class_id, shift=_SHIFT)

@@ -1,8 +1,9 @@
-"""What stands or moves in a street: the common protocol, and motion as a pure function of time."""
+"""Base class of all street elements, and motion as a pure function of time."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cmp_to_key
+from typing import overload
 
 import cv2
 import numpy as np
@@ -21,7 +22,13 @@ class Course:
     wave: float = 0.0
     phase: float = 0.0
 
-    def center(self, s):
+    @overload
+    def center(self, s: float) -> float: ...
+
+    @overload
+    def center(self, s: np.ndarray) -> np.ndarray: ...
+
+    def center(self, s: float | np.ndarray) -> float | np.ndarray:
         """World x of the centre line at street position s, a number or an array."""
         if self.amplitude == 0.0:
             return np.zeros_like(s) if isinstance(s, np.ndarray) else 0.0
@@ -99,7 +106,7 @@ def far_to_near(elements: list[Element], camera_d: float, time_s: float) -> list
         s, d = element.motion.at(time_s)
         placed.append((s - element.extent, s + element.extent, abs(d - camera_d), element))
 
-    def compare(a, b):
+    def compare(a: tuple[float, float, float, Element], b: tuple[float, float, float, Element]) -> int:
         if a[0] >= b[1]:
             return -1
         if b[0] >= a[1]:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lsabinet_core.data.street.canvas import Canvas
+from lsabinet_core.data.street.canvas import Canvas, Limb
 from lsabinet_core.data.street.classes import POLE, SIGN, TREE
 from lsabinet_core.data.street.element import Course, Element, Motion, axes, upright_shadow
-from lsabinet_core.data.street.light import Light
+from lsabinet_core.data.street.light import Color, Light
 
-Color = tuple[float, float, float]
 _FRONTAL = (0.0, 0.2, -0.98)
 _THINNEST_PX = 2.2
 
@@ -36,7 +35,7 @@ class LampPost(Element):
             return
         color = canvas.light.shade(self.color, _FRONTAL)
         high, thick = self.height, self.radius
-        limbs = []
+        limbs: list[Limb] = []
         if self.kind == "lamp":
             inward = -float(np.sign(d))
             reach, tip = (1.7 * inward, high + 0.35, 0), (2.25 * inward, high + 0.35, 0)
@@ -177,7 +176,7 @@ class StreetTree(Element):
             return
         color = canvas.light.shade(self.trunk, _FRONTAL)
         thick = 0.04 * self.height + 0.03
-        limbs = [((0, 0, 0), (0, self.height, 0), thick, 0.7 * thick, color)]
+        limbs: list[Limb] = [((0, 0, 0), (0, self.height, 0), thick, 0.7 * thick, color)]
         for lean in (-0.9, 0.8):
             tip = (lean, self.height, 0.2)
             limbs.append(((0, 0.6 * self.height, 0), tip, 0.4 * thick, 0.25 * thick, color * 0.9))

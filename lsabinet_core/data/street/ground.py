@@ -1,4 +1,4 @@
-"""Road, kerbs, pavements, verges and sky: what fills the picture behind everything that stands on it."""
+"""Road, kerbs, pavements, verges and sky: the background of all street elements."""
 
 from dataclasses import dataclass
 
@@ -122,7 +122,7 @@ def _wrap(value: np.ndarray, period: float) -> np.ndarray:
     return (turns - np.floor(turns) - np.float32(0.5)) * np.float32(period)
 
 
-def _markings(d, z, footprint, along, ground: Ground) -> np.ndarray:
+def _markings(d: np.ndarray, z: np.ndarray, footprint: np.ndarray, along: np.ndarray, ground: Ground) -> np.ndarray:
     """Opacity of the paint on the road, float32, 0..0.9."""
     length, period = ground.dash
     paint = _line(d, 0.07, footprint)
@@ -144,7 +144,7 @@ def _markings(d, z, footprint, along, ground: Ground) -> np.ndarray:
     return paint
 
 
-def _joints(d, z, footprint, along, ground: Ground) -> np.ndarray:
+def _joints(d: np.ndarray, z: np.ndarray, footprint: np.ndarray, along: np.ndarray, ground: Ground) -> np.ndarray:
     """Share of a pixel taken by the gaps between paving slabs."""
     length, width = ground.slab
     return np.maximum(_line(_wrap(d, width), 0.02, footprint), _line(_wrap(z, length), 0.02, along))

@@ -1,5 +1,6 @@
-"""Random streets: what stands where."""
+"""Random streets: selection and placement of their elements."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from lsabinet_core.data.street.buildings import Building, FacadeStyle, Fence
 from lsabinet_core.data.street.element import Course, Element, Motion
 from lsabinet_core.data.street.furniture import LampPost, RoadSign, StreetTree, TrafficLight
 from lsabinet_core.data.street.ground import Ground
-from lsabinet_core.data.street.light import Light, random_light
+from lsabinet_core.data.street.light import Color, Light, neutral, random_light
 from lsabinet_core.data.street.textures import canopy
 from lsabinet_core.data.street.traffic import add_traffic
 
@@ -34,10 +35,10 @@ class Street:
 
 
 def random_street(rng: np.random.Generator, length: float, duration_s: float) -> Street:
-    """A street that starts 12 m behind s = 0 and ends at s = length metres.
+    """Create a street that starts 12 m behind s = 0 and ends at s = length metres.
 
     Args:
-        duration_s: how long the camera drives; 0 for a still picture.
+        duration_s: duration of the camera's drive in seconds; 0 for a still image.
     """
     light = random_light(rng)
     half_road = float(rng.uniform(3.6, 5.6))
@@ -51,7 +52,7 @@ def random_street(rng: np.random.Generator, length: float, duration_s: float) ->
         pavement=pavement,
         tarmac=tuple(grey * np.array([1.0, rng.uniform(0.96, 1.0), rng.uniform(0.94, 1.02)])),
         paving=tuple(pave * np.array([rng.uniform(0.82, 1.0), rng.uniform(0.9, 1.0), rng.uniform(0.96, 1.1)])),
-        kerb=(rng.uniform(150, 200),) * 3,
+        kerb=neutral(rng.uniform(150, 200)),
         grass=tuple(np.array([55, 120, 95]) * rng.uniform(0.75, 1.15)),
         dash=(2.5, float(rng.uniform(5.0, 7.5))),
         edge_line=bool(rng.random() < 0.4),
@@ -152,7 +153,9 @@ def _fence(rng: np.random.Generator, side: int, start: float, end: float, d: flo
     )
 
 
-def _tree(rng: np.random.Generator, s: float, d: float, crowns, large: bool) -> StreetTree:
+def _tree(
+    rng: np.random.Generator, s: float, d: float, crowns: list[tuple[np.ndarray, np.ndarray]], large: bool
+) -> StreetTree:
     width = float(rng.uniform(4.0, 7.5) if large else rng.uniform(2.6, 4.6))
     texture, mask = crowns[int(rng.integers(len(crowns)))]
     bark = (_grey(rng, 60, 110), (60, 80, 105), (45, 60, 75))[int(rng.integers(3))]
@@ -166,7 +169,14 @@ def _tree(rng: np.random.Generator, s: float, d: float, crowns, large: bool) -> 
     )
 
 
-def _add_plots(rng, elements: list[Element], side: int, edge: float, length: float, crowns) -> None:
+def _add_plots(
+    rng: np.random.Generator,
+    elements: list[Element],
+    side: int,
+    edge: float,
+    length: float,
+    crowns: list[tuple[np.ndarray, np.ndarray]],
+) -> None:
     """Line one side of the street with houses, front gardens and small parks."""
     s = -12.0 - float(rng.uniform(0, 8))
     tall = rng.random() < 0.4
@@ -191,7 +201,16 @@ def _add_plots(rng, elements: list[Element], side: int, edge: float, length: flo
         s = end
 
 
-def _add_furniture(rng, elements, side, half_road, edge, length, crowns, crossings) -> None:
+def _add_furniture(
+    rng: np.random.Generator,
+    elements: list[Element],
+    side: int,
+    half_road: float,
+    edge: float,
+    length: float,
+    crowns: list[tuple[np.ndarray, np.ndarray]],
+    crossings: Sequence[float],
+) -> None:
     """Posts, signs and trees along the kerb, and lights and railings where people cross."""
     kerb = side * (half_road + 0.5)
     steel = _grey(rng, 75, 165) if rng.random() < 0.7 else (55, 80, 50)
@@ -223,7 +242,7 @@ def _add_furniture(rng, elements, side, half_road, edge, length, crowns, crossin
         elements.append(TrafficLight(Motion(crossing - 2.3, kerb), int(rng.integers(3)), steel))
 
 
-def _sign(rng: np.random.Generator, motion: Motion, post) -> RoadSign:
+def _sign(rng: np.random.Generator, motion: Motion, post: Color) -> RoadSign:
     red, white, blue = (45, 40, 200), (228, 230, 230), (175, 90, 30)
     black, yellow, green = (35, 35, 35), (45, 200, 240), (80, 115, 30)
     looks = (
@@ -245,8 +264,8 @@ def _sign(rng: np.random.Generator, motion: Motion, post) -> RoadSign:
         kind=kind,
         radius=radius * float(rng.uniform(0.95, 1.3)),
         height=float(rng.uniform(2.4, 3.1)),
-        rim=tuple(tone * c for c in rim),
-        face=tuple(tone * c for c in face),
+        rim=(tone * rim[0], tone * rim[1], tone * rim[2]),
+        face=(tone * face[0], tone * face[1], tone * face[2]),
         mark=mark,
         post=post,
         mark_shape=str(rng.choice(["bar", "post", "dot"])),

@@ -1,8 +1,11 @@
-"""Sun, sky and haze of a scene, and the traits of the sensor that sees it."""
+"""Sun, sky and haze of a scene, and the properties of the camera sensor."""
 
 from dataclasses import dataclass
 
 import numpy as np
+
+Color = tuple[float, float, float]
+"""BGR, 0..255."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,9 @@ class Light:
     sun: tuple[float, float, float]
     ambient: float
     diffuse: float
-    zenith: tuple[float, float, float]
-    skyline: tuple[float, float, float]
-    cloud: tuple[float, float, float]
+    zenith: Color
+    skyline: Color
+    cloud: Color
     cover: float
     haze_m: float
     gain: tuple[float, float, float]
@@ -36,7 +39,7 @@ class Light:
     blur: float
     vignette: float
 
-    def shade(self, color, normal) -> np.ndarray:
+    def shade(self, color: Color | np.ndarray, normal: Color | np.ndarray) -> np.ndarray:
         """BGR of a matt surface of this colour and world normal."""
         return np.asarray(color) * (self.ambient + self.diffuse * max(0.0, float(np.dot(self.sun, normal))))
 
@@ -49,6 +52,11 @@ class Light:
     def shadow_shift(self) -> tuple[float, float]:
         """Ground displacement (x, z) of the shadow of a point one metre up."""
         return -self.sun[0] / self.sun[1], -self.sun[2] / self.sun[1]
+
+
+def neutral(value: float) -> Color:
+    """The grey of that value."""
+    return value, value, value
 
 
 def random_light(rng: np.random.Generator) -> Light:
@@ -69,12 +77,12 @@ def random_light(rng: np.random.Generator) -> Light:
     warmth = rng.uniform(-0.09, 0.09)
     exposure = rng.uniform(0.82, 1.15)
     return Light(
-        sun=tuple(float(v) for v in sun),
+        sun=(float(sun[0]), float(sun[1]), float(sun[2])),
         ambient=float(ambient),
         diffuse=float(diffuse),
         zenith=tuple(zenith),
         skyline=tuple(skyline),
-        cloud=(rng.uniform(225, 245),) * 3,
+        cloud=neutral(rng.uniform(225, 245)),
         cover=float((rng.uniform(0.0, 0.3), rng.uniform(0.3, 0.7), rng.uniform(0.6, 1.0))[weather]),
         haze_m=float(rng.uniform(150, 500)),
         gain=(exposure * (1 - warmth), exposure, exposure * (1 + warmth)),

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lsabinet_core.data.street.canvas import Canvas
+from lsabinet_core.data.street.canvas import Canvas, Limb
 from lsabinet_core.data.street.classes import BICYCLIST, PEDESTRIAN
 from lsabinet_core.data.street.element import Course, Element, Motion, axes, upright_shadow
-from lsabinet_core.data.street.light import Light
+from lsabinet_core.data.street.light import Color, Light
 
-Color = tuple[float, float, float]
 _FRONTAL = (0.0, 0.3, -0.95)  # limbs are shaded as if they faced the camera
 _SMALLEST_PX = 6.0  # narrower figures are left out
 _TURN = np.arange(16) * (np.pi / 8)
@@ -48,7 +47,7 @@ class Pedestrian(Element):
         # One step is 0.42 of the height long; someone who stands still keeps a small stride.
         swing = float(np.sin(np.pi * self.motion.walked(time_s) / (0.42 * self.height) + self.phase))
         stride = (0.15 if self.motion.speed or self.motion.is_crossing(time_s) else 0.03) * swing
-        limbs = []
+        limbs: list[Limb] = []
         for side, step in ((-1, stride), (1, -stride)):
             knee, ankle = (0.055 * side, 0.27, 0.5 * step + 0.02), (0.055 * side, 0.03, step)
             limbs.append(((0.05 * side, 0.5, 0), knee, 0.058, 0.046, legs))
@@ -70,10 +69,13 @@ class Pedestrian(Element):
         sized = [(start, end, self.height * r0, self.height * r1, color) for start, end, r0, r1, color in limbs]
         canvas.limbs(sized, base, self.height * turn, PEDESTRIAN)
 
-    def _arm(self, side: int, stride: float, top, skin, light) -> list[tuple]:
+    def _arm(self, side: int, stride: float, top: np.ndarray, skin: np.ndarray, light: np.ndarray) -> list[Limb]:
         step = side * stride
         elbow, hand = (0.15 * side, 0.62, 0.4 * step), (0.15 * side, 0.48, 0.9 * step + 0.02)
-        limbs = [((0.12 * side, 0.79, 0), elbow, 0.036, 0.032, top * 0.85), (elbow, hand, 0.03, 0.026, top * 0.8)]
+        limbs: list[Limb] = [
+            ((0.12 * side, 0.79, 0), elbow, 0.036, 0.032, top * 0.85),
+            (elbow, hand, 0.03, 0.026, top * 0.8),
+        ]
         limbs.append((hand, hand, 0.027, 0.027, skin))
         if self.bag is not None and side > 0:
             limbs.append(((0.16, 0.5, 0), (0.16, 0.42, 0), 0.045, 0.055, light * self.bag))
@@ -113,7 +115,7 @@ class Cyclist(Element):
         ring = np.stack([0 * _TURN, np.sin(_TURN), np.cos(_TURN)], axis=1)
         faces = [radius * ring + (0, 0.35, z) for z in (-0.53, 0.53) for radius in (0.35, 0.29)]
         canvas.faces([face @ turn + base for face in faces], np.array([tyre, spokes] * 2), BICYCLIST)
-        limbs = [((0, 0.04, z), (0, 0.66, z), 0.03, 0.03, tyre) for z in (-0.53, 0.53)]
+        limbs: list[Limb] = [((0, 0.04, z), (0, 0.66, z), 0.03, 0.03, tyre) for z in (-0.53, 0.53)]
         crank, seat, head, hub = (0, 0.3, -0.02), (0, 0.9, -0.2), (0, 0.85, 0.38), (0, 0.35, -0.53)
         tubes = ((crank, seat), (crank, head), (seat, head), (seat, hub), (crank, hub), (head, (0, 0.35, 0.53)))
         for start, end in tubes:

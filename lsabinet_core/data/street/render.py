@@ -1,4 +1,4 @@
-"""From a street, a camera and a time to an image and its label."""
+"""Rendering of an image and its label from a street, a camera and a time."""
 
 from functools import lru_cache
 

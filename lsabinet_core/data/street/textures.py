@@ -8,6 +8,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
+from lsabinet_core.data.street.light import Color
+
 NOISE_SIZE = 512
 
 
@@ -38,7 +40,9 @@ def crop_noise(exponent: float, shape: tuple[int, int], offset: int, step: int =
     return _tiled(exponent)[row : row + step * shape[0] : step, column : column + step * shape[1] : step]
 
 
-def speckle(color, shape: tuple[int, int], strength: float, offset: int, step: int = 1) -> np.ndarray:
+def speckle(
+    color: Color | np.ndarray, shape: tuple[int, int], strength: float, offset: int, step: int = 1
+) -> np.ndarray:
     """A wall of one colour (BGR) with soft stains and fine grain, uint8 (height, width, 3)."""
     coarse, fine = crop_noise(1.2, shape, offset, step), crop_noise(0.3, shape, offset, step)
     field = (1 + strength * 0.6 * coarse) + strength * 0.5 * fine
@@ -49,7 +53,7 @@ def finish(texture: np.ndarray) -> np.ndarray:
     return np.clip(texture, 0, 255).astype(np.uint8)
 
 
-def canopy(rng: np.random.Generator, color, light_from: float) -> tuple[np.ndarray, np.ndarray]:
+def canopy(rng: np.random.Generator, color: Color | np.ndarray, light_from: float) -> tuple[np.ndarray, np.ndarray]:
     """The crown of a tree: BGR uint8 (128, 128, 3) and its mask uint8 0/255 with a ragged edge.
 
     Args:
@@ -78,7 +82,7 @@ def canopy(rng: np.random.Generator, color, light_from: float) -> tuple[np.ndarr
     return finish(texture), np.where(blob > 0.5, np.uint8(255), np.uint8(0))
 
 
-def hedge(color, length: float, height: float, offset: int, pixels_per_m: int) -> np.ndarray:
+def hedge(color: Color | np.ndarray, length: float, height: float, offset: int, pixels_per_m: int) -> np.ndarray:
     """Clipped leaves, `length` x `height` metres."""
     shape = (max(2, int(height * pixels_per_m)), max(2, int(length * pixels_per_m)))
     field = 0.85 + 0.22 * crop_noise(0.5, shape, offset) + 0.1 * crop_noise(1.2, shape, offset)
@@ -86,7 +90,7 @@ def hedge(color, length: float, height: float, offset: int, pixels_per_m: int) -
     return finish(field[..., None] * np.asarray(color, dtype=np.float32))
 
 
-def boards(color, length: float, height: float, seed: int, pixels_per_m: int) -> np.ndarray:
+def boards(color: Color | np.ndarray, length: float, height: float, seed: int, pixels_per_m: int) -> np.ndarray:
     """A close-boarded fence: upright boards of differing tone with dark gaps and a top rail."""
     rng = np.random.default_rng(seed)
     board = 0.22
@@ -103,7 +107,9 @@ def boards(color, length: float, height: float, seed: int, pixels_per_m: int) ->
     return finish(texture)
 
 
-def railing(color, length: float, height: float, pitch: float, pixels_per_m: int) -> tuple[np.ndarray, np.ndarray]:
+def railing(
+    color: Color | np.ndarray, length: float, height: float, pitch: float, pixels_per_m: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Metal bars every `pitch` metres between two rails: BGR, and its opacity uint8 0..255."""
     count = max(2, round(length / pitch))
     texels = max(4, int(pitch * pixels_per_m))

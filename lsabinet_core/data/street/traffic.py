@@ -1,5 +1,8 @@
 """Cars, cyclists and pedestrians of a random street, and how they move."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 import numpy as np
 
 from lsabinet_core.data.street.element import Element, Motion
@@ -22,8 +25,10 @@ _PAINTS = (
 _SKINS = ((135, 165, 215), (110, 140, 190), (75, 100, 145), (50, 65, 95))
 _HAIRS = ((35, 40, 45), (45, 70, 100), (110, 160, 190), (150, 150, 150), (30, 45, 75))
 
+Option = TypeVar("Option")
 
-def _pick(rng: np.random.Generator, options):
+
+def _pick(rng: np.random.Generator, options: Sequence[Option]) -> Option:
     return options[int(rng.integers(len(options)))]
 
 
@@ -49,7 +54,7 @@ def add_traffic(
     Args:
         hand: side of the road that traffic keeps to, -1 left, 1 right.
         lane: lateral position of the camera, metres. speed: of the camera, metres per second.
-        duration_s: how long the camera drives; 0 for a still picture.
+        duration_s: duration of the camera's drive in seconds; 0 for a still image.
     """
     parked = _parked(rng, elements, ground, lane, length)
     _moving(rng, elements, lane, speed, length, duration_s)
@@ -65,7 +70,9 @@ def _paint(rng: np.random.Generator) -> tuple[float, float, float]:
     return tuple(np.array(_pick(rng, _PAINTS)) * rng.uniform(0.8, 1.1))
 
 
-def _parked(rng, elements, ground: Ground, lane: float, length: float) -> dict[int, float]:
+def _parked(
+    rng: np.random.Generator, elements: list[Element], ground: Ground, lane: float, length: float
+) -> dict[int, float]:
     """Park cars along the kerbs where the road is wide enough; returns the width they take on each side."""
     taken = {-1: 0.0, 1: 0.0}
     for side in (-1, 1):
@@ -84,7 +91,9 @@ def _parked(rng, elements, ground: Ground, lane: float, length: float) -> dict[i
     return taken
 
 
-def _moving(rng, elements, lane, speed, length, duration_s) -> None:
+def _moving(
+    rng: np.random.Generator, elements: list[Element], lane: float, speed: float, length: float, duration_s: float
+) -> None:
     ahead = float(rng.uniform(9, 30))
     if duration_s or rng.random() < 0.65:
         elements.append(Car(Motion(ahead, lane, speed, sway_m=2.0 if speed else 0.0), _kind(rng), _paint(rng)))
@@ -101,7 +110,16 @@ def _moving(rng, elements, lane, speed, length, duration_s) -> None:
         s += float(rng.uniform(9, 40))
 
 
-def _cyclists(rng, elements, ground: Ground, hand, speed, length, duration_s, parked) -> None:
+def _cyclists(
+    rng: np.random.Generator,
+    elements: list[Element],
+    ground: Ground,
+    hand: int,
+    speed: float,
+    length: float,
+    duration_s: float,
+    parked: dict[int, float],
+) -> None:
     def rider(motion: Motion, heading: float) -> Cyclist:
         bright = rng.random() < 0.35
         vest = _pick(rng, ((60, 225, 215), (40, 130, 245), (90, 235, 150)))
@@ -141,7 +159,9 @@ def _cyclists(rng, elements, ground: Ground, hand, speed, length, duration_s, pa
             elements.append(rider(motion, -side * np.pi / 2))
 
 
-def _pedestrians(rng, elements, ground: Ground, speed, length, duration_s) -> None:
+def _pedestrians(
+    rng: np.random.Generator, elements: list[Element], ground: Ground, speed: float, length: float, duration_s: float
+) -> None:
     def person(motion: Motion, heading: float, foot: float = KERB_M) -> Pedestrian:
         child = rng.random() < 0.12
         return Pedestrian(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lsabinet_core.data.street.canvas import Canvas
 from lsabinet_core.data.street.classes import CAR
@@ -59,7 +60,7 @@ def build_car(shape: CarShape) -> list[tuple[np.ndarray, str, np.ndarray]]:
     front, rear = shape.screen[0], shape.rear[0]
     faces = []
 
-    def add(points, material, normal):
+    def add(points: ArrayLike, material: str, normal: ArrayLike) -> None:
         direction = np.array(normal, dtype=np.float64)
         faces.append((np.array(points, dtype=np.float64), material, direction / np.linalg.norm(direction)))
 
@@ -79,7 +80,7 @@ def build_car(shape: CarShape) -> list[tuple[np.ndarray, str, np.ndarray]]:
             add(_circle(x, z, 0.33), "tyre", (sign, 0, 0))
             add(_circle(x, z, 0.19), "hub", (sign, 0, 0))
 
-    def end(z, top, sign, lamp, plate):
+    def end(z: float, top: float, sign: int, lamp: str, plate: str) -> None:
         add([(-half, low, z), (half, low, z), (half, top, z), (-half, top, z)], "body", (0, 0, sign))
         add([(-half, low, z), (half, low, z), (half, 0.42, z), (-half, 0.42, z)], "under", (0, 0, sign))
         for side in (-1, 1):
@@ -95,7 +96,7 @@ def build_car(shape: CarShape) -> list[tuple[np.ndarray, str, np.ndarray]]:
     end(-long, shape.tail, -1, "tail lamp", "rear plate")
     end(long, shape.nose, 1, "headlamp", "front plate")
 
-    def lid(z0, y0, z1, y1):
+    def lid(z0: float, y0: float, z1: float, y1: float) -> None:
         normal = np.array([0, abs(z1 - z0), (y0 - y1) * np.sign(z1 - z0)])
         add([(-half, y0, z0), (half, y0, z0), (half, y1, z1), (-half, y1, z1)], "body", normal)
 
@@ -105,7 +106,7 @@ def build_car(shape: CarShape) -> list[tuple[np.ndarray, str, np.ndarray]]:
     base, roof, top = half * 0.95, half * (0.78 if shape.has_side_glass else 0.92), shape.height
     z0, z1, z2, z3 = rear, shape.rear[1], shape.screen[1], front
 
-    def pane(quad, normal, share):
+    def pane(quad: ArrayLike, normal: ArrayLike, share: float | None) -> None:
         quad = np.array(quad, dtype=np.float64)
         add(quad, "body", normal)
         if share is not None:

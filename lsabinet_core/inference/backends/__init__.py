@@ -1,69 +1,31 @@
-"""Engines that run the network.
+"""Engines that run the network; ``base.Backend`` is their interface.
 
-A backend takes frames as they are, uint8, and gives the logits that ``masks_from_logits`` takes; normalisation is part
-of the network that it runs (``lsabinet_core.inference.deploy``).
+A backend takes uint8 frames and returns logits for ``masks_from_logits``; normalisation is part of the deployed network
+(``lsabinet_core.inference.deploy``).
 """
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from lsabinet_core.cores import at_most_cores
+from lsabinet_core.cores import threads_for_engine
 from lsabinet_core.errors import BackendError
+from lsabinet_core.inference.forks import claim_process
 
 if TYPE_CHECKING:
-    # The names below are also for those who do not want to wait for PyTorch: parsers, the node before it is configured.
-    import numpy as np
-    import torch
-
+    # Parsers and the unconfigured node need the names below without waiting for the import of PyTorch.
     from lsabinet_core.inference.artefact import Artefact
-    from lsabinet_core.inference.network import Network
+
+    from .base import Backend
 
 DEFAULT_BACKEND = "auto"
-"""Wherever the user names no engine. What has to be the plain reference names ``torch``."""
+"""The default engine. Code that needs the uncompiled reference names ``torch``."""
 
+BUILDER_THREAD = "engine_builder"
+"""Name of the threads that build engines in the background. A build cannot be interrupted, and its native code aborts
+the process if it ends during interpreter shutdown: programs exit with ``os._exit`` while such a thread is alive."""
 
-class Backend(Protocol):
-    """What the Segmenter needs of an engine.
-
-    Attributes:
-        name: as in ``list_backends()``.
-        device: where ``infer`` leaves its output.
-        precision: what it computes in: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
-    """
-
-    name: str
-    device: "torch.device"
-    precision: str
-
-    def load(self, source: "Network | Artefact") -> None:
-        """Take a network in; the caller's is left as it is.
-
-        Raises:
-            BackendError: an exported network of a format, size or precision that this engine does not run.
-        """
-
-    def prepare(self, size: tuple[int, int], batch: int = 1) -> None:
-        """Build what ``batch`` images of ``size`` (H, W) at a time need, so that the first ones do not wait for it."""
-
-    def infer(self, images: "np.ndarray | torch.Tensor") -> "torch.Tensor":
-        """Logits (N, C, h, w) before the final upsampling, from uint8 (N, H, W, 3), BGR, C-contiguous and writeable.
-
-        The images are an array, or a tensor on ``device`` where that is a GPU; they are left as they are. The result
-        may be overwritten by the next call, and a GPU may still be working on it.
-        """
-
-    def synchronize(self) -> None:
-        """Wait until the device has done everything asked so far, so that a clock reads right."""
-
-    def describe(self) -> dict[str, str]:
-        """Engine, version, device and precision, for reports."""
-
-    def close(self) -> None:
-        """Give back what ``load`` took."""
-
-
-# name -> (module, class); the module is imported only when its backend is asked for.
+# name -> (module, class); the module is imported only when its backend is created.
 _BACKENDS = {
     "auto": ("lsabinet_core.inference.backends.auto", "AutoBackend"),
     "cuda-graph": ("lsabinet_core.inference.backends.cuda_graph", "CudaGraphBackend"),
@@ -76,7 +38,7 @@ _BACKENDS = {
     "torchscript": ("lsabinet_core.inference.backends.torchscript_", "TorchScriptBackend"),
 }
 
-# Which engines run an exported network of a format; the first where the user names none of them.
+# Engines that run an exported network, by its format; the first one is the default.
 ENGINES_OF_FORMAT = {
     "onnx": ("onnxruntime", "onnxruntime-tensorrt", "openvino"),
     "openvino": ("openvino",),
@@ -86,34 +48,37 @@ ENGINES_OF_FORMAT = {
 
 
 def list_backends() -> list[str]:
-    """Names that ``create_backend`` takes."""
+    """Names that ``create_backend`` accepts."""
     return sorted(_BACKENDS)
 
 
-def create_backend(name: str, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> Backend:
-    """Make an engine by name, with nothing loaded yet.
+def create_backend(name: str, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> "Backend":
+    """Create an engine by name, without loading a network.
 
     Args:
         name: one of ``list_backends()``.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` (fp32 on the CPU, fp16 on a GPU), ``fp32``, ``fp16``, ``bf16`` or ``int8``.
-        threads: most CPU threads that the engine computes with; 0 leaves its own choice.
+        threads: maximum number of CPU threads that the engine computes with; 0 leaves the engine's own choice, or the
+            number of usable cores if a container's CPU quota leaves fewer than the engine sees.
 
     Raises:
-        BackendError: unknown name, an engine that is not installed, or a device or precision that it does not offer.
+        BackendError: the name is unknown, the engine is not installed, the engine does not support the device or
+            precision, or the process was forked from one that has run a network.
     """
+    claim_process()
     if name not in _BACKENDS:
         raise BackendError(f"expected backend to be one of {', '.join(list_backends())}, got {name!r}")
     module, attribute = _BACKENDS[name]
     factory: Callable[..., Backend] = getattr(import_module(module), attribute)
-    return factory(device=device, precision=precision, threads=at_most_cores(threads))
+    return factory(device=device, precision=precision, threads=threads_for_engine(threads))
 
 
 def engine_for(artefact: "Artefact", name: str) -> str:
-    """The engine that runs an exported network: the one that ``name`` asks for, or its format's own for ``auto``.
+    """The engine that runs an exported model: ``name``, or the default engine of its format if ``name`` is ``auto``.
 
     Raises:
-        BackendError: an engine that does not read the format.
+        BackendError: the engine does not read the format.
     """
     engines = ENGINES_OF_FORMAT[artefact.format]
     if name in engines:

@@ -1,15 +1,15 @@
-"""The engines among which ``auto`` chooses, and how a user comes by them."""
+"""The engines from which ``auto`` chooses, and how a user obtains them."""
 
 import importlib.util
 
 PLAIN = "torch"
-"""Needs no package of its own, no building and no size in advance."""
+"""The engine without extra packages, builds or fixed sizes."""
 
 CANDIDATES = {
     "cpu": ("openvino", "torch-compile", "onnxruntime", PLAIN),
     "cuda": ("tensorrt", "onnxruntime-tensorrt", "torch-compile", "cuda-graph", "onnxruntime", PLAIN),
 }
-"""Engines by kind of device, the one that is fastest on most machines first; PyTorch last, as it always works."""
+"""Engines by device type, the fastest on most machines first; PyTorch is last, because it always works."""
 
 PACKAGES = {
     "openvino": "openvino",
@@ -17,7 +17,7 @@ PACKAGES = {
     "onnxruntime-tensorrt": "onnxruntime",
     "tensorrt": "tensorrt",
 }
-"""The package without which an engine is not there at all."""
+"""The package that an engine requires."""
 
 _FORMATS = {"openvino": "openvino", "onnxruntime": "onnx", "tensorrt": "tensorrt"}
 
@@ -27,11 +27,11 @@ def is_installed(name: str) -> bool:
 
 
 def export_command(name: str, precision: str, shape: tuple[int, int, int]) -> str | None:
-    """What builds the engine for images (N, H, W) in advance; None where ``lsabinet export`` does not."""
-    # int8 is there already where a size is asked for, and nothing is stored as bf16.
+    """The command that builds the engine for images (N, H, W) in advance; None if ``lsabinet export`` cannot."""
+    # int8 must be calibrated before it can be used, and bf16 is not a storage format.
     if name not in _FORMATS or precision not in ("fp32", "fp16"):
         return None
     batch, height, width = shape
-    # The ONNX form takes any number.
+    # The ONNX model accepts any number of images.
     some = f" --batch {batch}" if batch > 1 and name != "onnxruntime" else ""
     return f"`lsabinet export --to {_FORMATS[name]} --precision {precision} --size {height}x{width}{some} --weights W`"

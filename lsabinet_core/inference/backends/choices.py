@@ -1,4 +1,4 @@
-"""Which engine was taken on this machine: one small file per question, in the cache."""
+"""The cached choice of an engine on this machine: one small file per network and setting."""
 
 import hashlib
 import importlib.metadata
@@ -17,29 +17,31 @@ from lsabinet_core.inference.cache import cache_directory
 from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 
-from .common import device_name
+from .choose import computes_in_bf16, device_name
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt")
-"""A new version of one of these is a new question."""
+"""A version change of any of these packages invalidates the choice."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine and why it was taken; ``milliseconds`` per image of every engine that was compared."""
+    """An engine, the precision in which it runs, and why they were chosen; ``milliseconds`` per image of all that were
+    compared, by ``trial.label``."""
 
     backend: str
+    precision: str
     reason: str
     milliseconds: dict[str, float]
 
 
 class ChoiceFile:
-    """Where the choice for a network is kept; each of the arguments makes another question.
+    """The file with the choice for one network and one combination of ``device``, ``precision`` and ``threads``.
 
     Args:
-        network: what will run, at its size.
-        device, precision, threads: how.
+        network: the network that will run, at its size.
+        device, precision, threads: how it will run, as the user asked for it.
         known: engines that may be chosen.
     """
 
@@ -51,18 +53,19 @@ class ChoiceFile:
             "weights": network.fingerprint,
             "size": list(network.size),
             "any_size": network.any_size,
-            "precision": precision,
+            "requested_precision": precision,
             "threads": threads,
             "device": f"{device} {device_name(device)}",
-            # Processors of one name differ in their instructions, virtual ones most of all.
+            # Processors of the same name, especially virtual ones, may support different instructions.
             "processor": f"{torch.backends.cpu.get_cpu_capability()}, {usable_cores()} cores",
+            "bf16": computes_in_bf16(device),
             "versions": _versions(),
         }
         digest = hashlib.sha256(json.dumps(self._question, sort_keys=True).encode()).hexdigest()
         self.path = _directory() / f"{digest[:24]}.json"
 
     def read(self) -> Choice | None:
-        """The choice, or None where there is none yet; a damaged file is none, with a warning."""
+        """The choice, or None if there is none; logs a warning if the file is corrupt."""
         try:
             document = json.loads(self.path.read_text(encoding="utf-8"))
             choice = Choice(**document["choice"])
@@ -70,30 +73,28 @@ class ChoiceFile:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning(
-                "the remembered choice of an engine %s is damaged (%s): they are compared again", self.path, error
-            )
+            log.warning("cached engine choice %s is corrupt (%s); comparing the engines again", self.path, error)
             return None
         return choice if fits else None
 
     def write(self, choice: Choice) -> None:
-        """Keep the choice; where that is not possible, a warning says so."""
+        """Save the choice; logs a warning if that fails."""
         document = {"question": self._question, "choice": asdict(choice)}
         try:
             write_text(self.path, json.dumps(document, indent=1) + "\n")
         except OSError as error:
-            log.warning("the choice of an engine cannot be remembered (%s): the next start compares again", error)
+            log.warning("the engine choice cannot be cached (%s); the next start compares the engines again", error)
 
     def forget(self) -> None:
-        """Let this choice be made anew."""
+        """Remove this choice, so that the engines are compared again."""
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("the choice of an engine %s cannot be removed (%s)", self.path, error)
+            log.warning("cached engine choice %s cannot be removed (%s)", self.path, error)
 
 
 def forget_choices() -> None:
-    """Let every choice be made anew, because an engine was built that was not there before."""
+    """Remove all choices, because an engine was built that did not take part in them."""
     shutil.rmtree(_directory(), ignore_errors=True)
 
 

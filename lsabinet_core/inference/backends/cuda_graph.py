@@ -1,15 +1,17 @@
-"""CUDA graphs: all kernels of a frame launched by one call, for GPUs that wait for the CPU at one frame at a time."""
+"""CUDA graphs: one call launches all kernels of a frame, for networks whose kernel launches would limit the GPU."""
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
-from .common import DeployedBackend, Run, choose_cuda, plain_float32
+from .choose import choose_cuda
+from .cudnn_flags import plain_float32
+from .shaped import DeployedBackend
+from .shapes import Images, Run, Shape
 from .transfer import PinnedUpload
 
 WARM_UP_RUNS = 3
-"""Before capture, so that cuDNN has chosen its kernels and the allocator has its blocks."""
+"""Runs before the capture, in which cuDNN chooses its kernels and the allocator reserves memory."""
 
 
 class CudaGraphBackend(DeployedBackend):
@@ -21,7 +23,7 @@ class CudaGraphBackend(DeployedBackend):
         threads: not used.
 
     Raises:
-        BackendError: no GPU, or an unknown precision.
+        BackendError: there is no GPU, or the precision is unknown.
     """
 
     name = "cuda-graph"
@@ -29,20 +31,20 @@ class CudaGraphBackend(DeployedBackend):
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
         super().__init__(choose_cuda(device, self.name), precision, threads, ("fp32", "fp16", "bf16"))
 
-    def is_built(self, shape: tuple[int, int, int]) -> bool:
-        # cuDNN's search for its fastest kernels takes longer than a frame may wait.
-        return shape in self._runs
+    def is_built(self, shape: Shape) -> bool:
+        # cuDNN's search for the fastest kernels takes too long while a frame waits.
+        return self.shapes.is_built(shape)
 
-    def _build(self, shape: tuple[int, int, int]) -> Run:
-        return capture(self.network, shape, self.device)
+    def _build(self, shape: Shape) -> Run:
+        return capture(self.deployed, shape, self.device)
 
     def _engine(self) -> str:
         return f"PyTorch {torch.__version__}, CUDA graph"
 
 
 @torch.inference_mode()
-def capture(network: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, int, int], device: torch.device) -> Run:
-    """Capture ``network`` on images uint8 (*shape, 3); the result of a run is overwritten by the next."""
+def capture(network: Callable[[torch.Tensor], torch.Tensor], shape: Shape, device: torch.device) -> Run:
+    """Capture ``network`` on images uint8 (*shape, 3); each run overwrites the result of the previous one."""
     upload = PinnedUpload(device)
     images = torch.zeros(*shape, 3, dtype=torch.uint8, device=device)
     with torch.cuda.device(device), plain_float32():
@@ -53,17 +55,15 @@ def capture(network: Callable[[torch.Tensor], torch.Tensor], shape: tuple[int, i
                 network(images)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        # Frames may go through PyTorch in another thread meanwhile.
+        # PyTorch may run frames in another thread during the capture.
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             logits = network(images)
 
-    def run(frames: np.ndarray) -> torch.Tensor:
+    def run(frames: Images) -> torch.Tensor:
         with torch.cuda.device(device):
             upload(frames, out=images)
             graph.replay()
         return logits
 
-    # The graph reads the network's weights, but does not keep them.
-    run.network = network
-    run.network_alone = graph.replay
-    return run
+    # The graph reads the network's weights, but does not keep them in memory.
+    return Run(run, network_alone=graph.replay, keeps=network)

@@ -1,6 +1,6 @@
-"""Operators written as OpenVINO's CPU plugin (2026.4, measured on AVX-512) runs them fastest; the answers stay.
+"""Rewrites operators into equivalent ones that OpenVINO's CPU plugin runs faster (2026.4, measured on AVX-512).
 
-The network's form on disk knows nothing of it: this is done when an engine starts.
+The rewrites are applied when an engine starts; the converted model on disk does not contain them.
 """
 
 from typing import Any
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 REWRITES = 3
-"""Counts up when what is done at the start of an engine changes, so that those compiled before are not taken for
-current."""
+"""Version of the rewrites, part of the cache key: increment it with every change, so that networks are recompiled."""
 
 FEW_CHANNELS = 4
 
@@ -25,7 +24,7 @@ def prefer_fast_kernels(model: Any) -> None:
 
 
 def _average_by_convolution(pool: Any) -> Any:
-    """Pooling of an image's three channels would widen them to sixteen, and what it is joined with after them."""
+    """Average few channels by a convolution: OpenVINO's pooling would pad them, and concatenations after it, to 16."""
     from openvino import opset13
 
     attributes = pool.get_attributes()
@@ -46,7 +45,7 @@ def _average_by_convolution(pool: Any) -> Any:
 
 
 def _dilate_where_it_says_nothing(conv: Any) -> Any:
-    """A depthwise 3x1 or 1x3 kernel, dilated where it is 1 wide, goes to a kernel of half the time."""
+    """Dilate depthwise 3x1 and 1x3 kernels along the side of length 1, which selects a kernel twice as fast."""
     from openvino import opset13
 
     attributes = conv.get_attributes()
@@ -64,7 +63,7 @@ def _dilate_where_it_says_nothing(conv: Any) -> Any:
 
 
 def _selu_by_elu(selu: Any) -> Any:
-    """SELU has no kernel but a reference in plain C++, which also takes the layout from those around it; ELU has."""
+    """Replace SELU by a scaled ELU: SELU has only a reference kernel, which imposes its layout on its neighbours."""
     from openvino import opset13
 
     x, alpha, scale = (selu.input_value(index) for index in range(3))
@@ -74,7 +73,7 @@ def _selu_by_elu(selu: Any) -> Any:
 
 
 def _reverse_in_one(concat: Any) -> Any:
-    """Colours that are taken apart and joined the other way round, pixel by pixel, as one operator."""
+    """Replace splitting the colour channels and concatenating them in reverse order by a single gather."""
     from openvino import opset13
 
     parts = [source.get_source_output() for source in concat.inputs()]

@@ -1,12 +1,13 @@
-"""3x3 convolutions with fewer multiplications, after Winograd (Lavin and Gray, "Fast Algorithms for Convolutional
-Neural Networks", CVPR 2016), along the width only; OpenVINO's own kernels multiply plainly.
+"""3x3 convolutions with fewer multiplications (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks",
+CVPR 2016), applied along the width only; OpenVINO's own kernels do not use Winograd's algorithm.
 
-A row of a 3x3 convolution is the sum of three convolutions with 3 taps. Six neighbouring outputs of such a one are the
-values of a product of polynomials, which eight points determine: eight multiplications instead of eighteen, at the cost
-of additions before and after. The additions run over memory, so that it pays where channels are many. Answers differ
-from the plain convolution's by rounding only, some 1e-6 of the largest.
+A 3x3 convolution is the sum over its rows of three one-dimensional convolutions with 3 taps. Six adjacent outputs of
+one of these are coefficients of a polynomial product, which is determined by its values at eight points: 8 instead of
+18 multiplications, at the cost of additions before and after. These are limited by memory bandwidth, so the method
+pays off for many channels. The result differs from the direct convolution by rounding only, about 1e-6 of the maximum.
 
-In both dimensions (36 multiplications instead of 144) it would move more than twice the memory, and gains nothing.
+In two dimensions (36 instead of 144 multiplications) it would need more than twice the memory traffic, and gains
+nothing.
 """
 
 from collections.abc import Callable
@@ -16,22 +17,24 @@ import numpy as np
 from numpy.polynomial import polynomial
 
 POINTS = {6: (0, 1, -1, 2, -2, 0.5, -0.5), 4: (0, 1, -1, 2, -2)}
-"""Outputs of a tile -> where the polynomials are evaluated, infinity apart; the preferred tile first."""
+"""Outputs per tile -> evaluation points, in addition to infinity; the preferred tile first."""
 
-# Below, the additions cost what the multiplications save.
-LEAST_INPUTS, LEAST_OUTPUTS = 64, 32
+# Below these numbers of channels, the additions cost as much as the multiplications save.
+MIN_INPUTS, MIN_OUTPUTS = 64, 32
 
 END = np.iinfo(np.int64).max
 
 
 def use_winograd(model: Any) -> None:
-    """Replace the 3x3 convolutions of an ``openvino.Model`` of fixed shape that gain by it, in place."""
-    # What was replaced already, as columns: a convolution that follows takes it before it is joined.
+    """Replace the 3x3 convolutions of an ``openvino.Model`` of fixed shape that become faster, in place."""
+    # Outputs of replaced convolutions, as columns: a following convolution uses them before they are joined.
     columns_of: dict[str, list] = {}
     for conv in model.get_ordered_ops():
-        if conv.get_type_name() == "Convolution" and (weight := _constant(conv.input_value(1))) is not None:
-            if _suits(conv, weight):
-                _replace(conv, weight, columns_of)
+        if conv.get_type_name() != "Convolution":
+            continue
+        weight = _constant(conv.input_value(1))
+        if weight is not None and _suits(conv, weight):
+            _replace(conv, weight, columns_of)
     model.validate_nodes_and_infer_types()
 
 
@@ -39,11 +42,11 @@ def _suits(conv: Any, weight: np.ndarray) -> bool:
     attributes = conv.get_attributes()
     plain = all(list(attributes[name]) == [1, 1] for name in ("strides", "dilations", "pads_begin", "pads_end"))
     outputs, inputs, *kernel = weight.shape
-    return plain and kernel == [3, 3] and inputs >= LEAST_INPUTS and outputs >= LEAST_OUTPUTS
+    return plain and kernel == [3, 3] and inputs >= MIN_INPUTS and outputs >= MIN_OUTPUTS
 
 
 def _constant(value: Any) -> np.ndarray | None:
-    """The numbers of a constant that is stored as fp32 or fp16; None of anything else, such as int8."""
+    """The values of a constant stored as fp32 or fp16; None for anything else, such as int8."""
     node = value.get_node()
     if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
@@ -52,7 +55,7 @@ def _constant(value: Any) -> np.ndarray | None:
 
 
 def _replace(conv: Any, weight: np.ndarray, columns_of: dict[str, list]) -> None:
-    """The image goes apart into the columns of each place in a tile, through the convolution, and is joined again."""
+    """Split the image into the columns of each position in a tile, convolve them, and join them again."""
     from openvino import opset13 as op
 
     image = conv.input_value(0)
@@ -64,14 +67,14 @@ def _replace(conv: Any, weight: np.ndarray, columns_of: dict[str, list]) -> None
         whole = _pad(image, 0, missing) if missing else image
         columns = [op.slice(whole, [place], [END], [tile], [3]) for place in range(tile)]
     elif missing:
-        # Beyond the image's edge there must be zeros again.
+        # Restore the zeros beyond the edge of the image.
         columns = columns[:-missing] + [_pad(_pad(column, 0, -1), 0, 1) for column in columns[-missing:]]
     columns = _convolve(columns, weight, tile)
     last = conv
     while (follower := _follower(last)) is not None:
         last, apply = follower
         columns = [apply(column) for column in columns]
-    # In channels-last memory neighbouring columns are neighbouring channels: nothing but the joining is copied.
+    # In channels-last memory adjacent columns are adjacent channels: only the concatenation copies data.
     joined = op.transpose(op.concat(columns, 1), [0, 2, 3, 1])
     joined = op.reshape(joined, [batch, height, width + missing, len(weight)], special_zero=False)
     joined = op.transpose(joined, [0, 3, 1, 2])
@@ -83,12 +86,12 @@ def _replace(conv: Any, weight: np.ndarray, columns_of: dict[str, list]) -> None
 
 
 def _convolve(columns: list, weight: np.ndarray, tile: int) -> list:
-    """A 3x3 convolution of an image that is given, and returned, as the columns of each place in a tile."""
+    """A 3x3 convolution of an image that is given and returned as the columns of each position in a tile."""
     from openvino import opset13 as op
 
     outputs, kernels, inputs = _matrices(tile)
     weights = np.einsum("fk,oihk->foih", kernels, weight, optimize=True).astype(np.float32)[..., None]
-    # A tile looks at its own columns and at one of the tile on either side.
+    # A tile reads its own columns and one column of each neighbouring tile.
     seen = [_pad(columns[-1], 1, -1), *columns, _pad(columns[0], -1, 1)]
     values = _sums_and_differences([_weighted_sum(row, seen) for row in inputs])
     products = [
@@ -100,7 +103,7 @@ def _convolve(columns: list, weight: np.ndarray, tile: int) -> list:
 
 
 def _follower(node: Any) -> tuple[Any, Callable] | None:
-    """What alone takes a node's output, if it treats every place alike: a bias or an activation; and how to do it."""
+    """The only consumer of a node if it is a bias or activation that treats all positions alike, and its function."""
     from openvino import opset13 as op
 
     takers = list(node.output(0).get_target_inputs())
@@ -119,14 +122,14 @@ def _follower(node: Any) -> tuple[Any, Callable] | None:
 
 
 def _pad(value: Any, before: int, after: int) -> Any:
-    """Zeros left and right of an image, or fewer columns."""
+    """Pad an image with zeros on the left and right; negative numbers remove columns."""
     from openvino import opset13 as op
 
     return op.pad(value, [0, 0, 0, before], [0, 0, 0, after], "constant", op.constant(0, np.float32))
 
 
 def _sums_and_differences(values: list) -> list:
-    """Of each pair of opposite points, which share half of their terms; the first and the last point are alone."""
+    """Sums and differences of each pair of opposite points, which share half of their terms; the ends are unpaired."""
     pairs = zip(values[1:-1:2], values[2:-1:2], strict=True)
     return [values[0], *(mixed for one, other in pairs for mixed in (one + other, one - other)), values[-1]]
 
@@ -155,10 +158,10 @@ def _matrices(tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         outputs[:, index] = point ** np.arange(tile)
         kernels[index] = point ** np.arange(3) / np.prod(point - others)
         inputs[index, :-1] = polynomial.polyfromroots(others)
-    # The last point is infinity, where only the highest power counts.
+    # The last point is infinity, which only the highest power contributes to.
     outputs[-1, -1] = kernels[-1, -1] = 1
     inputs[-1] = polynomial.polyfromroots(points)
-    # S twice doubles all but the first and the last.
+    # Applying S twice doubles everything but the first and the last value.
     half = np.full((count, 1), 0.5)
     half[0] = half[-1] = 1
     inputs, outputs = (half * np.stack(_sums_and_differences(list(matrix))) for matrix in (inputs, outputs.T))

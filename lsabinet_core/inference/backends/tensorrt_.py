@@ -1,8 +1,8 @@
 """TensorRT engines that ``lsabinet export --to tensorrt`` built for this GPU."""
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
 from lsabinet_core.errors import BackendError
@@ -12,14 +12,17 @@ from lsabinet_core.inference.convert import tensorrt_
 from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 
-from .common import NotExportedError, Run, ShapedBackend, choose_cuda, device_name, output_of
+from .base import NotExportedError
+from .choose import choose_cuda, device_name
+from .shaped import ShapedBackend, output_of
+from .shapes import Images, Run, Shape, Size
 from .transfer import PinnedUpload
 
 FILE = "network.engine"
 
 
 class TensorRTBackend(ShapedBackend):
-    """Runs engines that exist; it never builds one, because that takes minutes.
+    """Runs existing engines; it never builds one, because a build takes minutes.
 
     Args:
         device: ``auto``, ``cuda`` or ``cuda:N``.
@@ -27,7 +30,7 @@ class TensorRTBackend(ShapedBackend):
         threads: not used.
 
     Raises:
-        BackendError: no GPU, TensorRT is not installed, or an unknown precision.
+        BackendError: there is no GPU, TensorRT is not installed, or the precision is unknown.
     """
 
     name = "tensorrt"
@@ -36,60 +39,60 @@ class TensorRTBackend(ShapedBackend):
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
         super().__init__(choose_cuda(device, self.name), precision, threads, ("fp32", "fp16"))
         self._tensorrt = tensorrt_.import_tensorrt()
-        self._batches: dict[tuple[int, int, int], int] = {}
 
-    def builds_quickly(self, size: tuple[int, int]) -> bool:
+    def builds_quickly(self, size: Size) -> bool:
         return isinstance(self.source, Artefact) or EngineCache().find(self._key((1, *size))) is not None
 
-    def exported_sizes(self) -> list[tuple[int, int]]:
-        return [] if isinstance(self.source, Artefact) else EngineCache().sizes(self._key((1, *self.source.size)))
+    def exported_sizes(self) -> list[Size]:
+        return (
+            [] if isinstance(self.source, Artefact) else EngineCache().sizes(self._key((1, *self.loaded_network.size)))
+        )
 
-    def _built_batch(self, shape: tuple[int, int, int]) -> int:
-        if isinstance(self.source, Artefact) or shape[0] == 1:
-            return super()._built_batch(shape)
-        # Several images go through one by one where no engine was built for as many.
-        if shape not in self._batches:
-            self._batches[shape] = 1 if EngineCache().find(self._key(shape)) is None else shape[0]
-        return self._batches[shape]
+    def batch_for(self, shape: Shape) -> int:
+        batch = super().batch_for(shape)
+        if isinstance(self.source, Artefact) or batch == 1:
+            return batch
+        # Run images one by one if no engine was built for this number.
+        built = (batch, *shape[1:])
+        return self.shapes.batch(built, lambda: 1 if EngineCache().find(self._key(built)) is None else batch)
 
-    def _key(self, shape: tuple[int, int, int]) -> EngineKey:
-        return engine_key(self.source, shape[1:], shape[0], self.precision, self.device)
+    def _key(self, shape: Shape) -> EngineKey:
+        return engine_key(self.loaded_network, shape[1:], shape[0], self.precision, self.device)
 
-    def _build(self, shape: tuple[int, int, int]) -> Run:
-        # An engine belongs to the GPU that is the current one when it is read.
+    def _build(self, shape: Shape) -> Run:
+        # An engine is loaded to the current GPU.
         with torch.cuda.device(self.device):
             engine = self._engine_for(shape)
             context = engine.create_execution_context()
         if context is None:
-            raise BackendError("TensorRT could not make the engine ready to run: its message on stderr says why")
+            raise BackendError("TensorRT could not prepare the engine for running: see its message on stderr")
         context.set_input_shape("images", (*shape, 3))
         upload = PinnedUpload(self.device)
         images = torch.empty(*shape, 3, dtype=torch.uint8, device=self.device)
-        name, dtype = output_of(self.source)
+        name, dtype = output_of(self.loaded)
         output = torch.empty(tuple(context.get_tensor_shape(name)), dtype=dtype, device=self.device)
         context.set_tensor_address("images", images.data_ptr())
         context.set_tensor_address(name, output.data_ptr())
-        # TensorRT waits around frames on the default stream.
+        # On the default stream, TensorRT synchronises before and after each frame.
         stream = torch.cuda.Stream(self.device)
 
-        def execute(frames: np.ndarray | None = None) -> None:
-            # What still reads the output for the images before comes first.
+        def execute(frames: Images | None = None) -> None:
+            # Do not overwrite the previous output before the current stream has finished reading it.
             stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(stream):
                 if frames is not None:
                     upload(frames, out=images)
                 if not context.execute_async_v3(stream.cuda_stream):
-                    raise BackendError("TensorRT could not run the engine: its message on stderr says why")
+                    raise BackendError("TensorRT could not run the engine: see its message on stderr")
             torch.cuda.current_stream(self.device).wait_stream(stream)
 
-        def run(frames: np.ndarray) -> torch.Tensor:
+        def run(frames: Images) -> torch.Tensor:
             execute(frames)
             return output
 
-        run.network_alone = execute
-        return run
+        return Run(run, network_alone=execute)
 
-    def _engine_for(self, shape: tuple[int, int, int]):
+    def _engine_for(self, shape: Shape) -> Any:
         runtime = self._tensorrt.Runtime(self._tensorrt.Logger(self._tensorrt.Logger.ERROR))
         if isinstance(self.source, Artefact):
             engine = runtime.deserialize_cuda_engine(self.source.path.read_bytes())
@@ -116,16 +119,17 @@ class TensorRTBackend(ShapedBackend):
         return f"TensorRT {self._tensorrt.__version__}"
 
 
-def engine_key(network: Network, size: tuple[int, int], batch: int, precision: str, device: torch.device) -> EngineKey:
-    """Where the engine for a network, shape and GPU is kept."""
+def engine_key(network: Network, size: Size, batch: int, precision: str, device: torch.device) -> EngineKey:
+    """The key of the engine for a network, shape and GPU."""
     version = f"TensorRT {tensorrt_.import_tensorrt().__version__}, form {FORM}"
+    where = device_name(device)
     return EngineKey(
-        "tensorrt", network.fingerprint, tuple(size), batch, precision, device_name(device), version, exported=True
+        "tensorrt", network.fingerprint, (size[0], size[1]), batch, precision, where, version, exported=True
     )
 
 
-def store_engine(network: Network, size: tuple[int, int], batch: int, precision: str, content: bytes) -> Path | None:
-    """Keep an engine that was built elsewhere (``lsabinet export``) where the backend looks for it; as
+def store_engine(network: Network, size: Size, batch: int, precision: str, content: bytes) -> Path | None:
+    """Store an engine built by ``lsabinet export`` in the backend's cache; returns the result of
     ``EngineCache.store``."""
     key = engine_key(network, size, batch, precision, choose_cuda("auto", "tensorrt"))
     return EngineCache().store(key, lambda folder: (folder / FILE).write_bytes(content))

@@ -1,14 +1,14 @@
-"""Images from NumPy to where a network takes them, and what comes of them back."""
+"""Transfer of images from NumPy to the device, and of results back."""
 
 import numpy as np
 import torch
 
 
 class PinnedUpload:
-    """uint8 arrays as tensors on a device.
+    """Uploads uint8 arrays as tensors on a device.
 
-    For a GPU they pass through page-locked memory, from which the copy runs beside other work; one byte per value
-    crosses the bus. On the CPU the tensor shares the array's memory where an engine can take that.
+    For a GPU they pass through page-locked memory, from which they are copied asynchronously, one byte per value. On
+    the CPU the tensor shares the array's memory if that is contiguous and writeable.
     """
 
     def __init__(self, device: torch.device):
@@ -16,22 +16,23 @@ class PinnedUpload:
         self._pinned: torch.Tensor | None = None
         self._copied: torch.cuda.Event | None = None
 
-    # PyTorch refuses to write into tensors that were made in inference mode from outside of it.
+    # PyTorch does not allow writing to inference tensors outside inference mode.
     @torch.inference_mode()
     def __call__(self, images: np.ndarray | torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """The images on the device, in ``out`` if that is given. Those that are there already stay there.
+        """Returns the images on the device, in ``out`` if given; images that are already on the device are not copied.
 
-        On a GPU the copy may still be under way, before what the current stream does next; the array has been read.
+        On a GPU the copy may still be running, but it precedes all later work in the current stream, and the array may
+        be overwritten.
         """
         if self._device.type == "cpu" and not isinstance(images, torch.Tensor):
             images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
         if isinstance(images, torch.Tensor):
             return images if out is None else out.copy_(images)
-        if self._pinned is None or self._pinned.shape != images.shape:
+        if self._pinned is None or self._copied is None or self._pinned.shape != images.shape:
             self._pinned = torch.empty(images.shape, dtype=torch.uint8, pin_memory=True)
             self._copied = torch.cuda.Event()
         else:
-            # The copy of the images before must have left the buffer.
+            # Wait until the copy of the previous images has left the buffer.
             self._copied.synchronize()
         np.copyto(self._pinned.numpy(), images)
         if out is None:
@@ -42,7 +43,7 @@ class PinnedUpload:
 
 
 def download(planes: torch.Tensor) -> np.ndarray:
-    """The planes as an array in one copy, waited for; from a GPU into page-locked memory."""
+    """Copy the planes to an array, synchronously; from a GPU into page-locked memory."""
     if planes.device.type != "cuda":
         return planes.cpu().numpy()
     host = torch.empty(planes.shape, dtype=planes.dtype, pin_memory=True)

@@ -1,4 +1,4 @@
-"""int8 by post-training quantisation (NNCF): ranges are measured on frames, nothing is trained."""
+"""int8 by post-training quantisation (NNCF): ranges are measured on frames, without training."""
 
 import contextlib
 import logging
@@ -13,16 +13,16 @@ from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.optional import require
 
 KEEP_FLOATING = (
-    # SoftPool's exponentials and its quotient, and the gates that scale every pixel by what follows from it.
+    # SoftPool's exponentials and quotient, and the gates that scale every pixel by their result.
     r".*\.lrfa[./].*",
-    # Coarse maxima and the variance of each channel, whose ranges have no bound.
+    # Coarse maxima and the variance of each channel, whose ranges are unbounded.
     r".*\.svfm\.structure[./].*",
-    # RCAD's gates and sums, between its convolutions.
+    # RCAD's gates and sums between its convolutions.
     r".*\.decoder/.*",
-    # The logits themselves: their differences decide.
+    # The logits, whose small differences decide the class.
     r".*\.decoder\.classify/.*",
 )
-"""Operators that stay in floating point: regular expressions of OpenVINO's names, the module's path and the kind."""
+"""Operators that stay in floating point: regular expressions for OpenVINO's names (module path and operator type)."""
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "MatMul")
 
@@ -31,13 +31,13 @@ def quantize(model: Any, images: Iterable[np.ndarray], count: int, keep: Sequenc
     """An ``openvino.Model`` with int8 convolutions.
 
     Args:
-        model: ``openvino.Model`` in fp32; it is left as it is.
-        images: uint8 (H, W, 3), BGR, of the model's size; gone through several times.
-        count: how many of them there are.
-        keep: regular expressions of operators that stay in floating point.
+        model: ``openvino.Model`` in fp32; it is not modified.
+        images: uint8 (H, W, 3), BGR, of the model's size; iterated several times.
+        count: the number of images.
+        keep: regular expressions for operators that stay in floating point.
 
     Raises:
-        BackendError: NNCF is not installed, or ``keep`` has something that is no regular expression or, unless it is
+        BackendError: NNCF is not installed, or an entry of ``keep`` is no valid regular expression or, unless it is in
             ``KEEP_FLOATING``, matches no operator.
     """
     names = [operator.get_friendly_name() for operator in model.get_ordered_ops()]
@@ -48,18 +48,18 @@ def quantize(model: Any, images: Iterable[np.ndarray], count: int, keep: Sequenc
             raise BackendError(
                 f"expected a regular expression of operators to keep, got {pattern!r}: {error}"
             ) from None
-        # Other networks have none of the operators that LSA-BiNet needs kept.
+        # Other networks do not have the operators of KEEP_FLOATING.
         if not matches and pattern not in KEEP_FLOATING:
             raise BackendError(f"no operator to keep in floating point matches {pattern!r}; one is {names[-2]!r}")
     nncf = require("nncf", "int8")
     nncf.set_log_level(logging.ERROR)
     data = nncf.Dataset(images, lambda image: np.ascontiguousarray(image)[None])
-    # Its bars of progress are no result.
+    # Progress bars must not mix with results on stdout.
     with contextlib.redirect_stdout(sys.stderr):
         return nncf.quantize(
             model.clone(),
             data,
-            # Asymmetric for activations: PReLU leaves negative ones, fewer than positive.
+            # Asymmetric activations: PReLU passes negative values, in a smaller range than positive ones.
             preset=nncf.QuantizationPreset.MIXED,
             target_device=nncf.TargetDevice.CPU,
             subset_size=count,
@@ -69,7 +69,7 @@ def quantize(model: Any, images: Iterable[np.ndarray], count: int, keep: Sequenc
 
 
 def floating_layers(model: Any) -> list[str]:
-    """The convolutions of a quantised ``openvino.Model`` that stayed in floating point, by their modules' paths."""
+    """Module paths of the convolutions in a quantised ``openvino.Model`` that stayed in floating point."""
     names = []
     for operator in model.get_ordered_ops():
         if operator.get_type_name() not in CONVOLUTIONS:

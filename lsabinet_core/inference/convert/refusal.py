@@ -1,4 +1,4 @@
-"""What to say where a format cannot hold a network."""
+"""The error for a network that cannot be converted to a format."""
 
 import contextlib
 import re
@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.network import Network
 
-# As torch.onnx and OpenVINO name what they lack: "No ONNX function found for <OpOverload(op='aten.cummax', ...".
+# How torch.onnx and OpenVINO report a missing operator: "No ONNX function found for <OpOverload(op='aten.cummax', ...".
 _LACKING = re.compile(r"No (?:ONNX function|conversion rule) found for (.+)")
 _OPERATOR = re.compile(r"\b(?:aten|prims)(?:::|\.)(\w+)")
 
 
 @contextlib.contextmanager
 def refusing(network: Network, form: str) -> Iterator[None]:
-    """Raises BackendError for what a converter raises in the block: one line with the network and what it lacks."""
+    """Convert an error of a converter to a BackendError: one line with the network and the missing operator."""
     try:
         yield
     except Exception as error:
@@ -22,8 +22,11 @@ def refusing(network: Network, form: str) -> Iterator[None]:
         if lacking:
             reason = f"which has no operator for {' and '.join(lacking)}"
         else:
-            reason = f"whose converter says: {(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+            cause = error
+            while cause.__cause__ is not None:
+                cause = cause.__cause__
+            reason = f"whose converter reports: {(str(cause).strip().splitlines() or [type(cause).__name__])[0]}"
         raise BackendError(
-            f"network {network.metadata.architecture!r} cannot become {form}, {reason}; backends torch, torch-compile "
-            "and cuda-graph run every network"
+            f"network {network.metadata.architecture!r} cannot be converted to {form}, {reason}; backends torch, "
+            "torch-compile and cuda-graph run every network"
         ) from error

@@ -3,28 +3,32 @@
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from lsabinet_core.errors import WeightsError
-from lsabinet_core.inference.artefact import METADATA_KEY
+from lsabinet_core.inference.convert import METADATA_KEY
 
 
 def trace(network: nn.Module, batch: int, size: tuple[int, int]) -> torch.jit.ScriptModule:
-    """The deployed network as it runs on one size; the number of images stays free."""
+    """Trace the deployed network for one input size and any number of images."""
     device = next(network.buffers()).device
     images = torch.zeros(batch, *size, 3, dtype=torch.uint8, device=device)
     with _undeprecated(), torch.no_grad():
-        # The size is meant to become a constant.
+        # The size is meant to be a constant.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        return torch.jit.trace(network.eval(), images, check_trace=False)
+        script = torch.jit.trace(network.eval(), images, check_trace=False)
+    assert isinstance(script, torch.jit.ScriptModule), "the trace of a module is a module"
+    return script
 
 
 def save(script: torch.jit.ScriptModule, path: Path, info: str) -> None:
-    """Raises OSError where the file cannot be written."""
-    # PyTorch ends the program where it cannot write, on a full disk say; Python does not.
+    """Raises OSError if the file cannot be written."""
+    # PyTorch itself would abort the program if it cannot write, for example on a full disk.
     content = io.BytesIO()
     with _undeprecated():
         torch.jit.save(script, content, _extra_files={METADATA_KEY: info.encode()})
@@ -32,25 +36,27 @@ def save(script: torch.jit.ScriptModule, path: Path, info: str) -> None:
 
 
 def load(path: Path, device: torch.device) -> torch.jit.ScriptModule:
-    """Raises WeightsError where the file is no TorchScript."""
+    """Raises WeightsError if the file is not TorchScript."""
     script = _load(path, device, {})
     _move_constants(script, device)
     return script
 
 
 def _move_constants(script: torch.jit.ScriptModule, device: torch.device) -> None:
-    """What a trace makes on its way, such as indices, has the device of the tracing; loading moves tensors only."""
+    """Move tensors created by the traced code, such as indices: they are created on the device of the trace, and
+    loading moves only stored tensors."""
     for constant in device_constants(script):
         constant.s_("value", str(device))
 
 
 def device_constants(script: torch.jit.ScriptModule) -> list:
-    """The nodes of the code, the parts' included, that name a device."""
+    """The graph nodes that name a device, including those of submodules."""
+    codes: list[Any] = [module._c for module in script.modules()]
     return [
         node
-        for module in script.modules()
-        for method in module._c._method_names()
-        for node in module._c._get_method(method).graph.findAllNodes("prim::Constant")
+        for code in codes
+        for method in code._method_names()
+        for node in code._get_method(method).graph.findAllNodes("prim::Constant")
         if str(node.output().type()) == "Device"
     ]
 
@@ -69,14 +75,14 @@ def _load(path: Path, device: torch.device, extra: dict) -> torch.jit.ScriptModu
     except (RuntimeError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise WeightsError(
-            f"{path} is not a whole TorchScript file: export it again; the weights of a run are its last.safetensors "
+            f"{path} is not a complete TorchScript file: export it again; a run's weights are its last.safetensors "
             f"and ema.safetensors ({reason})"
         ) from None
 
 
 @contextlib.contextmanager
-def _undeprecated():
-    """TorchScript is deprecated, and without a replacement that OpenVINO and PyTorch's C++ library read."""
+def _undeprecated() -> Iterator[None]:
+    """Silence the deprecation of TorchScript: OpenVINO and PyTorch's C++ library support no replacement yet."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         yield

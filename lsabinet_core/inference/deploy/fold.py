@@ -1,21 +1,28 @@
-"""Batch normalisation in evaluation mode is a multiply-add with constants: merged into what comes before, or one step.
+"""Folds batch normalisation in evaluation mode, a multiply-add with constants, into the preceding convolution.
 
-Which convolution a normalisation follows is observed in one run rather than guessed from the order of the modules, so
-that it holds for any network.
+The convolution before each normalisation is observed in a run rather than guessed from the order of the modules, so
+that this works for any network.
 """
 
 import copy
 from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lsabinet_core.models.blocks import SMALLEST_INPUT
+from lsabinet_core.models.blocks import SMALLEST_INPUT, SegmentationNetwork
+
+Convolution = nn.Conv2d | nn.ConvTranspose2d
 
 
 class Affine(nn.Module):
-    """scale * x + shift with one number each per channel: (N, C, H, W) -> the same shape."""
+    """scale * x + shift with one scale and shift per channel: (N, C, H, W) -> the same shape."""
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, scale: Tensor, shift: Tensor):
         super().__init__()
@@ -26,11 +33,11 @@ class Affine(nn.Module):
         return torch.addcmul(self.shift, x, self.scale)
 
 
-def fold_batch_norms(model: nn.Module) -> nn.Module:
-    """A copy of the network in evaluation mode without batch normalisation or dropout; its outputs are the same.
+def fold_batch_norms(model: SegmentationNetwork) -> SegmentationNetwork:
+    """Copy the network in evaluation mode without batch normalisation and dropout; the outputs do not change.
 
-    A normalisation goes into the convolution before it where that convolution's output goes nowhere else, and becomes
-    an ``Affine`` otherwise. Normalisations without running statistics depend on the image and stay.
+    A normalisation is folded into the preceding convolution if nothing else uses that convolution's output, and becomes
+    an ``Affine`` otherwise. Normalisations without running statistics depend on the image and are kept.
     """
     model = copy.deepcopy(model).eval()
     for norm, conv in _convolutions_before_norms(model).items():
@@ -39,7 +46,7 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
     for module in list(model.modules()):
         if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
             scale, shift = _scale_and_shift(module)
-            dtype = module.running_mean.dtype
+            dtype = next(module.buffers()).dtype
             _replace(model, module, Affine(scale.to(dtype), shift.to(dtype)))
         elif isinstance(module, (nn.Dropout, nn.Dropout2d)):
             _replace(model, module, nn.Identity())
@@ -47,23 +54,25 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
 
 
 class _CountUses(TorchFunctionMode):
-    """Counts how many calls take each tensor."""
+    """Counts the calls that use each tensor."""
 
     def __init__(self):
         super().__init__()
         self.uses: Counter[int] = Counter()
-        # Kept alive, so that no two tensors of a run share an id.
+        # Keeps the tensors alive, so that ids stay unique during the run.
         self._seen: list[Tensor] = []
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        # What gives no tensor, such as .shape or .dim(), is no use of the values.
+        # Calls that return no tensor, such as .shape or .dim(), do not use the values.
         if isinstance(result, (Tensor, tuple, list)) and not isinstance(result, torch.Size):
             self._count([*args, *kwargs.values()])
         return result
 
-    def _count(self, values) -> None:
+    def _count(self, values: Iterable[object]) -> None:
         for value in values:
             if isinstance(value, Tensor):
                 self.uses[id(value)] += 1
@@ -73,17 +82,17 @@ class _CountUses(TorchFunctionMode):
 
 
 @torch.no_grad()
-def _convolutions_before_norms(model: nn.Module) -> dict[nn.BatchNorm2d, nn.Module]:
-    """Each batch normalisation that can be merged, with the convolution whose output it takes."""
-    outputs: dict[int, tuple[nn.Module, Tensor]] = {}
+def _convolutions_before_norms(model: SegmentationNetwork) -> dict[nn.BatchNorm2d, Convolution]:
+    """Each batch normalisation that can be folded, with the convolution whose output it normalises."""
+    outputs: dict[int, tuple[Convolution, Tensor]] = {}
     inputs: list[tuple[nn.BatchNorm2d, Tensor]] = []
     calls: Counter[nn.Module] = Counter()
 
-    def after_conv(module, args, output):
+    def after_conv(module: Convolution, args: tuple, output: Tensor) -> None:
         calls[module] += 1
         outputs[id(output)] = (module, output)
 
-    def before_norm(module, args):
+    def before_norm(module: nn.BatchNorm2d, args: tuple) -> None:
         calls[module] += 1
         inputs.append((module, args[0]))
 
@@ -105,7 +114,7 @@ def _convolutions_before_norms(model: nn.Module) -> dict[nn.BatchNorm2d, nn.Modu
     for norm, tensor in inputs:
         conv, _ = outputs.get(id(tensor), (None, None))
         alone = conv is not None and counter.uses[id(tensor)] == 1 and calls[conv] == calls[norm] == 1
-        # A grouped transposed convolution keeps its output channels on two axes; none of the networks needs it.
+        # Grouped transposed convolutions have their output channels on two axes; none of the networks needs them.
         if alone and not (isinstance(conv, nn.ConvTranspose2d) and conv.groups > 1):
             found[norm] = conv
     return found
@@ -113,14 +122,17 @@ def _convolutions_before_norms(model: nn.Module) -> dict[nn.BatchNorm2d, nn.Modu
 
 def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """float64 (C,) each: norm(x) = scale * x + shift."""
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None, "only norms with running statistics are folded"
+    assert variance is not None
+    scale = (variance.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = scale * norm.weight.detach().double()
-    shift = -norm.running_mean.double() * scale
+    shift = -mean.double() * scale
     return scale, shift if norm.bias is None else shift + norm.bias.detach().double()
 
 
-def _merge(conv: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> None:
+def _merge(conv: Convolution, norm: nn.BatchNorm2d) -> None:
     scale, shift = _scale_and_shift(norm)
     weight = conv.weight.detach()
     along_outputs = (1, -1, 1, 1) if isinstance(conv, nn.ConvTranspose2d) else (-1, 1, 1, 1)
