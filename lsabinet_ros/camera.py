@@ -1,10 +1,12 @@
-"""One camera: its subscription, newest-frame slot, outputs and health."""
+"""One camera: its subscription, newest frame, outputs and health."""
 
+import contextlib
 import math
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode
@@ -12,24 +14,29 @@ from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CompressedImage, Image
 
-from lsabinet_core.errors import FrameError
-from lsabinet_ros.conversions import compressed_to_array, image_to_array
-from lsabinet_ros.core_log import on_one_line
+from lsabinet_core.errors import FrameError, one_line
+from lsabinet_core.inference.overlay import colorize
+from lsabinet_core.labels import VOID
+from lsabinet_ros.conversions import Decoded, DecodeOptions, decode_compressed, decode_image
 from lsabinet_ros.diagnostics import Rates
-from lsabinet_ros.latency import FrameLatency, frame_age_s
+from lsabinet_ros.latency import FrameLatency, LatencyWindow, frame_age_s, header_stamp_ns, stamp_lead_s
 from lsabinet_ros.mailbox import FrameCounts, Mailbox, Outcome
-from lsabinet_ros.messages import stamp_ns
 from lsabinet_ros.outputs import Outputs, Wanted
+from lsabinet_ros.parameters import name_for_camera
+from lsabinet_ros.published_labels import PublishedLabels
+from lsabinet_ros.rate_cap import RateCap
 from lsabinet_ros.throttle import Throttle
+from lsabinet_ros.view import View
 from lsabinet_ros.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from lsabinet_core.inference.segmenter import Segmentation, Segmenter
+    from lsabinet_ros.switching import SwitchingSegmenter
 
 
 @dataclass(frozen=True)
 class ReceivedFrame:
-    """A message and the moment, in seconds of ``time.perf_counter``, when its callback began."""
+    """A message, and the time at which its callback began, in seconds of ``time.perf_counter``."""
 
     message: Image | CompressedImage
     received_s: float
@@ -40,157 +47,258 @@ class DecodedFrame:
     """A frame ready for the network.
 
     Attributes:
-        received: as it came.
-        wanted: the outputs that had subscribers when it was taken.
-        pixels: BGR uint8 (H, W, 3).
-        decode_s: how long it took to get them.
+        received: the frame as it arrived.
+        wanted: the outputs that had subscribers when the worker took the frame.
+        whole: BGR, uint8 (H, W, 3).
+        pixels: the part that is segmented, BGR, uint8 (h, w, 3).
+        nearly_black: as ``conversions.Decoded``.
+        needs_confidence: whether an output or a parameter needs the confidence.
+        decode_s: how long decoding took.
     """
 
     received: ReceivedFrame
     wanted: Wanted
+    whole: np.ndarray
     pixels: np.ndarray
+    nearly_black: bool
+    needs_confidence: bool
     decode_s: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the part that is segmented."""
+        return self.pixels.shape[:2]
 
 
 class Camera:
-    """From image messages to published masks; ``Cameras`` puts the network between the two.
+    """Receives image messages and publishes masks; ``Cameras`` runs the network in between.
+
+    Every frame that is taken from ``mailbox`` is finished once: by ``decode`` if no output is wanted, by ``publish``,
+    or by ``fail``.
 
     Args:
-        node: whose topics, clock, logger and parameter ``overlay_alpha`` are used.
-        segmenter: what the frames are segmented with.
+        node: provides topics, clock, logger and the parameters that apply to each frame.
+        segmenter: draws the overlay.
+        labels: the published classes.
+        view: the part of each frame that is segmented.
+        changed: the condition that all cameras' mailboxes share.
+        stopped: while it is set, nothing is published or logged.
         compressed: subscribe to CompressedImage instead of Image.
-        name: the topics are under ``~/name``; empty for the only camera, whose topics are under ``~``.
+        name: the topics are under ``~/name``; empty for a single camera, whose topics are under ``~``.
     """
 
-    def __init__(self, node: LifecycleNode, segmenter: "Segmenter", *, compressed: bool, name: str = ""):
+    def __init__(
+        self,
+        node: LifecycleNode,
+        segmenter: "Segmenter | SwitchingSegmenter",
+        labels: PublishedLabels,
+        view: View,
+        *,
+        changed: threading.Condition,
+        stopped: threading.Event,
+        compressed: bool,
+        name: str = "",
+    ):
         self.name = name
         self.watchdog = Watchdog()
         self.rates = Rates()
         self.last_latency: FrameLatency | None = None
+        self.latencies = LatencyWindow()
+        """The latencies since the start."""
+        self.last_mean_confidence = math.nan
+        """Mean confidence of the last frame, 0 to 1; NaN if it was not computed."""
         self.size: tuple[int, int] | None = None
-        """(H, W) of the first frame since the start, once the engine was warmed up for it."""
+        """(H, W) of the first frame since the start, once the engine's warm-up for it has begun."""
         self._node = node
         self._segmenter = segmenter
+        self._labels = labels
+        self._view = view
+        self._accepts = RateCap()
+        self._changed = changed
+        self._stopped = stopped
         self._message_type = CompressedImage if compressed else Image
-        self._decode = compressed_to_array if compressed else image_to_array
+        self._decode: Callable[[Any, DecodeOptions], Decoded] = decode_compressed if compressed else decode_image
         prefix = f"~/{name}" if name else "~"
         self._topic = f"{prefix}/input/image/compressed" if compressed else f"{prefix}/input/image"
         self._outputs = Outputs(node, prefix)
-        self._mailbox: Mailbox[ReceivedFrame] = Mailbox()
+        self.compressed_outputs = self._outputs.compressed
+        """What a ``Compressor`` serves."""
+        self.mailbox: Mailbox[ReceivedFrame] = Mailbox(changed)
+        """Where the frames arrive; a new one at every start."""
         self._subscription = None
-        self._stopped = False
+        self._started = False
         self._should_log = Throttle()
 
     @property
     def running(self) -> bool:
-        return self._subscription is not None
+        """Whether the node is active."""
+        return self._started
 
     @property
     def counts(self) -> FrameCounts:
-        """Frames since the last start."""
-        return self._mailbox.counts
+        """Numbers of frames since the last start."""
+        return self.mailbox.counts
 
     @property
     def topic(self) -> str:
-        """The input topic's full name."""
+        """Full name of the input topic."""
         return self._node.resolve_topic_name(self._topic)
 
-    def start(self, changed: threading.Condition) -> Mailbox[ReceivedFrame]:
-        """Publish the labels and subscribe; the node's publishers are active already.
-
-        Args:
-            changed: of the new mailbox.
-
-        Returns:
-            Where the frames arrive.
-        """
-        self._mailbox = Mailbox(changed)
-        self._stopped = False
+    def start(self) -> None:
+        """Publish the labels and expect frames, which ``subscribe`` lets in; the node's publishers must be active."""
+        self.mailbox = Mailbox(self._changed)
         self.size = None
         self.last_latency = None
-        self.watchdog.start()
+        self.latencies = LatencyWindow()
+        self.last_mean_confidence = math.nan
+        self._started = True
         header = Image().header
         header.stamp = self._node.get_clock().now().to_msg()
-        self._outputs.publish_labels(self._segmenter.label_set, header)
+        self._outputs.publish_labels(self._labels, header)
+
+    def subscribe(self) -> None:
+        """Receive frames."""
+        if self._subscription is not None:
+            return
+        self.watchdog.start()
         self._subscription = self._node.create_subscription(
             self._message_type,
             self._topic,
             self._receive,
-            # Best effort matches every publisher, and a queue of old frames helps nobody.
+            # Best effort matches every publisher, and a queue of old frames would only add latency.
             QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        return self._mailbox
 
     def unsubscribe(self) -> None:
-        """No further frame comes; one in work goes on."""
+        """Receive no more frames; those that have arrived are still processed."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
-        self._mailbox.close()
 
-    def discard(self) -> None:
-        """Publish and log nothing more."""
-        self._stopped = True
+    def stop(self) -> None:
+        """Receive no more frames; the frame in flight is still processed."""
+        self.unsubscribe()
+        self._started = False
+        self.mailbox.close()
 
     def destroy(self) -> None:
-        """Destroy the publishers; the camera was stopped."""
+        """Destroy the publishers; the camera must be stopped."""
         self._outputs.destroy()
 
     def _receive(self, message: Image | CompressedImage) -> None:
-        self._mailbox.put(ReceivedFrame(message, time.perf_counter()))
-        self.watchdog.frame_arrived()
+        if self._accepts(self._own_parameter("max_rate_hz")):
+            self.mailbox.put(ReceivedFrame(message, time.perf_counter()))
+        else:
+            self.mailbox.skip()
+        now_ns = self._node.get_clock().now().nanoseconds
+        self.watchdog.frame_arrived(stamp_lead_s(now_ns, header_stamp_ns(message.header)))
+
+    # What follows runs in the worker's thread.
 
     def decode(self, frame: ReceivedFrame) -> DecodedFrame | None:
-        """The frame's pixels; None when no output has a subscriber. Runs in the worker's thread, as do the next two."""
+        """Decode a frame; if no output has a subscriber, finish it and return None."""
         wanted = self._outputs.wanted()
         if not wanted:
             self.watchdog.frame_skipped()
+            self.mailbox.finish(Outcome.UNWANTED)
             return None
         start_s = time.perf_counter()
-        pixels = self._decode(frame.message)
-        return DecodedFrame(frame, wanted, pixels, time.perf_counter() - start_s)
+        options = DecodeOptions(self._own_parameter("significant_bits"), self._parameter("max_pixels"))
+        decoded = self._decode(frame.message, options)
+        return DecodedFrame(
+            received=frame,
+            wanted=wanted,
+            whole=decoded.pixels,
+            pixels=self._view.crop(decoded.pixels),
+            nearly_black=decoded.nearly_black,
+            needs_confidence=wanted.confidence
+            or self._parameter("min_confidence") > 0
+            or self._parameter("min_mean_confidence") > 0,
+            decode_s=time.perf_counter() - start_s,
+        )
 
-    def publish(self, frame: DecodedFrame, result: "Segmentation") -> Outcome:
-        """Publish what has subscribers, and the frame's latency."""
-        if self._stopped:
-            return Outcome.DISCARDED
+    def publish(self, frame: DecodedFrame, result: "Segmentation") -> None:
+        """Publish the outputs that have subscribers and the frame's latency, and finish the frame."""
+        if self._stopped.is_set():
+            self.mailbox.finish(Outcome.DISCARDED)
+            return
         start_s = time.perf_counter()
         header = frame.received.message.header
-        alpha = self._node.get_parameter("overlay_alpha").value
-
-        def overlay() -> np.ndarray:
-            return self._segmenter.overlay(frame.pixels, result.mask, alpha)
-
-        self._outputs.publish_images(frame.wanted, result, overlay, header)
+        alpha = self._parameter("overlay_alpha")
+        labels, view, size = self._labels, self._view, frame.whole.shape[:2]
+        mask = view.restore(labels.visible(self._confident(result)), size, VOID)
+        self._outputs.publish_images(
+            frame.wanted,
+            labels.published(mask),
+            None if result.confidence is None else view.restore(result.confidence, size, 0),
+            lambda: colorize(mask, labels.drawn),
+            lambda: self._segmenter.overlay(frame.whole, mask, alpha, labels.drawn),
+            header,
+        )
         published_s = time.perf_counter()
 
-        age_s = frame_age_s(self._node.get_clock().now().nanoseconds, stamp_ns(header))
+        age_s = frame_age_s(self._node.get_clock().now().nanoseconds, header_stamp_ns(header))
         decode_ms = frame.decode_s * 1e3
         publish_ms = (published_s - start_s) * 1e3
         processing_ms = (published_s - frame.received.received_s) * 1e3
         latency = FrameLatency(
-            # The rest, so that the stages sum to the time that passed.
+            # Whatever the other stages do not explain, so that all stages sum to the elapsed time.
             wait=max(0.0, processing_ms - decode_ms - result.timings.total_ms - publish_ms),
             decode=decode_ms,
             preprocess=result.timings.preprocess_ms,
             inference=result.timings.inference_ms,
             postprocess=result.timings.postprocess_ms,
             publish=publish_ms,
-            pipeline=age_s * 1e3,
+            # The age is less if the stamp is later than the arrival; NaN stays NaN.
+            pipeline=max(age_s * 1e3, processing_ms),
         )
-        self._outputs.publish_figures(latency, self._segmenter.device, header)
+        self._outputs.publish_latency(latency, self._segmenter.device, header)
         self.last_latency = latency
-        self.watchdog.frame_finished(latency.processing, age_s)
-        return Outcome.PUBLISHED
+        self.latencies.add(latency)
+        mean_confidence = math.nan if result.confidence is None else view.mean(result.confidence) / 255
+        self.last_mean_confidence = mean_confidence
+        self.watchdog.frame_finished(
+            latency.processing, age_s, nearly_black=frame.nearly_black, mean_confidence=mean_confidence
+        )
+        self.mailbox.finish(Outcome.PUBLISHED)
 
-    def log_error(self, error: Exception) -> None:
-        """Log and remember what is wrong with a frame."""
-        if self._stopped or not self._node.context.ok():
-            return
+    def _confident(self, result: "Segmentation") -> np.ndarray:
+        """The mask, with 255 where the confidence is below the parameter ``min_confidence``."""
+        least = self._parameter("min_confidence")
+        if least == 0 or result.confidence is None:
+            return result.mask
+        mask = result.mask.copy()
+        mask[result.confidence < round(255 * least)] = VOID
+        return mask
+
+    def _parameter(self, name: str) -> Any:
+        return self._node.get_parameter(name).value
+
+    def _own_parameter(self, name: str) -> Any:
+        return self._parameter(name_for_camera(name, self.name))
+
+    @contextlib.contextmanager
+    def failing(self) -> Iterator[None]:
+        """Let an error in the block fail the frame in flight instead of the caller."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 decoders, engines and the middleware raise errors of many kinds
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Log the error, report it to the watchdog and finish the frame: rejected for FrameError, failed otherwise."""
+        rejected = isinstance(error, FrameError)
+        try:
+            if not self._stopped.is_set() and self._node.context.ok():
+                self._report(error, rejected)
+        finally:
+            self.mailbox.finish(Outcome.REJECTED if rejected else Outcome.FAILED)
+
+    def _report(self, error: Exception, rejected: bool) -> None:
         reason = one_line(error)
         frame = f"{self.name}: frame" if self.name else "frame"
-        if isinstance(error, FrameError):
+        if rejected:
             self.watchdog.frame_rejected(reason)
             if self._should_log(reason):
                 self._node.get_logger().warning(f"{frame} rejected: {reason}")
@@ -200,11 +308,6 @@ class Camera:
                 self._node.get_logger().error(f"{frame} failed: {type(error).__name__}: {reason}")
 
 
-def one_line(error: BaseException) -> str:
-    """The error's message on one line of bounded length, or its type when it has none."""
-    return on_one_line(str(error)) or type(error).__name__
-
-
 def milliseconds(value: float) -> str:
-    """For diagnostics: one decimal, or ``unknown`` for NaN."""
+    """Milliseconds for diagnostics: one decimal, or ``unknown`` for NaN."""
     return "unknown" if math.isnan(value) else f"{value:.1f}"

@@ -1,148 +1,199 @@
-"""All cameras of the node: one worker, one network, and what waits at the same moment in one batch."""
+"""All cameras of the node: they share one worker and one network, and frames that wait together form a batch."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from rclpy.lifecycle import LifecycleNode
 
-from lsabinet_ros.camera import Camera, DecodedFrame, ReceivedFrame, one_line
-from lsabinet_ros.mailbox import Outcome
-from lsabinet_ros.worker import WorkerThread, serve
+from lsabinet_core.errors import one_line
+from lsabinet_ros.camera import Camera, DecodedFrame, ReceivedFrame
+from lsabinet_ros.compressed_outputs import Compressor
+from lsabinet_ros.mailbox import take_waiting
+from lsabinet_ros.published_labels import PublishedLabels
+from lsabinet_ros.view import View
+from lsabinet_ros.worker import WorkerThread
 
 if TYPE_CHECKING:
     from lsabinet_core.inference.segmenter import Segmentation, Segmenter
+    from lsabinet_ros.switching import SwitchingSegmenter
 
 
-class Cameras(Sequence[Camera]):
-    """The cameras that share a Segmenter. Made at configure, started at activate, stopped at deactivate.
+COMPRESSION_TIMEOUT_S = 1.0
+"""How long stopping waits for the image that is being compressed."""
 
-    Args:
-        node: whose topics, clock, logger and parameter ``overlay_alpha`` are used.
-        segmenter: used in the worker's thread only.
-        names: of the cameras, whose topics are under ``~/NAME``; none for the one camera under ``~``.
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """How the frames of one camera arrive, and which part of them is segmented.
+
+    Attributes:
         compressed: subscribe to CompressedImage instead of Image.
+        view: the part of each frame that is segmented.
     """
 
-    def __init__(self, node: LifecycleNode, segmenter: "Segmenter", names: Sequence[str], *, compressed: bool):
+    compressed: bool
+    view: View
+
+
+class Cameras:
+    """The cameras that share a Segmenter. Created at configure, started at activate, stopped at deactivate.
+
+    Iteration yields the cameras in the order of their names.
+
+    Args:
+        node: provides topics, clock, logger and the parameters that apply to each frame.
+        segmenter: used in the worker's thread only.
+        labels: the published classes.
+        settings: the cameras by name, whose topics are under ``~/NAME``; by the empty name a single one under ``~``.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        segmenter: "Segmenter | SwitchingSegmenter",
+        labels: PublishedLabels,
+        settings: Mapping[str, CameraSettings],
+    ):
         self._node = node
         self._segmenter = segmenter
         self._cameras: list[Camera] = []
         self._serving: Future | None = None
-        self._stopped = False
+        self._changed = threading.Condition()
+        self._stopped = threading.Event()
         try:
-            for name in names or [""]:
-                self._cameras.append(Camera(node, segmenter, compressed=compressed, name=name))
+            for name, own in settings.items():
+                self._cameras.append(
+                    Camera(
+                        node,
+                        segmenter,
+                        labels,
+                        own.view,
+                        changed=self._changed,
+                        stopped=self._stopped,
+                        compressed=own.compressed,
+                        name=name,
+                    )
+                )
         except Exception:
             self.destroy()
             raise
+        outputs = [output for camera in self for output in camera.compressed_outputs]
+        self._compressor = Compressor(outputs, self._log_compression)
 
-    def __getitem__(self, index):
-        return self._cameras[index]
+    def __iter__(self) -> Iterator[Camera]:
+        return iter(self._cameras)
 
-    def __len__(self) -> int:
-        return len(self._cameras)
+    def start(self, worker: WorkerThread, *, enabled: bool = True) -> None:
+        """Start every camera and process their frames in ``worker``; the node's publishers must be active."""
+        self._stopped.clear()
+        for camera in self:
+            camera.start()
+        self.enable(enabled)
+        self._compressor.start()
+        self._serving = worker.submit(self._serve)
 
-    def start(self, worker: WorkerThread) -> None:
-        """Start every camera, and serve their frames in ``worker``; the node's publishers are active already."""
-        self._stopped = False
-        changed = threading.Condition()
-        mailboxes = [camera.start(changed) for camera in self]
-        self._serving = worker.submit(
-            lambda: serve(mailboxes, self._process, lambda index, error: self[index].log_error(error))
-        )
+    def enable(self, enabled: bool) -> None:
+        """Subscribe to the images, or stop receiving them; the cameras must be started."""
+        for camera in self:
+            if enabled:
+                camera.subscribe()
+            else:
+                camera.unsubscribe()
 
     def stop(self, timeout_s: float) -> bool:
-        """Unsubscribe and let the frames in work finish.
+        """Unsubscribe, and wait for the frames in flight.
 
         Returns:
-            False when they still are in work after ``timeout_s``; their results will not be published.
+            False if they are still in flight after ``timeout_s``; their results will not be published.
         """
         for camera in self:
-            camera.unsubscribe()
+            camera.stop()
         try:
             if self._serving is not None:
                 # A second call does not wait again for a device that hangs.
-                self._serving.result(0.0 if self._stopped else timeout_s)
+                self._serving.result(0.0 if self._stopped.is_set() else timeout_s)
         except FutureTimeoutError:
             return False
         finally:
-            self._stopped = True
-            for camera in self:
-                camera.discard()
+            self._stopped.set()
+            self._compressor.stop(COMPRESSION_TIMEOUT_S)
         return True
 
     def destroy(self) -> None:
-        """Destroy the publishers; the cameras were stopped."""
+        """Destroy the publishers; the cameras must be stopped."""
         for camera in self:
             camera.destroy()
 
-    def _process(self, received: dict[int, ReceivedFrame]) -> Iterator[tuple[int, Outcome | Exception]]:
-        """Segment one frame each of some cameras and publish; yields each one's outcome as ``worker.serve`` wants it.
+    def _log_compression(self, error: Exception) -> None:
+        """Log, in the compressor's thread, that an image could not be compressed or published."""
+        if not self._stopped.is_set() and self._node.context.ok():
+            self._node.get_logger().error(
+                f"an image could not be compressed: {one_line(error)}", throttle_duration_sec=30.0
+            )
 
-        Runs in the worker's thread.
-        """
-        for index in received:
-            self[index].watchdog.frame_started()
-        decoded: dict[int, DecodedFrame] = {}
-        for index, frame in received.items():
+    # What follows runs in the worker's thread.
+
+    def _serve(self) -> None:
+        """Process the newest frames until the mailboxes are closed; an error costs only the frames that it concerns."""
+        mailboxes = {camera: camera.mailbox for camera in self}
+        while frames := take_waiting(mailboxes):
             try:
-                result = self[index].decode(frame)
-                if result is not None:
-                    self._warm_up(self[index], result.pixels.shape[:2])
-            except Exception as error:
-                yield index, error
-                continue
-            if result is None:
-                yield index, Outcome.UNWANTED
-            else:
-                decoded[index] = result
-        if not decoded:
-            return
-        confidence = any(frame.wanted.confidence for frame in decoded.values())
-        results = self._segment([frame.pixels for frame in decoded.values()], confidence)
-        for (index, frame), result in zip(decoded.items(), results):
-            outcome = result
-            if not isinstance(result, Exception):
-                try:
-                    outcome = self[index].publish(frame, result)
-                except Exception as error:
-                    outcome = error
-            yield index, outcome
+                self._process(frames)
+            except Exception as error:  # noqa: BLE001 a bug must cost these frames, not all that follow
+                for camera in frames:
+                    if camera.counts.in_flight:
+                        camera.fail(error)
+            # Do not keep the frames in memory until the next ones arrive.
+            del frames
+
+    def _process(self, received: dict[Camera, ReceivedFrame]) -> None:
+        """Segment one frame of each of these cameras, publish the results and finish every frame."""
+        for camera in received:
+            camera.watchdog.frame_started()
+        decoded: dict[Camera, DecodedFrame] = {}
+        for camera, frame in received.items():
+            with camera.failing():
+                if (pixels := camera.decode(frame)) is not None:
+                    self._warm_up(camera, pixels.size)
+                    decoded[camera] = pixels
+        for camera, result in self._segment(decoded).items():
+            with camera.failing():
+                camera.publish(decoded[camera], result)
 
     def _warm_up(self, camera: Camera, size: tuple[int, int]) -> None:
-        """At a camera's first frame, which alone tells its size: build the engine for it, beside the frames.
+        """At the first frame of a camera, which tells its size, build the engine for it in the background.
 
-        Frames of all cameras whose first has come may go through together, or any part of them: each such number of
-        frames is warmed up when the camera comes with which it becomes possible.
+        Frames of any of the cameras seen so far may form a batch together. Each camera adds one possible batch size,
+        which is warmed up when its first frame arrives.
         """
         if camera.size is not None:
             return
         seen = [other.size for other in self if other.size is not None]
-        if len(self) > 1:
+        if len(self._cameras) > 1:
             network_size = self._segmenter.network_size(size)
             seen = [other for other in seen if self._segmenter.network_size(other) == network_size]
         self._segmenter.warm_up(size, frames=1 + len(seen), wait=False)
         camera.size = size
 
-    def _segment(self, frames: list[np.ndarray], confidence: bool) -> "list[Segmentation | Exception]":
+    def _segment(self, frames: dict[Camera, DecodedFrame]) -> "dict[Camera, Segmentation]":
+        """Segment all frames in one batch, or one by one if the batch fails; a frame that fails alone is finished."""
+        confidence = any(frame.needs_confidence for frame in frames.values())
         if len(frames) > 1:
             try:
-                return self._segmenter.segment(frames, confidence=confidence)
-            except Exception as error:
-                # Not every camera need suffer: alone, each frame shows whether it is to blame.
-                if not self._stopped and self._node.context.ok():
+                results = self._segmenter.segment([frame.pixels for frame in frames.values()], confidence=confidence)
+                return dict(zip(frames, results, strict=True))
+            except Exception as error:  # noqa: BLE001 one bad frame must not cost the other cameras theirs
+                if not self._stopped.is_set() and self._node.context.ok():
                     self._node.get_logger().warning(
-                        f"{len(frames)} frames failed together and are segmented one by one: {one_line(error)}",
+                        f"a batch of {len(frames)} frames failed, segmenting them one by one: {one_line(error)}",
                         throttle_duration_sec=30.0,
                     )
-        results = []
-        for frame in frames:
-            try:
-                results.append(self._segmenter.segment(frame, confidence=confidence))
-            except Exception as error:
-                results.append(error)
+        results = {}
+        for camera, frame in frames.items():
+            with camera.failing():
+                results[camera] = self._segmenter.segment(frame.pixels, confidence=confidence)
         return results

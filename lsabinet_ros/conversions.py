@@ -1,7 +1,8 @@
-"""sensor_msgs images to BGR frames, and arrays to images.
+"""Convert sensor_msgs images to BGR arrays, and arrays to images.
 
-Our own conversion honours ``step`` and ``is_bigendian`` and refuses short data for every encoding in ``ENCODINGS``;
-cv_bridge, where a ROS installation has it, takes the encodings that are not listed there.
+Our own conversion honours ``step`` and ``is_bigendian`` and rejects truncated data for every encoding in ``ENCODINGS``.
+cv_bridge, if a ROS installation has it, converts the encodings that are not listed there. The size of every image,
+compressed or not, is checked before memory is allocated for its pixels.
 """
 
 import array
@@ -16,33 +17,80 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lsabinet_core.errors import FrameError
+from lsabinet_core.errors import FrameError, one_line
+from lsabinet_core.images import DARK_16_BIT
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
     from std_msgs.msg import Header
 
 MAX_SIDE = 32768
-"""Wider or higher images are taken for corrupt messages: OpenCV's resize ends at the same order of size."""
+"""Maximum width and height; a larger image counts as a corrupt message. OpenCV's resize has a similar limit."""
+MAX_PIXELS = 1 << 25
+"""Default of the maximum number of pixels, a little more than an image of 7680x4320."""
+
+
+@dataclass(frozen=True)
+class DecodeOptions:
+    """How messages are decoded.
+
+    Attributes:
+        significant_bits: number of low bits that a sensor uses of each 16-bit value, 8 to 16. A value with all of
+            these bits set becomes 255.
+        max_pixels: images with more pixels are rejected before they are decoded.
+    """
+
+    significant_bits: int = 16
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded message.
+
+    Attributes:
+        pixels: BGR, uint8 (H, W, 3), contiguous.
+        nearly_black: whether a 16-bit image has no value above 1/16 of its range, as with fewer significant bits than
+            assumed; always False for 8 bits.
+    """
+
+    pixels: np.ndarray
+    nearly_black: bool = False
+
+
+@dataclass(frozen=True)
+class Chroma:
+    """The colours that follow the luminance plane, in rows of their own.
+
+    Attributes:
+        rows: number of rows, as a multiple of the image's height.
+        width: length and step of a row, as a multiple of the luminance plane's.
+    """
+
+    rows: float
+    width: float
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the pixels of an encoding lie in memory, and the way to BGR.
+    """Memory layout of an encoding, and its conversion to BGR.
 
     Attributes:
-        channels: values per pixel; for 4:2:0 formats those of the luminance plane, 1.
-        to_bgr: uint8 (H, W) or (H, W, channels) to uint8 (H, W, 3); 16-bit values were scaled to 8 bits before.
-        bits: per value, 8 or 16.
-        even_width: pixels share colour in pairs along a row.
-        planes_420: the image has H / 2 further rows of interleaved colour, and even H and W.
+        channels: values per pixel; 1 for planar formats (their luminance plane).
+        to_bgr: converts uint8 (H, W) or (H, W, channels) to uint8 (H, W, 3); 16-bit values are scaled to 8 bits first.
+            With ``chroma``, it gets W columns, the rows of luminance before all values of the colours.
+        bits: bits per value, 8 or 16.
+        even_width: neighbouring pixels of a row share their colour, so the width is even.
+        even_height: neighbouring rows share their colour, so the height is even.
+        chroma: the colour planes of a planar format.
     """
 
     channels: int
     to_bgr: Callable[[np.ndarray], np.ndarray]
     bits: int = 8
     even_width: bool = False
-    planes_420: bool = False
+    even_height: bool = False
+    chroma: Chroma | None = None
 
 
 def _identity(pixels: np.ndarray) -> np.ndarray:
@@ -53,7 +101,20 @@ def _cvt(code: int) -> Callable[[np.ndarray], np.ndarray]:
     return lambda pixels: cv2.cvtColor(pixels, code)
 
 
-# OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the first four pixels.
+def _420(code: int, chroma: Chroma) -> Encoding:
+    return Encoding(1, _cvt(code), even_width=True, even_height=True, chroma=chroma)
+
+
+def _nv24(planes: np.ndarray) -> np.ndarray:
+    """Colours for every pixel, which OpenCV does not convert: ITU-R BT.601, luminance from 16 to 235."""
+    height, width = planes.shape[0] // 3, planes.shape[1]
+    blue, green, red = (2.017232, 0.0), (-0.391762, -0.812968), (0.0, 1.596027)
+    matrix = np.array([[255 / 219, u, v, -16 * 255 / 219 - 128 * (u + v)] for u, v in (blue, green, red)], np.float32)
+    yuv = cv2.merge([planes[:height], planes[height:].reshape(height, width, 2)])
+    return cv2.transform(yuv, matrix)
+
+
+# OpenCV names a Bayer pattern after the second and third pixel of the second row, ROS after the first four pixels.
 _BAYER = {
     "bayer_rggb": cv2.COLOR_BayerBG2BGR,
     "bayer_bggr": cv2.COLOR_BayerRG2BGR,
@@ -72,7 +133,7 @@ ENCODINGS: dict[str, Encoding] = {
     "bgra16": Encoding(4, _cvt(cv2.COLOR_BGRA2BGR), bits=16),
     "rgba16": Encoding(4, _cvt(cv2.COLOR_RGBA2BGR), bits=16),
     "mono16": Encoding(1, _cvt(cv2.COLOR_GRAY2BGR), bits=16),
-    # OpenCV type names say nothing about the order: OpenCV's own, BGR, is meant.
+    # OpenCV type names do not tell the channel order; it is BGR, as usual in OpenCV.
     "8UC1": Encoding(1, _cvt(cv2.COLOR_GRAY2BGR)),
     "8UC3": Encoding(3, _identity),
     "8UC4": Encoding(4, _cvt(cv2.COLOR_BGRA2BGR)),
@@ -83,88 +144,131 @@ ENCODINGS: dict[str, Encoding] = {
     "yuv422": Encoding(2, _cvt(cv2.COLOR_YUV2BGR_UYVY), even_width=True),
     "yuyv": Encoding(2, _cvt(cv2.COLOR_YUV2BGR_YUYV), even_width=True),
     "yuv422_yuy2": Encoding(2, _cvt(cv2.COLOR_YUV2BGR_YUYV), even_width=True),
-    "nv12": Encoding(1, _cvt(cv2.COLOR_YUV2BGR_NV12), planes_420=True),
-    "nv21": Encoding(1, _cvt(cv2.COLOR_YUV2BGR_NV21), planes_420=True),
+    "yvyu": Encoding(2, _cvt(cv2.COLOR_YUV2BGR_YVYU), even_width=True),
+    "nv12": _420(cv2.COLOR_YUV2BGR_NV12, Chroma(rows=0.5, width=1)),
+    "nv21": _420(cv2.COLOR_YUV2BGR_NV21, Chroma(rows=0.5, width=1)),
+    "i420": _420(cv2.COLOR_YUV2BGR_I420, Chroma(rows=1, width=0.5)),
+    "nv24": Encoding(1, _nv24, chroma=Chroma(rows=1, width=2)),
 }
 
 
 def image_to_array(message: "Image") -> np.ndarray:
-    """The image as uint8 (H, W, 3), BGR, contiguous; zero-copy where the message is bgr8 without padding.
+    """The pixels that ``decode_image`` returns with the default options."""
+    return decode_image(message).pixels
 
-    16-bit values are scaled by 255/65535. Grey images get three equal channels.
+
+def decode_image(message: "Image", options: DecodeOptions = DecodeOptions()) -> Decoded:
+    """The image as BGR; not copied if the message is bgr8 without padding. Grey images get three equal channels.
 
     Raises:
-        FrameError: no pixels, a ``step`` or data length that does not fit, or an encoding that nothing here knows.
+        FrameError: no pixels or too many, a ``step`` or data length that does not match, or an unknown encoding.
     """
+    _check_size(message.height, message.width, options, lambda: _describe(message))
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
-        return _by_cv_bridge(message)
-    pixels = _pixels(message, encoding)
-    if encoding.bits == 16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
+        return Decoded(_by_cv_bridge(message))
+    return _to_bgr(_pixels(message, encoding), encoding, options, lambda: _describe(message))
+
+
+def _to_bgr(values: np.ndarray, encoding: Encoding, options: DecodeOptions, describe: Callable[[], str]) -> Decoded:
+    """Convert values of 8 or 16 bits; ``encoding`` tells how they are arranged, not how many bits they have."""
+    nearly_black = False
+    if values.dtype == np.uint16:
+        nearly_black = int(values.max()) <= DARK_16_BIT >> (16 - options.significant_bits)
+        values = cv2.convertScaleAbs(values, alpha=255 / ((1 << options.significant_bits) - 1))
     try:
-        return encoding.to_bgr(pixels)
+        return Decoded(encoding.to_bgr(values), nearly_black)
     except cv2.error as error:
-        raise FrameError(f"{_describe(message)} could not be converted to bgr8: {error.err}") from None
+        raise FrameError(f"{describe()} could not be converted to bgr8: {error.err}") from None
+
+
+def _check_size(height: int, width: int, options: DecodeOptions, describe: Callable[[], str]) -> None:
+    if height == 0 or width == 0:
+        raise FrameError(f"expected an image with at least one pixel, got {describe()}")
+    if max(height, width) > MAX_SIDE:
+        raise FrameError(f"expected an image of at most {MAX_SIDE} pixels per side, got {describe()}")
+    if height * width > options.max_pixels:
+        raise FrameError(
+            f"expected an image of at most {options.max_pixels} pixels, got {describe()}: if that is right, raise the "
+            "parameter max_pixels"
+        )
 
 
 def _pixels(message: "Image", encoding: Encoding) -> np.ndarray:
-    """The message's values, contiguous and of the machine's byte order: (rows, W) or (rows, W, channels)."""
+    """The values of the message, contiguous and in native byte order: (rows, W) or (rows, W, channels)."""
     height, width, step = message.height, message.width, message.step
-    if height == 0 or width == 0:
-        raise FrameError(f"expected an image with at least one pixel, got {_describe(message)}")
-    if max(height, width) > MAX_SIDE:
-        raise FrameError(f"expected an image of at most {MAX_SIDE} pixels a side, got {_describe(message)}")
-    if (encoding.even_width or encoding.planes_420) and width % 2:
+    if encoding.even_width and width % 2:
         raise FrameError(f"expected an even width for {message.encoding}, got {_describe(message)}")
-    if encoding.planes_420 and height % 2:
+    if encoding.even_height and height % 2:
         raise FrameError(f"expected an even height for {message.encoding}, got {_describe(message)}")
-    rows = height * 3 // 2 if encoding.planes_420 else height
     value_bytes = encoding.bits // 8
     pixel_bytes = encoding.channels * value_bytes
     row_bytes = width * pixel_bytes
     if step < row_bytes:
         raise FrameError(f"expected a step of at least {row_bytes} bytes, got {step} in {_describe(message)}")
-    # The last row's padding may be missing: some drivers cut it.
-    least, most = step * (rows - 1) + row_bytes, step * rows
-    if not least <= len(message.data) <= most:
-        raise FrameError(
-            f"expected {most} bytes of data (step {step} x {rows} rows), "
-            f"got {len(message.data)} in {_describe(message)}"
-        )
+    if encoding.chroma is not None:
+        return _planes(message, encoding.chroma)
+    _check_length(message, step * height, step - row_bytes)
     dtype = np.dtype(np.uint8 if value_bytes == 1 else ">u2" if message.is_bigendian else "<u2")
-    shape, strides = (rows, width), (step, pixel_bytes)
+    shape, strides = (height, width), (step, pixel_bytes)
     if encoding.channels > 1:
         shape, strides = (*shape, encoding.channels), (*strides, value_bytes)
-    pixels = np.ndarray(shape, dtype, buffer=memoryview(message.data), strides=strides)
+    pixels = np.ndarray(shape, dtype, memoryview(message.data), strides=strides)
     return np.ascontiguousarray(pixels, dtype=dtype.newbyteorder("="))
 
 
+def _planes(message: "Image", chroma: Chroma) -> np.ndarray:
+    """The planes without padding, (rows, W): luminance, then all values of the colours."""
+    height, width, step = message.height, message.width, message.step
+    rows, row_bytes = round(height * chroma.rows), round(width * chroma.width)
+    chroma_step = round(step * chroma.width)
+    if chroma_step != step * chroma.width:
+        raise FrameError(f"expected an even step for {message.encoding}, got {step} in {_describe(message)}")
+    _check_length(message, step * height + chroma_step * rows, chroma_step - row_bytes)
+    data = memoryview(message.data)
+    if step == width:
+        return np.frombuffer(data, np.uint8).reshape(-1, width)
+    luminance = np.ndarray((height, width), np.uint8, data, strides=(step, 1))
+    colours = np.ndarray((rows, row_bytes), np.uint8, data, step * height, (chroma_step, 1))
+    return np.concatenate([luminance, colours.reshape(-1, width)])
+
+
+def _check_length(message: "Image", expected: int, padding: int) -> None:
+    """Raise FrameError unless the data have the expected length; some drivers omit the padding of the last row."""
+    if not expected - padding <= len(message.data) <= expected:
+        raise FrameError(
+            f"expected {expected} bytes of data (step {message.step}), got {len(message.data)} in {_describe(message)}"
+        )
+
+
 def _by_cv_bridge(message: "Image") -> np.ndarray:
-    expected = f"expected an encoding of {', '.join(ENCODINGS)}, got {message.encoding!r}"
+    expected = f"expected one of the encodings {', '.join(ENCODINGS)}, got {message.encoding!r}"
     if importlib.util.find_spec("cv_bridge") is None:
-        raise FrameError(f"{expected} (with cv_bridge installed, whatever it knows too)")
+        raise FrameError(f"{expected} (install cv_bridge for more encodings)")
     if not cv_bridge_works():
         raise FrameError(
-            f"{expected}; cv_bridge, which may know it, does not work here: one that was made for NumPy 1 needs "
-            f"numpy<2, and here is {np.__version__}"
+            f"{expected}; the installed cv_bridge, which may know it, does not work: if it was built for NumPy 1, it "
+            f"needs numpy<2, but NumPy {np.__version__} is installed"
         )
-    from cv_bridge import CvBridge
+    from cv_bridge import CvBridge  # pyright: ignore[reportMissingImports] of ROS only
 
     try:
         frame = CvBridge().imgmsg_to_cv2(message, desired_encoding="bgr8")
-    except Exception as error:  # cv_bridge raises its own, OpenCV's, numpy's and Python's errors
-        raise FrameError(f"{expected}, which cv_bridge cannot convert either: {' '.join(str(error).split())}") from None
+    except Exception as error:  # noqa: BLE001 it raises its own errors and those of OpenCV, NumPy and Python
+        raise FrameError(f"{expected}; cv_bridge cannot convert it either: {one_line(error)}") from None
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or frame.size == 0:
-        raise FrameError(f"cv_bridge turned {_describe(message)} into {frame.dtype} {frame.shape}, not uint8 (H, W, 3)")
+        raise FrameError(
+            f"expected uint8 (H, W, 3) from cv_bridge, got {frame.dtype} {frame.shape} for {_describe(message)}"
+        )
     return np.ascontiguousarray(frame)
 
 
 @functools.cache
 def cv_bridge_works() -> bool:
-    """Whether cv_bridge is there and converts an image.
+    """Whether cv_bridge is installed and can convert an image.
 
-    Those of Humble and Jazzy were made for NumPy 1 and crash a process that has NumPy 2, so it is tried in another one.
+    The releases for Humble and Jazzy were built for NumPy 1 and crash a process with NumPy 2, so a separate process
+    tries it.
     """
     attempt = (
         "from cv_bridge import CvBridge; from sensor_msgs.msg import Image; "
@@ -174,23 +278,93 @@ def cv_bridge_works() -> bool:
 
 
 def compressed_to_array(message: "CompressedImage") -> np.ndarray:
-    """The decoded JPEG, PNG, ... as uint8 (H, W, 3), BGR.
+    """The pixels that ``decode_compressed`` returns with the default options."""
+    return decode_compressed(message).pixels
+
+
+def decode_compressed(message: "CompressedImage", options: DecodeOptions = DecodeOptions()) -> Decoded:
+    """The decoded JPEG or PNG as BGR.
+
+    image_transport writes the encoding of the original image into ``format``, as in ``bayer_rggb8; jpeg compressed``.
+    If a picture of one channel is a Bayer mosaic according to it, its colours are interpolated.
 
     Raises:
-        FrameError: empty, truncated or foreign data, or depth ("compressedDepth").
+        FrameError: empty or truncated data, neither JPEG nor PNG, too many pixels, a depth image ("compressedDepth"),
+            or one channel that holds something else than a grey image or a Bayer mosaic.
     """
-    name = f"a compressed image of format {message.format!r} and {len(message.data)} bytes"
+
+    def describe() -> str:
+        return f"a compressed image of format {message.format!r} and {len(message.data)} bytes"
+
     if "compressedDepth" in message.format:
-        raise FrameError(f"expected a colour or grey image, got {name}: choose the camera's colour topic")
+        raise FrameError(f"expected a colour or grey image, got {describe()}: use the colour topic of the camera")
     if len(message.data) == 0:
-        raise FrameError(f"expected compressed data, got {name}")
+        raise FrameError(f"expected compressed data, got {describe()}")
+    data = np.frombuffer(message.data, np.uint8)
+    size = encoded_size(data)
+    if size is None:
+        raise FrameError(f"{describe()} could not be decoded: expected a JPEG or PNG, or it is truncated")
+    height, width = size
+    _check_size(height, width, options, lambda: f"{describe()} ({width}x{height})")
     try:
-        frame = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+        values = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
-        raise FrameError(f"{name} could not be decoded: {error.err}") from None
-    if frame is None:
-        raise FrameError(f"{name} could not be decoded: it is truncated, or neither JPEG, PNG nor what OpenCV reads")
-    return frame
+        raise FrameError(f"{describe()} could not be decoded: {error.err}") from None
+    if values is None:
+        raise FrameError(f"{describe()} could not be decoded: it is truncated")
+    return _to_bgr(values, _encoding_of_decoded(values, message.format, describe), options, describe)
+
+
+def encoded_size(data: np.ndarray) -> tuple[int, int] | None:
+    """(H, W) of a JPEG or PNG according to its header, without decoding it.
+
+    Args:
+        data: uint8 (N,), the file.
+
+    Returns:
+        None if it is neither, or if the header is truncated.
+    """
+    if data[:8].tobytes() == b"\x89PNG\r\n\x1a\n":
+        if len(data) < 24 or data[12:16].tobytes() != b"IHDR":
+            return None
+        return int.from_bytes(data[20:24].tobytes(), "big"), int.from_bytes(data[16:20].tobytes(), "big")
+    if data[:2].tobytes() != b"\xff\xd8":
+        return None
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = int(data[position + 1])
+        if marker == 0xFF:  # padding before a marker
+            position += 1
+            continue
+        # Start of frame, of any kind; the other three of this range are tables.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            size = data[position + 5 : position + 9].tobytes()
+            return int.from_bytes(size[:2], "big"), int.from_bytes(size[2:], "big")
+        position += 2
+        if marker != 0x01 and not 0xD0 <= marker <= 0xD7:  # these have no content
+            position += int.from_bytes(data[position : position + 2].tobytes(), "big")
+    return None
+
+
+_GREY = ("mono8", "mono16", "8UC1")
+
+
+def _encoding_of_decoded(values: np.ndarray, message_format: str, describe: Callable[[], str]) -> Encoding:
+    """How the values of a decoded JPEG or PNG are arranged: its colours are always BGR."""
+    original, separator, _ = message_format.partition(";")
+    original = original.strip()
+    if values.ndim == 3:
+        return ENCODINGS["bgr8"]
+    encoding = ENCODINGS.get(original)
+    if original.startswith("bayer_") and encoding is not None:
+        return encoding
+    # A colour camera may switch to grey pictures; without an original encoding, nothing speaks against grey.
+    if not separator or original in _GREY or (encoding is not None and encoding.channels >= 3):
+        return ENCODINGS["mono8"]
+    raise FrameError(
+        f"expected a colour image, a grey image or a Bayer mosaic, got {describe()} with one channel of {original!r}: "
+        "let the camera driver publish rgb8 or bgr8 before compression"
+    )
 
 
 def array_to_image(pixels: np.ndarray, encoding: str, header: "Header") -> "Image":
@@ -198,8 +372,8 @@ def array_to_image(pixels: np.ndarray, encoding: str, header: "Header") -> "Imag
 
     Args:
         pixels: uint8, (H, W) for ``mono8``, (H, W, 3) for ``bgr8`` and ``rgb8``.
-        encoding: one of these three.
-        header: taken as it is.
+        encoding: ``mono8``, ``bgr8`` or ``rgb8``.
+        header: header of the message.
     """
     from sensor_msgs.msg import Image
 
@@ -207,7 +381,7 @@ def array_to_image(pixels: np.ndarray, encoding: str, header: "Header") -> "Imag
     expected = pixels.shape[:2] if channels == 1 else (*pixels.shape[:2], channels)
     if pixels.dtype != np.uint8 or pixels.shape != expected:
         raise ValueError(f"expected uint8 {expected} for {encoding}, got {pixels.dtype} {pixels.shape}")
-    # rclpy takes an array.array as it is; a numpy array or a memoryview it would copy value by value.
+    # rclpy uses an array.array as it is, but copies a NumPy array or memoryview value by value.
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(pixels).data)
     height, width = pixels.shape[:2]

@@ -1,56 +1,56 @@
-"""What ``lsabinet_core`` logs, such as the choice of an engine, in a node's own log."""
+"""Forwards the log of ``lsabinet_core``, such as the choice of an engine, to the log of the node."""
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from lsabinet_core.errors import one_line
 from lsabinet_ros.throttle import Throttle
 
 if TYPE_CHECKING:
     from rclpy.impl.rcutils_logger import RcutilsLogger
 
 CORE = "lsabinet_core"
-MOST_CHARACTERS = 500
-
-
-def on_one_line(text: str) -> str:
-    """The text on one line of bounded length."""
-    return " ".join(text.split())[:MOST_CHARACTERS]
+"""Name of the core's logger."""
 
 
 class CoreLog(logging.Handler):
-    """Hands what is logged in one thread to a node's logger, one line each, from now until ``close``.
+    """Forwards the records of the core's logger to a node's logger, one line each, until ``close``.
 
-    Every node works in a thread of its own, so that several nodes in one process do not log each other's lines. A line
-    that repeats is logged once in a while.
+    Engines are also built in threads of the core, so records of every thread of the process are forwarded. If several
+    nodes share the process, a record of one node's worker goes to that node alone, and a record of any other thread
+    goes to all nodes, because nothing tells whose engine it is about. A repeated line is throttled.
 
     Args:
-        logger: the node's.
-        thread: identifier of the node's thread, as ``threading.get_ident`` gives it.
+        logger: the node's logger.
+        worker: identifier of the node's worker thread (``threading.get_ident``).
     """
 
-    def __init__(self, logger: "RcutilsLogger", thread: int):
+    _workers: ClassVar[set[int]] = set()
+
+    def __init__(self, logger: "RcutilsLogger", worker: int):
         super().__init__()
         self._logger = logger
-        self._thread = thread
+        self._worker = worker
         self._should_log = Throttle()
+        self._workers.add(worker)
         core = logging.getLogger(CORE)
         if core.level == logging.NOTSET:
-            # What is shown is the ROS logger's to say; Python's own default would stop at warnings.
+            # The ROS logger filters by severity; Python's default level would already drop everything below WARNING.
             core.setLevel(logging.DEBUG)
         core.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread != self._thread:
+        if record.thread != self._worker and record.thread in self._workers:
             return
         try:
-            text = on_one_line(record.getMessage())
+            text = one_line(record.getMessage())
             if self._should_log(text):
                 self._log(record.levelno, text)
-        except Exception:
+        except Exception:  # noqa: BLE001 logging must not fail the code that logs
             self.handleError(record)
 
     def _log(self, level: int, text: str) -> None:
-        # One call each: rclpy refuses another severity from the same line of code.
+        # rclpy does not allow one line of code to log at different severities.
         if level >= logging.ERROR:
             self._logger.error(text)
         elif level >= logging.WARNING:
@@ -61,6 +61,7 @@ class CoreLog(logging.Handler):
             self._logger.debug(text)
 
     def close(self) -> None:
-        """Hand on nothing more."""
+        """Forward nothing more."""
         logging.getLogger(CORE).removeHandler(self)
+        self._workers.discard(self._worker)
         super().close()

@@ -1,16 +1,25 @@
-"""The newest-frame slot between a subscription and the worker, and the count of what became of every frame."""
+"""The slot for the newest frame between a subscription and the worker, and the count of frames by outcome."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
+Key = TypeVar("Key")
 
 
 class Outcome(Enum):
-    """What became of a frame that the worker took."""
+    """How the processing of a frame ended.
+
+    Attributes:
+        PUBLISHED: segmented, and the results were published.
+        REJECTED: the message is not an image that can be decoded.
+        FAILED: an error during inference or publishing.
+        UNWANTED: no output has a subscriber.
+        DISCARDED: segmented after the node had been stopped; nothing was published.
+    """
 
     PUBLISHED = "published"
     REJECTED = "rejected"
@@ -21,20 +30,24 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class FrameCounts:
-    """Frames since the counters were last reset. At every moment
+    """Number of frames since the counters were last reset. At every moment
     ``received == published + dropped + rejected + failed + in_flight``, with ``in_flight`` 0 or 1.
 
-    A frame that still waits in the slot is counted when it leaves it: taken by the worker, or replaced by a newer one.
+    A frame is counted when it leaves the slot: when the worker takes it or a newer frame replaces it. One that comes
+    too soon for the slot is counted at once.
 
     Attributes:
-        received: all frames that left the slot.
-        published: segmented, and the results published.
-        dropped: replaced by a newer frame, left over at a stop, or wanted by no subscriber.
-        rejected: not an image that could be decoded.
-        failed: an error during inference or publishing.
-        in_flight: with the worker now.
-        waiting: in the slot now; not yet part of ``received``.
-        unwanted: the part of ``dropped`` for which no output had a subscriber.
+        received: all frames that have left the slot.
+        published: frames that were segmented and whose results were published.
+        dropped: the sum of ``replaced``, ``over_rate``, ``unwanted`` and ``stopped``.
+        rejected: frames that could not be decoded.
+        failed: frames lost to an error during inference or publishing.
+        in_flight: frames that the worker is processing.
+        waiting: frames in the slot; not yet part of ``received``.
+        replaced: frames that a newer one replaced.
+        over_rate: frames that came too soon after another one.
+        unwanted: frames for which no output had a subscriber.
+        stopped: frames that were left when the node was stopped.
     """
 
     received: int = 0
@@ -44,16 +57,20 @@ class FrameCounts:
     failed: int = 0
     in_flight: int = 0
     waiting: int = 0
+    replaced: int = 0
+    over_rate: int = 0
     unwanted: int = 0
+    stopped: int = 0
 
 
 class Mailbox(Generic[Item]):
-    """One slot: a newer item replaces an older one, so that the taker never works on a stale frame.
+    """One slot in which a newer item replaces an older one, so that the taker never works on a stale frame.
 
-    Safe for one thread that puts and one that takes and finishes; anyone may read ``counts``.
+    One thread may put items in while another one takes (``take_waiting``) and finishes them; any thread may read
+    ``counts``.
 
     Args:
-        changed: shared by the mailboxes that one taker waits for at once (``take_waiting``); None for one of its own.
+        changed: the condition shared by all mailboxes that are taken from together; None for a mailbox on its own.
     """
 
     def __init__(self, changed: threading.Condition | None = None):
@@ -64,41 +81,39 @@ class Mailbox(Generic[Item]):
 
     @property
     def counts(self) -> FrameCounts:
-        """A consistent snapshot."""
+        """A consistent snapshot of the counters."""
         with self._changed:
             return replace(self._counts, waiting=int(self._item is not None))
 
     def put(self, item: Item) -> None:
-        """Leave ``item`` for the taker; one that still waits is dropped."""
+        """Put ``item`` into the slot; an item that is still there is dropped."""
         with self._changed:
             if self._item is not None:
-                self._count(received=1, dropped=1)
+                self._count(received=1, dropped=1, replaced=1)
             self._item = item
             self._changed.notify()
 
-    def take(self, timeout_s: float | None = None) -> Item | None:
-        """Wait for an item and take it; None when the mailbox was closed or the time is over.
-
-        Every item taken must be given back to ``finish``.
-        """
-        return take_waiting([self], timeout_s).get(0)
+    def skip(self) -> None:
+        """Count an item that is not put into the slot, because it came too soon."""
+        with self._changed:
+            self._count(received=1, dropped=1, over_rate=1)
 
     def finish(self, outcome: Outcome) -> None:
-        """Count what became of the item taken last."""
+        """Count the outcome of the item that was taken last."""
         with self._changed:
             if outcome is Outcome.UNWANTED:
                 self._count(in_flight=-1, dropped=1, unwanted=1)
             elif outcome is Outcome.DISCARDED:
-                self._count(in_flight=-1, dropped=1)
+                self._count(in_flight=-1, dropped=1, stopped=1)
             else:
                 self._count(in_flight=-1, **{outcome.value: 1})
 
     def close(self) -> None:
-        """Drop a waiting item and wake the taker with None."""
+        """Drop a waiting item and wake the taker, for which there are no more items."""
         with self._changed:
             if self._item is not None:
                 self._item = None
-                self._count(received=1, dropped=1)
+                self._count(received=1, dropped=1, stopped=1)
             self._closed = True
             self._changed.notify_all()
 
@@ -106,26 +121,28 @@ class Mailbox(Generic[Item]):
         self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in changes.items()})
 
 
-def take_waiting(mailboxes: Sequence[Mailbox[Item]], timeout_s: float | None = None) -> dict[int, Item]:
-    """Wait until any of the mailboxes has an item, and take the items of all that have one.
+def take_waiting(mailboxes: Mapping[Key, Mailbox[Item]], timeout_s: float | None = None) -> dict[Key, Item]:
+    """Wait until at least one of the mailboxes has an item, and take every item that is waiting.
 
-    Every item taken must be given back to its mailbox's ``finish``.
+    Each item must later be reported to ``finish`` of its mailbox.
 
     Args:
-        mailboxes: all made with the same condition.
-        timeout_s: the longest wait; None has no limit.
+        mailboxes: mailboxes that share one condition, by a key of the caller's choice.
+        timeout_s: maximum time to wait; None waits without limit.
 
     Returns:
-        Items by the mailbox's index; empty when one of the mailboxes was closed or the time is over.
+        The items by the keys of their mailboxes, in the order of ``mailboxes``; empty if one of the mailboxes is
+        closed or the time is over.
     """
-    changed = mailboxes[0]._changed
+    boxes = mailboxes.values()
+    changed = next(iter(boxes))._changed
     with changed:
-        changed.wait_for(lambda: any(m._closed or m._item is not None for m in mailboxes), timeout_s)
-        if any(mailbox._closed for mailbox in mailboxes):
+        changed.wait_for(lambda: any(box._closed or box._item is not None for box in boxes), timeout_s)
+        if any(box._closed for box in boxes):
             return {}
         items = {}
-        for index, mailbox in enumerate(mailboxes):
-            if mailbox._item is not None:
-                items[index], mailbox._item = mailbox._item, None
-                mailbox._count(received=1, in_flight=1)
+        for key, box in mailboxes.items():
+            if box._item is not None:
+                items[key], box._item = box._item, None
+                box._count(received=1, in_flight=1)
         return items

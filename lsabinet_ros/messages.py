@@ -1,41 +1,39 @@
-"""Arrays and figures to ROS messages; nothing here publishes or keeps state."""
+"""Build ROS messages from arrays and figures; nothing here publishes or keeps state."""
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from sensor_msgs.msg import Image
 from std_msgs.msg import Float64, Header, String
 
-from lsabinet_core.labels import VOID, LabelSet
+from lsabinet_core.labels import VOID
 from lsabinet_ros.conversions import array_to_image
 from lsabinet_ros.latency import FrameLatency
+from lsabinet_ros.published_labels import PublishedLabels
 
-try:  # not part of ros-base
-    from vision_msgs.msg import LabelInfo, VisionClass
+try:  # not part of the ROS variant ros_base
+    from vision_msgs.msg import LabelInfo, VisionClass  # pyright: ignore[reportMissingImports] of ROS only
 except ImportError:
-    LabelInfo = None
+    LabelInfo = VisionClass = None
 
 LATENCY_STATUS = "lsabinet: latency"
 
 
-def mask_message(mask: np.ndarray, header: Header):
-    """Class ids, uint8 (H, W), as an Image of encoding mono8: viewers fail on 8UC1."""
-    return array_to_image(mask, "mono8", header)
+def grey_message(values: np.ndarray, header: Header) -> Image:
+    """Class ids or confidences, uint8 (H, W), as an Image with encoding mono8: viewers do not display 8UC1."""
+    return array_to_image(values, "mono8", header)
 
 
-def confidence_message(confidence: np.ndarray, header: Header):
-    """``round(255 * probability)``, uint8 (H, W), as an Image of encoding mono8."""
-    return array_to_image(confidence, "mono8", header)
-
-
-def overlay_message(overlay: np.ndarray, header: Header):
-    """The frame under its mask's colours, BGR uint8 (H, W, 3), as an Image of encoding rgb8."""
-    return array_to_image(overlay[..., ::-1], "rgb8", header)
+def colour_message(pixels: np.ndarray, header: Header) -> Image:
+    """BGR, uint8 (H, W, 3), as an Image with encoding rgb8."""
+    return array_to_image(pixels[..., ::-1], "rgb8", header)
 
 
 def latency_message(latency: FrameLatency, device: str, header: Header) -> DiagnosticArray:
-    """One frame's milliseconds by stage: the values of ``FrameLatency.stages``, three decimals, ``nan`` if unknown."""
+    """The latency of one frame by stage: ``FrameLatency.stages`` in ms with three decimals, ``nan`` if unknown."""
     values = [KeyValue(key=stage, value=f"{ms:.3f}") for stage, ms in latency.stages().items()]
     status = DiagnosticStatus(
         level=DiagnosticStatus.OK, name=LATENCY_STATUS, message="ok", hardware_id=device, values=values
@@ -47,25 +45,24 @@ def float_message(value: float) -> Float64:
     return Float64(data=float(value))
 
 
-def label_map_message(label_set: LabelSet) -> String:
-    """Classes and colours as JSON::
+def label_map_message(labels: PublishedLabels) -> String:
+    """The published classes and colours as JSON::
 
     {"label_set": "camvid11", "void": 255, "classes": [{"id": 0, "name": "Sky", "color": [128, 128, 128]}, ...]}
 
     ``color`` is red, green, blue; ``void`` is the id of unlabelled pixels.
     """
-    classes = [
-        {"id": index, "name": name, "color": list(color)}
-        for index, (name, color) in enumerate(zip(label_set.names, label_set.colors))
-    ]
-    return String(data=json.dumps({"label_set": label_set.name, "void": VOID, "classes": classes}))
+    classes = [{"id": entry.id, "name": entry.name, "color": list(entry.color)} for entry in labels.classes]
+    return String(data=json.dumps({"label_set": labels.name, "void": VOID, "classes": classes}))
 
 
-def label_info_message(label_set: LabelSet, header: Header):
-    """Class ids and names as vision_msgs/LabelInfo; only where ``LabelInfo`` is not None."""
+def label_info_message(labels: PublishedLabels, header: Header) -> Any:
+    """The published ids and names as vision_msgs/LabelInfo; requires that ``LabelInfo`` is not None."""
+    assert LabelInfo is not None, "vision_msgs is installed"
+    assert VisionClass is not None
     return LabelInfo(
         header=header,
-        class_map=[VisionClass(class_id=index, class_name=name) for index, name in enumerate(label_set.names)],
+        class_map=[VisionClass(class_id=entry.id, class_name=entry.name) for entry in labels.classes],
         threshold=0.0,
     )
 
@@ -73,7 +70,7 @@ def label_info_message(label_set: LabelSet, header: Header):
 def diagnostic_status(
     name: str, hardware_id: str, level: int, message: str, values: Mapping[str, object]
 ) -> DiagnosticStatus:
-    """A DiagnosticStatus; values are turned into strings."""
+    """A DiagnosticStatus; the values are converted to strings."""
     return DiagnosticStatus(
         level=bytes([level]),
         name=name,
@@ -81,8 +78,3 @@ def diagnostic_status(
         hardware_id=hardware_id,
         values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
     )
-
-
-def stamp_ns(header: Header) -> int:
-    """The header's stamp in nanoseconds."""
-    return header.stamp.sec * 1_000_000_000 + header.stamp.nanosec

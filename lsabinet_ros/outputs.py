@@ -1,24 +1,22 @@
-"""One camera's publishers: what has subscribers is built and published, the rest costs nothing."""
+"""The publishers of one camera; an output without subscribers is neither computed nor published."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
-from lsabinet_core.labels import LabelSet
 from lsabinet_ros import messages
+from lsabinet_ros.compressed_outputs import CompressedOutput
 from lsabinet_ros.latency import FrameLatency
-
-if TYPE_CHECKING:
-    from lsabinet_core.inference.segmenter import Segmentation
+from lsabinet_ros.published_labels import PublishedLabels
 
 RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(
@@ -27,12 +25,12 @@ LATCHED = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-# Small messages: a plot or a recorder that is late once must not lose the record.
+# The messages are small, and a plot or a recorder that is late once should not lose any.
 RECORDS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE)
 
 
 def copy_of(profile: QoSProfile) -> QoSProfile:
-    """A profile of its own: rclpy writes overrides into the one it is given."""
+    """A copy of the profile: rclpy writes overrides into the one it is given."""
     return QoSProfile(
         history=profile.history,
         depth=profile.depth,
@@ -43,32 +41,51 @@ def copy_of(profile: QoSProfile) -> QoSProfile:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which outputs have subscribers."""
+    """The outputs that have subscribers, raw or compressed."""
 
     mask: bool
     confidence: bool
+    colour_mask: bool
     overlay: bool
-    figures: bool
+    latency: bool
 
     def __bool__(self) -> bool:
-        return self.mask or self.confidence or self.overlay or self.figures
+        return self.mask or self.confidence or self.colour_mask or self.overlay or self.latency
+
+
+class _ImageOutput:
+    """A topic of images, and the same images compressed."""
+
+    def __init__(self, raw: LifecyclePublisher, compressed: CompressedOutput, message: Callable[..., Image]):
+        self._raw, self.compressed, self._message = raw, compressed, message
+
+    @property
+    def wanted(self) -> bool:
+        return _has_subscribers(self._raw) or self.compressed.wanted
+
+    def publish(self, pixels: np.ndarray, header: Header) -> None:
+        if _has_subscribers(self._raw):
+            self._raw.publish(self._message(pixels, header))
+        if self.compressed.wanted:
+            self.compressed.offer(pixels, header)
 
 
 class Outputs:
-    """The publishers under one name.
+    """The publishers whose topics share a prefix.
 
     Args:
         node: owns the publishers; they publish while it is active.
-        prefix: of the topics, ``~`` for a single camera.
+        prefix: prefix of the topics; ``~`` for a single camera.
     """
 
     def __init__(self, node: LifecycleNode, prefix: str = "~"):
         self._node = node
-        self._publishers = []
+        self._publishers: list[LifecyclePublisher] = []
         try:
-            self._mask = self._publisher(Image, f"{prefix}/output/mask", RELIABLE)
+            self._mask = self._images(f"{prefix}/output/mask", "mono8", lossless=True)
             self._confidence = self._publisher(Image, f"{prefix}/output/confidence", RELIABLE)
-            self._overlay = self._publisher(Image, f"{prefix}/output/overlay", RELIABLE)
+            self._colour_mask = self._images(f"{prefix}/output/colour_mask", "rgb8", lossless=True)
+            self._overlay = self._images(f"{prefix}/output/overlay", "rgb8", lossless=False)
             self._label_map = self._publisher(String, f"{prefix}/output/label_map", LATCHED)
             self._label_info = None
             if messages.LabelInfo is not None:
@@ -80,8 +97,9 @@ class Outputs:
             self.destroy()
             raise
 
-    def _publisher(self, message_type, topic: str, profile: QoSProfile):
-        publisher = self._node.create_lifecycle_publisher(
+    def _publisher(self, message_type: type, topic: str, profile: QoSProfile) -> LifecyclePublisher:
+        # rclpy leaves out what it returns.
+        publisher: Any = self._node.create_lifecycle_publisher(
             message_type,
             topic,
             copy_of(profile),
@@ -90,46 +108,66 @@ class Outputs:
         self._publishers.append(publisher)
         return publisher
 
+    def _images(self, topic: str, encoding: str, *, lossless: bool) -> _ImageOutput:
+        compressed = CompressedOutput(
+            self._publisher(CompressedImage, f"{topic}/compressed", RELIABLE), encoding, lossless=lossless
+        )
+        message = messages.grey_message if encoding == "mono8" else messages.colour_message
+        return _ImageOutput(self._publisher(Image, topic, RELIABLE), compressed, message)
+
+    @property
+    def compressed(self) -> list[CompressedOutput]:
+        """The outputs that a ``Compressor`` serves."""
+        return [output.compressed for output in (self._mask, self._colour_mask, self._overlay)]
+
     def destroy(self) -> None:
         while self._publishers:
             self._node.destroy_lifecycle_publisher(self._publishers.pop())
 
     def wanted(self) -> Wanted:
-        """Which outputs have subscribers now."""
+        """The outputs that have subscribers now."""
         return Wanted(
-            mask=_has_subscribers(self._mask),
+            mask=self._mask.wanted,
             confidence=_has_subscribers(self._confidence),
-            overlay=_has_subscribers(self._overlay),
-            figures=any(map(_has_subscribers, (self._latency, self._processing, self._pipeline))),
+            colour_mask=self._colour_mask.wanted,
+            overlay=self._overlay.wanted,
+            latency=any(map(_has_subscribers, (self._latency, self._processing, self._pipeline))),
         )
 
-    def publish_labels(self, label_set: LabelSet, header: Header) -> None:
-        """Publish the latched description of the classes."""
-        self._label_map.publish(messages.label_map_message(label_set))
+    def publish_labels(self, labels: PublishedLabels, header: Header) -> None:
+        """Publish the classes' names and colours, latched."""
+        self._label_map.publish(messages.label_map_message(labels))
         if self._label_info is not None:
-            self._label_info.publish(messages.label_info_message(label_set, header))
+            self._label_info.publish(messages.label_info_message(labels, header))
 
     def publish_images(
         self,
         wanted: Wanted,
-        result: "Segmentation",
+        mask: np.ndarray,
+        confidence: np.ndarray | None,
+        colour_mask: Callable[[], np.ndarray],
         overlay: Callable[[], np.ndarray],
         header: Header,
     ) -> None:
-        """Publish the wanted of mask, confidence and overlay, all with the frame's header.
+        """Publish the images that are wanted, with the frame's header.
 
         Args:
-            overlay: makes it, BGR uint8 (H, W, 3); called once the mask is out.
+            mask: published ids, uint8 (H, W).
+            confidence: uint8 (H, W); None if it is not wanted.
+            colour_mask: returns the colours of the mask, BGR, uint8 (H, W, 3); called after the mask is published.
+            overlay: returns the overlay, likewise.
         """
         if wanted.mask:
-            self._mask.publish(messages.mask_message(result.mask, header))
-        if wanted.confidence:
-            self._confidence.publish(messages.confidence_message(result.confidence, header))
+            self._mask.publish(mask, header)
+        if wanted.confidence and confidence is not None:
+            self._confidence.publish(messages.grey_message(confidence, header))
+        if wanted.colour_mask:
+            self._colour_mask.publish(colour_mask(), header)
         if wanted.overlay:
-            self._overlay.publish(messages.overlay_message(overlay(), header))
+            self._overlay.publish(overlay(), header)
 
-    def publish_figures(self, latency: FrameLatency, device: str, header: Header) -> None:
-        """Publish the latency record and the two numbers for plots; an unknown pipeline latency is not plotted."""
+    def publish_latency(self, latency: FrameLatency, device: str, header: Header) -> None:
+        """Publish the latency record and the two times for plots; an unknown pipeline latency is not published."""
         if _has_subscribers(self._latency):
             self._latency.publish(messages.latency_message(latency, device, header))
         if _has_subscribers(self._processing):
@@ -138,5 +176,5 @@ class Outputs:
             self._pipeline.publish(messages.float_message(latency.pipeline))
 
 
-def _has_subscribers(publisher) -> bool:
+def _has_subscribers(publisher: LifecyclePublisher) -> bool:
     return publisher.get_subscription_count() > 0

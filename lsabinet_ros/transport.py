@@ -1,4 +1,4 @@
-"""Middleware and memory settings that camera images need; ``docs/transport.md`` says why."""
+"""Middleware and memory settings for camera images; ``docs/transport.md`` explains them."""
 
 import ctypes
 import os
@@ -6,28 +6,28 @@ import os
 from lsabinet_core.share import share_directory
 
 MALLOC_SETTINGS = {
-    # glibc's variable: (mallopt's number, bytes). 32 MiB is the largest threshold that glibc accepts.
+    # Environment variable of glibc: (parameter number of mallopt, bytes). glibc accepts at most 32 MiB as threshold.
     "MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20),
     "MALLOC_TRIM_THRESHOLD_": (-1, 256 << 20),
     "MALLOC_TOP_PAD_": (-2, 16 << 20),
 }
 
-# Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 (Kilted) the second.
+# Fast DDS 2 (Humble, Jazzy) reads the first variable, Fast DDS 3 (Kilted) the second one.
 PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 SHARED_MEMORY = "/dev/shm"
 SHARED_MEMORY_NEEDED = 64 << 20
-"""Free bytes for four processes with the profile's segment of 16 MiB each: camera, node, viewer, recorder."""
+"""Bytes for four processes (camera, node, viewer, recorder) with one segment of 16 MiB each, as in the profile."""
 
 
 def prepare() -> list[str]:
-    """Set up this process for large images; call it before ``rclpy.init()``.
+    """Set this process up for large images; call it before ``rclpy.init()``.
 
-    Names our Fast DDS profile in the environment unless the user named one or another middleware, keeps glibc from
-    giving image-sized blocks back to the system unless the user set its variables, and looks at /dev/shm.
+    Selects our Fast DDS profile unless the user has selected a profile or another middleware, makes glibc reuse
+    image-sized blocks unless the user has set its variables, and checks /dev/shm.
 
     Returns:
-        Warnings for the log, one line each; empty when all is well.
+        Warnings for the log, one line each; empty if there is no problem.
     """
     warnings = []
     if uses_fast_dds():
@@ -36,24 +36,24 @@ def prepare() -> list[str]:
             if profile.is_file():
                 os.environ.update({variable: str(profile) for variable in PROFILE_VARIABLES})
             else:
-                warnings.append(f"no {profile}: large images will be lost; install the package again")
+                warnings.append(f"{profile} is missing, so large images will be lost: install the package again")
         warnings += check_shared_memory()
     keep_freed_memory()
     return warnings
 
 
 def uses_fast_dds() -> bool:
-    """Whether the middleware is Fast DDS, as it is unless RMW_IMPLEMENTATION says otherwise."""
+    """Whether the middleware is Fast DDS, which is the default unless RMW_IMPLEMENTATION names another one."""
     return os.environ.get("RMW_IMPLEMENTATION", "").startswith(("rmw_fastrtps", "rmw_fastdds")) or not os.environ.get(
         "RMW_IMPLEMENTATION"
     )
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc reuse freed image buffers: fresh pages from the system cost more than the transport does.
+    """Make glibc reuse freed image buffers, because fresh pages from the system cost more than the transport.
 
     Returns:
-        False where the C library is not glibc; nothing is set then.
+        False if the C library is not glibc; nothing is set in that case.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -66,14 +66,19 @@ def keep_freed_memory() -> bool:
 
 
 def check_shared_memory(path: str = SHARED_MEMORY, needed: int = SHARED_MEMORY_NEEDED) -> list[str]:
-    """Warnings when shared memory is missing, not writable or too small for the profile's segments."""
+    """Warnings if shared memory is missing, not writable or too small for the segments of the profile."""
     if not os.path.isdir(path) or not os.access(path, os.W_OK):
-        return [f"{path} is missing or not writable: images go through UDP, which is slower and may lose large ones"]
+        return [f"{path} is missing or not writable: images are sent over UDP, which is slower and may lose large ones"]
     status = os.statvfs(path)
     free = status.f_bavail * status.f_frsize
     if free < needed:
         return [
-            f"{path} has {free >> 20} MiB free, {needed >> 20} MiB are needed for camera images: "
-            "in a container, start it with --shm-size=512m or --ipc=host"
+            f"{path} has {free >> 20} MiB free, but camera images need {needed >> 20} MiB: start a container with "
+            "--shm-size=512m or --ipc=host"
         ]
     return []
+
+
+def free_domain() -> int:
+    """A ROS_DOMAIN_ID from 1 to 100, derived from the process id so that simultaneous runs rarely share it."""
+    return 1 + os.getpid() % 100

@@ -1,1 +1,1 @@
-"""Bags: make, inspect, play and evaluate them, without a ROS distribution."""
+"""Make, inspect, play and evaluate bags; no ROS distribution is needed."""

@@ -1,205 +1,208 @@
-"""Run every frame of a bag through the Segmenter, offline, and compare with the bag's labels."""
+"""Evaluate a segmenter on the frames of bags, with the evaluation loop of ``lsabinet evaluate``."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from lsabinet_core.errors import BagError, DatasetError, FrameError
+from lsabinet_core.errors import BagError
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
-from lsabinet_core.evaluation.latency import summarise_timings
+from lsabinet_core.evaluation.evaluate import evaluate_samples
 from lsabinet_core.evaluation.report import Report
-from lsabinet_core.inference import Segmentation, Segmenter
-from lsabinet_ros.bag.reader import IMAGE, Bag, Message
-from lsabinet_ros.bag.topics import find_image_topic, find_label_topic
-from lsabinet_ros.conversions import compressed_to_array, image_to_array
+from lsabinet_core.evaluation.temporal import TemporalConsistency
+from lsabinet_core.inference import Segmentation, Segmenter, Timings
+from lsabinet_ros.bag.read_ahead import read_ahead
+from lsabinet_ros.bag.samples import BagSample, FrameSource
 
-LABEL_ENCODINGS = ("mono8", "8UC1")
+BLOCK_FRAMES = 10
 
 
 @dataclass(frozen=True)
-class EvaluatedFrame:
-    """A frame that went through the Segmenter; ``stamp_ns`` is its header's."""
+class FrameResult:
+    """What is kept of each frame.
 
+    Attributes:
+        source: where the frame comes from.
+        stamp_ns: its header's stamp.
+        bag_time_ns: when it was recorded.
+        label_offset_ns: the label's stamp minus the frame's; None without a label.
+        miou: mIoU of this frame alone; None without labelled pixels.
+        pixel_accuracy: share of the labelled pixels that are right; None without labelled pixels.
+        class_share: float32 (C,), the share of each class in the mask.
+        flicker: share of the pixels whose class differs from that in the previous frame of the topic; None for the
+            first frame and after a change of size.
+        consistency: temporal consistency with the previous frame of the topic, in 0..1; None if not measured, and
+            where there is nothing to compare with.
+        confidence: mean confidence in 0..1; None if not computed.
+        timings: duration of each step.
+    """
+
+    source: FrameSource
     stamp_ns: int
-    frame: np.ndarray
-    segmentation: Segmentation
+    bag_time_ns: int
+    label_offset_ns: int | None
+    miou: float | None
+    pixel_accuracy: float | None
+    class_share: np.ndarray
+    flicker: float | None
+    consistency: float | None
+    confidence: float | None
+    timings: Timings
 
 
-def evaluate_bag(
+@dataclass
+class Block:
+    """Up to ``BLOCK_FRAMES`` labelled frames of one source in a row. Frames in a row are alike, so the uncertainty of a
+    metric is estimated over blocks.
+
+    Attributes:
+        source: where the frames come from.
+        confusion: pixel counts of the frames.
+        frames: number of frames.
+    """
+
+    source: FrameSource
+    confusion: ConfusionMatrix
+    frames: int = 0
+
+
+@dataclass
+class BagEvaluation:
+    """Result of the evaluation of bags.
+
+    Attributes:
+        report: metrics over all frames of all bags.
+        sources: the image topics that were evaluated.
+        frames: the result of each frame, by source, in the order of the bags.
+        blocks: the labelled frames by blocks.
+        consistency: pixel counts of the temporal consistency over all topics; None if not measured.
+        seconds: duration of the evaluation.
+    """
+
+    report: Report
+    sources: Sequence[FrameSource]
+    frames: list[FrameResult] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    consistency: ConfusionMatrix | None = None
+    seconds: float = 0.0
+
+    @property
+    def lost(self) -> list[str]:
+        """Descriptions of what could not be read of the bags."""
+        return list(dict.fromkeys(loss for source in self.sources for loss in source.bag.losses))
+
+    def check_labels(self) -> None:
+        """Raise BagError if a source has labels and none of them could be used."""
+        for source in self.sources:
+            if source.labels is not None and source.labels_skipped and not source.labels_used:
+                raise BagError(
+                    f"none of {source.labels_skipped} labels on {source.labels.source} could be used, the first: "
+                    f"{source.first_label_problem}"
+                )
+
+
+def evaluate_bags(
     segmenter: Segmenter,
-    bag: Bag,
+    sources: Sequence[FrameSource],
     *,
-    image_topic: str | None = None,
-    label_topic: str | None = None,
-    limit: int | None = None,
-    on_frame: Callable[[EvaluatedFrame], None] | None = None,
-    on_skip: Callable[[str], None] | None = None,
-    progress: Callable[[int, int | None], None] | None = None,
-) -> Report:
-    """Segment the images of one topic one by one; compare those that have a label with the same header stamp.
+    boundary_tolerance_px: int | None = None,
+    calibration: bool = False,
+    temporal: bool = False,
+    on_frame: Callable[[BagSample, Segmentation, FrameResult], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> BagEvaluation:
+    """Segment the frames of all sources one by one; those that have a label are compared with it.
+
+    Frames are read and decoded in another thread while the network runs. Memory does not depend on the size of the
+    frames' files; a few hundred bytes are kept of each frame.
 
     Args:
-        segmenter: what the vehicle would run.
-        bag: open bag.
-        image_topic: None takes the only one there is.
-        label_topic: sensor_msgs/Image, mono8, class ids, 255 = void; None takes the one called ``labels``, if any.
-        limit: only the first so many frames.
-        on_frame: called with each frame and its segmentation.
-        on_skip: called with one line for each message that could not be used.
-        progress: called with (frames done, frames in all or None).
-
-    Returns:
-        Report whose details have ``bag, image_topic, label_topic, frames, labelled_frames, skipped, truncated``
-        (a bool) and ``lost`` (None or what was lost of the bag). mIoU is None without labels.
+        segmenter: the Segmenter as it would run on the vehicle.
+        sources: image topics with their labels.
+        boundary_tolerance_px: tolerance of the boundary F-score; None to skip it.
+        calibration: whether to compute confidences, and calibration where there are labels.
+        temporal: whether to measure temporal consistency, which computes optical flow between the frames.
+        on_frame: called with each frame, its segmentation, and what is kept of it.
+        progress: called with the number of frames done and in all.
 
     Raises:
-        BagError: topics that cannot be chosen, labels that fit no frame, or no frame that can be segmented.
+        BagError: labels of which none belongs to a frame, or no frame that can be segmented.
     """
-    images = find_image_topic(bag, image_topic)
-    labels = find_label_topic(bag, label_topic)
-    if images == labels:
-        raise BagError(f"{images} cannot be the topic of both the images and the labels")
-    run = _Run(segmenter, bag, images, labels, on_skip or (lambda line: None))
-    if labels:
-        run.match_stamps()
-    total = bag.topics[images].count if limit is None else min(limit, bag.topics[images].count)
-    for message in bag.messages([images, labels] if labels else [images]):
-        if message.topic == labels:
-            run.take_label(message)
-        elif limit is None or run.seen < limit:
-            evaluated = run.take_frame(message)
-            if evaluated is not None and on_frame is not None:
-                on_frame(evaluated)
-            if progress is not None:
-                progress(run.seen, total)
-        if run.seen == limit and not run.masks:
-            break
-    if not run.timings:
-        raise BagError(f"no frame on {images} in {bag.path} could be segmented ({run.skipped} were unusable)")
-    return run.report()
+    for source in sources:
+        source.match_labels()
+    total = sum(source.total for source in sources)
+    classes = len(segmenter.label_set)
+    frames: list[FrameResult] = []
+    blocks: list[Block] = []
+    previous: dict[int, np.ndarray] = {}
+    trackers = {id(source): TemporalConsistency(classes) for source in sources} if temporal else {}
+    started = time.perf_counter()
 
-
-class _Run:
-    """State of one evaluation: masks wait here for their labels and labels for their masks."""
-
-    def __init__(self, segmenter: Segmenter, bag: Bag, images: str, labels: str | None, on_skip: Callable):
-        self.segmenter, self.bag, self.images, self.labels = segmenter, bag, images, labels
-        self.on_skip = on_skip
-        self.confusion = ConfusionMatrix(len(segmenter.label_set))
-        self.timings = []
-        self.seen = self.labelled = self.skipped = 0
-        self.sizes: set[tuple[int, int]] = set()
-        self.masks: dict[int, np.ndarray] = {}
-        self.waiting_labels: dict[int, np.ndarray] = {}
-        self._matched: set[int] = set()
-        self._warm_sizes: set[tuple[int, int]] = set()
-
-    def match_stamps(self) -> None:
-        """Read the header stamps of frames and labels, so that only masks and labels that will meet are kept."""
-        stamps: dict[str, set[int]] = {self.images: set(), self.labels: set()}
-        for message in self.bag.messages(list(stamps)):
-            try:
-                stamp_ns = header_stamp_ns(self.bag.deserialize(message))
-            except BagError:
-                continue  # counted when it is taken
-            if message.topic == self.labels and stamp_ns in stamps[self.labels]:
-                raise BagError(
-                    f"two labels on {self.labels} have the header stamp {stamp_ns} ns: labels and frames are matched "
-                    "by it, so it must be unique"
-                )
-            stamps[message.topic].add(stamp_ns)
-        self._matched = stamps[self.images] & stamps[self.labels]
-        if stamps[self.labels] and not self._matched:
-            raise BagError(
-                f"no label on {self.labels} has the header stamp of a frame on {self.images} in {self.bag.path}"
+    def keep(sample: BagSample, result: Segmentation, counts: np.ndarray | None) -> None:
+        before = previous.get(id(sample.source))
+        comparable = before is not None and before.shape == result.mask.shape
+        previous[id(sample.source)] = result.mask
+        tracker = trackers.get(id(sample.source))
+        areas = np.bincount(result.mask.reshape(-1), minlength=classes)
+        alone = ConfusionMatrix(classes)
+        if counts is not None:
+            alone.matrix += counts
+            if not blocks or blocks[-1].source is not sample.source or blocks[-1].frames == BLOCK_FRAMES:
+                blocks.append(Block(sample.source, ConfusionMatrix(classes)))
+            blocks[-1].confusion.matrix += counts
+            blocks[-1].frames += 1
+        frames.append(
+            FrameResult(
+                source=sample.source,
+                stamp_ns=sample.stamp_ns,
+                bag_time_ns=sample.bag_time_ns,
+                label_offset_ns=sample.label_offset_ns,
+                miou=alone.miou if alone.matrix.any() else None,
+                pixel_accuracy=alone.pixel_accuracy if alone.matrix.any() else None,
+                class_share=(areas / result.mask.size).astype(np.float32),
+                flicker=float(np.count_nonzero(before != result.mask)) / result.mask.size if comparable else None,
+                consistency=None if tracker is None else tracker.update(sample.image, result.mask),
+                confidence=None if result.confidence is None else float(result.confidence.mean()) / 255,
+                timings=result.timings,
             )
+        )
+        if on_frame is not None:
+            on_frame(sample, result, frames[-1])
 
-    def take_label(self, message: Message) -> None:
-        try:
-            content = self.bag.deserialize(message)
-            label = label_array(content, message.type)
-        except (BagError, FrameError) as error:
-            self._skip(message, error)
-            return
-        stamp_ns = header_stamp_ns(content)
-        if stamp_ns in self.masks:
-            self._compare(self.masks.pop(stamp_ns), label, message)
-        elif stamp_ns in self._matched:
-            self.waiting_labels[stamp_ns] = label
-
-    def take_frame(self, message: Message) -> EvaluatedFrame | None:
-        self.seen += 1
-        try:
-            content = self.bag.deserialize(message)
-            frame = (image_to_array if message.type == IMAGE else compressed_to_array)(content)
-            size = frame.shape[:2]
-            if size not in self._warm_sizes:
-                # The first frames of a size are slow (allocation, kernel choice); they would show in p99.
-                self.segmenter.warm_up(size)
-                self._warm_sizes.add(size)
-            segmentation = self.segmenter.segment(frame, confidence=False)
-        except (BagError, FrameError) as error:
-            self._skip(message, error)
-            return None
-        stamp_ns = header_stamp_ns(content)
-        self.timings.append(segmentation.timings)
-        self.sizes.add(size)
-        if stamp_ns in self.waiting_labels:
-            self._compare(segmentation.mask, self.waiting_labels.pop(stamp_ns), message)
-        elif stamp_ns in self._matched:
-            self.masks[stamp_ns] = segmentation.mask
-        return EvaluatedFrame(stamp_ns, frame, segmentation)
-
-    def _compare(self, mask: np.ndarray, label: np.ndarray, message: Message) -> None:
-        try:
-            self.confusion.update(mask, label)
-        except DatasetError as error:
-            raise BagError(f"label at {message.stamp_ns} ns on {self.labels}: {error}") from None
-        self.labelled += 1
-
-    def _skip(self, message: Message, error: Exception) -> None:
-        self.skipped += 1
-        self.on_skip(f"{message.topic} at {message.stamp_ns} ns skipped: {error}")
-
-    def report(self) -> Report:
-        details = {
-            "bag": str(self.bag.path),
-            "image_topic": self.images,
-            "label_topic": self.labels,
-            "frames": len(self.timings),
-            "labelled_frames": self.labelled,
-            "skipped": self.skipped,
-            "truncated": self.bag.truncated is not None,
-            "lost": self.bag.truncated,
-            "image_sizes": [list(size) for size in sorted(self.sizes)],
-            "network_sizes": [
-                list(size) for size in sorted({self.segmenter.network_size(size) for size in self.sizes})
-            ],
-            **self.segmenter.describe(),
-        }
-        latency = summarise_timings(self.timings)
-        return Report(self.segmenter.label_set, self.confusion, self.labelled, latency, details)
+    report = evaluate_samples(
+        segmenter,
+        _warmed(segmenter, read_ahead(sample for source in sources for sample in source)),
+        details=_details(sources),
+        boundary_tolerance_px=boundary_tolerance_px,
+        calibration=calibration,
+        unlabelled=True,
+        on_result=keep,
+        progress=progress and (lambda done: progress(done + sum(source.skipped for source in sources), total)),
+    )
+    if not frames:
+        topics = ", ".join(f"{source.topic} in {source.bag.path}" for source in sources)
+        skipped = sum(source.skipped for source in sources)
+        raise BagError(f"no frame on {topics} could be segmented ({skipped} messages were skipped)")
+    consistency = None
+    if temporal:
+        consistency = ConfusionMatrix(classes)
+        for tracker in trackers.values():
+            consistency.matrix += tracker.confusion.matrix
+    return BagEvaluation(report, sources, frames, blocks, consistency, time.perf_counter() - started)
 
 
-def header_stamp_ns(message) -> int:
-    """``header.stamp`` in nanoseconds."""
-    return message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+def _details(sources: Sequence[FrameSource]) -> dict:
+    bags = list(dict.fromkeys(str(source.bag.path) for source in sources))
+    return {"bags": bags, "image_topics": list(dict.fromkeys(source.topic for source in sources))}
 
 
-def label_array(message, type_name: str) -> np.ndarray:
-    """Class ids, uint8 (H, W), of a label message.
-
-    Raises:
-        FrameError: not one 8-bit channel, or lossy compression, which changes ids.
-    """
-    if type_name == IMAGE:
-        if message.encoding not in LABEL_ENCODINGS:
-            raise FrameError(f"expected labels of encoding {' or '.join(LABEL_ENCODINGS)}, got {message.encoding!r}")
-        return image_to_array(message)[:, :, 0]
-    if "png" not in message.format:
-        raise FrameError(f"expected labels compressed as png, got {message.format!r}")
-    bgr = compressed_to_array(message)
-    if (bgr != bgr[:, :, :1]).any():
-        raise FrameError("expected a label with a single channel of class ids, got colours")
-    return bgr[:, :, 0]
+def _warmed(segmenter: Segmenter, samples: Iterator[BagSample]) -> Iterator[BagSample]:
+    """Warm the segmenter up for each new size: its first frames are slow and would distort p99."""
+    sizes: set[tuple[int, int]] = set()
+    for sample in samples:
+        size = sample.image.shape[:2]
+        if size not in sizes:
+            segmenter.warm_up(size)
+            sizes.add(size)
+        yield sample

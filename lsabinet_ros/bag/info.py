@@ -1,29 +1,32 @@
-"""What a bag holds: topics, rates, gaps, image sizes."""
+"""Describe the content of a bag: topics, rates, gaps and image sizes."""
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 
 from lsabinet_core.errors import BagError
-from lsabinet_ros.bag.reader import IMAGE, Bag, Topic
+from lsabinet_ros.bag.reader import Bag
+from lsabinet_ros.bag.storage import IMAGE, ROS_ENCODINGS, Topic
 
 GAP_FACTOR = 2.5
-"""An interval this many times the median one counts as a gap: at least one message is missing."""
+"""An interval of more than this many median intervals is a gap, in which at least one message is missing."""
 
 
 def describe(bag: Bag, progress: Callable[[int], None] | None = None) -> dict:
-    """Read the whole bag and count.
+    """Read the whole bag and describe it.
 
     Args:
-        progress: called with the messages read so far.
+        progress: called with the number of messages read so far.
 
     Returns:
-        JSON-ready: ``path, format, start_ns, end_ns, duration_s, messages, truncated`` (None or what was lost) and
-        ``topics``, a list of ``{name, type, count, corrupt, rate_hz, interval_ms {p50, max}, gaps, longest_gap_s,
-        images}``; ``rate_hz`` is the mean over the topic's own time, None below two messages; ``images`` is a list of
-        ``{height, width, encoding, count}`` for image topics, None for others.
+        JSON values ``path, format, start_ns, end_ns, duration_s, messages, lost`` (descriptions of what cannot be read)
+        and ``topics``, a list of ``{name, type, encoding, count, corrupt, rate_hz, interval_ms {p50, max}, gaps,
+        longest_gap_s, images}``. ``rate_hz`` is the mean from the topic's first to its last message, None for fewer
+        than two messages. ``images`` is a list of ``{height, width, encoding, count}`` for image topics, None for
+        others.
     """
     stamps: dict[str, list[int]] = {name: [] for name in bag.topics}
     images: dict[str, Counter] = {name: Counter() for name in bag.topics}
@@ -44,7 +47,7 @@ def describe(bag: Bag, progress: Callable[[int], None] | None = None) -> dict:
         "end_ns": bag.end_ns,
         "duration_s": bag.duration_s,
         "messages": sum(map(len, stamps.values())),
-        "truncated": bag.truncated,
+        "lost": bag.losses,
         "topics": [
             _describe_topic(topic, stamps[name], images[name], corrupt[name]) for name, topic in bag.topics.items()
         ],
@@ -52,17 +55,21 @@ def describe(bag: Bag, progress: Callable[[int], None] | None = None) -> dict:
 
 
 def as_text(description: dict) -> str:
-    """``describe``'s result for people."""
+    """The result of ``describe`` as text for the terminal."""
     lines = [
         f"{description['path']}  ({description['format']}, {description['messages']} messages, "
         f"{description['duration_s']:.3f} s)"
     ]
-    if description["truncated"]:
-        lines.append(f"  {description['truncated']}")
+    lines += [f"  lost: {loss}" for loss in description["lost"]]
     for topic in description["topics"]:
         lines += ["", f"{topic['name']}  {topic['type']}"]
         rate = "" if topic["rate_hz"] is None else f", {topic['rate_hz']:.3f} Hz"
-        lines.append(f"  {topic['count']} messages{rate}")
+        unread = (
+            ""
+            if topic["encoding"] in ROS_ENCODINGS
+            else f", not read because they are in {topic['encoding'] or 'no encoding'}"
+        )
+        lines.append(f"  {topic['count']} messages{rate}{unread}")
         if topic["corrupt"]:
             lines.append(f"  {topic['corrupt']} corrupt")
         for kind in topic["images"] or []:
@@ -80,7 +87,8 @@ def _describe_topic(topic: Topic, stamps: list[int], images: Counter, corrupt: i
     return {
         "name": topic.name,
         "type": topic.type,
-        "count": len(stamps),
+        "encoding": topic.encoding,
+        "count": len(stamps) if topic.is_ros else topic.count,
         "corrupt": corrupt,
         "rate_hz": len(intervals) / span if span > 0 else None,
         "interval_ms": {"p50": 1e3 * median, "max": 1e3 * float(intervals.max())} if intervals.size else None,
@@ -95,8 +103,8 @@ def _describe_topic(topic: Topic, stamps: list[int], images: Counter, corrupt: i
     }
 
 
-def _image_kind(message, type_name: str) -> tuple[int, int, str]:
-    """(height, width, encoding); a compressed image has to be decoded for its size, and is (0, 0) if it cannot."""
+def _image_kind(message: Any, type_name: str) -> tuple[int, int, str]:
+    """(height, width, encoding); a compressed image is decoded for its size, which is (0, 0) if that fails."""
     if type_name == IMAGE:
         return message.height, message.width, message.encoding
     image = cv2.imdecode(message.data, cv2.IMREAD_UNCHANGED) if message.data.size else None

@@ -1,50 +1,57 @@
-"""Publish a bag on a live ROS 2 graph with the timing of its recording."""
+"""Publish a bag on a live ROS 2 graph with its recorded timing."""
 
 import importlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
-from lsabinet_core.errors import BagError
-from lsabinet_ros.bag.reader import Bag, Message, one_line
-from lsabinet_ros.bag.restamp import Restamper
+from lsabinet_core.errors import BagError, one_line
+from lsabinet_ros.bag.reader import Bag
+from lsabinet_ros.bag.restamp import Restamper, read_stamp_ns
+from lsabinet_ros.bag.storage import Message
 from lsabinet_ros.bag.topics import is_label_topic
 
 SLICE_S = 0.02
-"""Longest sleep in one piece: how soon a stop is noticed, and the period of /clock (50 Hz)."""
+"""Maximum duration of one sleep: it bounds the reaction time to a stop and is the period of /clock (50 Hz)."""
 SETTLE_S = 0.25
-"""From the first match to the first message: the other side of a match, and further subscribers, need a moment."""
+"""Pause between the first match and the first message, in which the subscriber and further ones match as well."""
 ACKNOWLEDGE_S = 3.0
+"""Maximum time to wait until reliable subscribers have acknowledged all messages."""
 LINGER_S = 0.3
-"""From the last message to the end: best-effort readers still copy it from this process's shared memory."""
+"""Pause after the last message, because best-effort readers still copy it from this process's shared memory."""
 IMAGE_DEPTH, OTHER_DEPTH = 5, 10
-KEPT_FIGURES = 100_000
-"""Lateness of the last so many messages: a loop may run for days."""
+LONG_GAP_S, MAX_GAP_S = 10.0, 600.0
+"""The player logs a pause between messages that is longer than the first value, and skips one that is longer than the
+second: setting the clock during a recording leaves gaps of years."""
+MAX_LATENESS_SAMPLES = 100_000
+"""Number of latest messages whose lateness is kept; a loop may run for days."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class PlayReport:
-    """What a player did.
+    """What a player has published.
 
     Attributes:
-        bag: its path.
-        sent: messages by topic, under the names that they were published by.
-        frames_sent: messages on image topics other than the labels.
-        skipped: messages that were corrupt and not published.
-        ignored_topics: topics whose message type is not installed here.
-        loops: times that the bag was begun.
-        duration_s: from the first message to the last, wall clock.
-        rate_hz: frames a second over that time; None below two frames.
-        lateness_ms: how late messages went out: ``{"p50", "p95", "max"}``; None if nothing was sent.
-        interrupted: stopped before the end.
-        acknowledged: every reliable subscriber has confirmed every message.
-        truncated: what was lost of a damaged bag, or None.
+        bag: path of the bag.
+        sent: number of messages by the name under which the topic was published.
+        frames_sent: number of messages on image topics, without labels.
+        skipped: number of corrupt messages, which were not published.
+        ignored_topics: topics whose message type is not installed.
+        loops: how often the bag was started.
+        duration_s: wall-clock time from the first to the last message.
+        rate_hz: mean frame rate over that time; None for fewer than two frames.
+        lateness_ms: delay of messages after their due time: ``{"p50", "p95", "max"}``; None if nothing was sent.
+        interrupted: whether the player was stopped before the end.
+        acknowledged: whether every reliable subscriber has acknowledged every message.
+        skipped_gaps: number of gaps that were too long to be waited for.
+        lost: descriptions of what cannot be read of a damaged bag.
     """
 
     bag: str
@@ -58,29 +65,34 @@ class PlayReport:
     lateness_ms: dict[str, float] | None = None
     interrupted: bool = False
     acknowledged: bool = False
-    truncated: str | None = None
+    skipped_gaps: int = 0
+    lost: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict:
         return asdict(self)
 
 
 class BagPlayer:
-    """Publishes the messages of a bag; has its own ROS context, so it lives beside other nodes of a process.
+    """Publishes the messages of a bag, in a ROS context of its own, so that other nodes may share the process.
 
     Args:
-        bag: open bag; stays open.
+        bag: open bag; it stays open.
         speed: 2.0 plays twice as fast.
-        loop: begin again at the end until ``stop``.
+        loop: start again at the end, until ``stop`` is called.
+        start_offset_s: seconds of the bag to leave out at its beginning.
+        duration_s: seconds of the bag to play; None plays to its end.
         clock: publish the bag's time on /clock.
-        topics: only these; None plays all.
+        topics: play only these topics; None plays all.
         remap: ``{recorded name: name to publish}``.
-        wait_s: longest wait for ``subscribers`` subscribers of an image topic (of any topic, if the bag has no
-            images); 0 does not wait.
-        restamp: header stamps become the time of publication.
-        progress: called with the frames sent so far.
+        wait_s: maximum time to wait for subscribers of an image topic (of any topic if the bag has no images); 0 does
+            not wait.
+        subscribers: number of subscribers to wait for.
+        restamp: replace header stamps by the time of publication.
+        progress: called with the number of frames sent so far.
+        on_frame: called with the header stamp of each frame and the time of its publication, ``time.monotonic_ns()``.
 
     Raises:
-        BagError: no rclpy, a topic that the bag does not have, or options that exclude each other.
+        BagError: rclpy is not installed, the bag does not have a topic, or options exclude each other.
     """
 
     def __init__(
@@ -89,6 +101,8 @@ class BagPlayer:
         *,
         speed: float = 1.0,
         loop: bool = False,
+        start_offset_s: float = 0.0,
+        duration_s: float | None = None,
         clock: bool = False,
         topics: Collection[str] | None = None,
         remap: Mapping[str, str] | None = None,
@@ -96,33 +110,39 @@ class BagPlayer:
         subscribers: int = 1,
         restamp: bool = False,
         progress: Callable[[int], None] | None = None,
+        on_frame: Callable[[int, int], None] | None = None,
     ):
         if not speed > 0 or speed == float("inf"):
             raise BagError(f"expected a speed above 0, got {speed}")
         if restamp and clock:
-            raise BagError("restamping uses the system's time and --clock the bag's: choose one")
+            raise BagError("--restamp uses the system time and --clock the bag's time: choose one")
         for name in [*(topics or ()), *(remap or {})]:
             if name not in bag.topics:
                 raise BagError(f"no topic {name} in {bag.path}; it has {bag.topic_list()}")
+        if start_offset_s and bag.start_ns is not None and start_offset_s > bag.duration_s:
+            raise BagError(f"--start-offset {start_offset_s:g}: {bag.path} ends after {bag.duration_s:.3f} s")
         self._ros = _import_ros()
+        self._start_offset_ns = round(start_offset_s * 1e9)
+        self._duration_ns = None if duration_s is None else round(duration_s * 1e9)
         self._bag, self._speed, self._loop = bag, speed, loop
         self._topics = [name for name in bag.topics if topics is None or name in topics]
         self._remap = dict(remap or {})
         self._wait_s, self._subscribers, self._progress = wait_s, subscribers, progress
+        self._on_frame = on_frame
         self._restamper = Restamper() if restamp else None
         self._with_clock = clock
         self._stopped = False
-        self._lateness_ms: deque[float] = deque(maxlen=KEPT_FIGURES)
+        self._lateness_ms: deque[float] = deque(maxlen=MAX_LATENESS_SAMPLES)
 
     def stop(self) -> None:
-        """End ``run`` soon; may be called from a signal handler or another thread."""
+        """Make ``run`` return soon; may be called from a signal handler or another thread."""
         self._stopped = True
 
     def run(self) -> PlayReport:
-        """Play to the end (or until ``stop``).
+        """Play to the end, or until ``stop`` is called.
 
         Raises:
-            BagError: nothing to play, no subscriber in time, or not one message of the bag readable.
+            BagError: nothing to play, no subscriber in time, or no readable message in the bag.
         """
         rclpy = self._ros
         _prepare_transport()
@@ -150,7 +170,7 @@ class BagPlayer:
             self._wait_for_subscribers()
         if not self._stopped:
             self._play(report)
-        report.interrupted, report.truncated = self._stopped, self._bag.truncated
+        report.interrupted, report.lost = self._stopped, self._bag.losses
         return report
 
     def _create_publishers(self, report: PlayReport) -> None:
@@ -158,9 +178,10 @@ class BagPlayer:
         self._publishers, self._stamped = {}, set()
         for name in self._topics:
             topic = self._bag.topics[name]
-            message_type = _message_class(topic.type)
+            message_type = message_class(topic.type) if topic.is_ros else None
             if message_type is None:
-                log.warning("%s is not played: its type %s is not installed here", name, topic.type)
+                what = f"its type {topic.type} is not installed" if topic.is_ros else f"it is in {topic.encoding}"
+                log.warning("topic %s is ignored: %s", name, what)
                 report.ignored_topics.append(name)
                 continue
             profile = qos.QoSProfile(
@@ -173,16 +194,16 @@ class BagPlayer:
                 self._publishers[name] = self._node.create_publisher(message_type, published, profile)
             except self._ros.exceptions.NameValidationException as error:
                 raise BagError(
-                    f"{published!r} is no topic name: {one_line(error)}; give another with --remap"
+                    f"{published!r} is not a valid topic name: {one_line(error)}; choose another one with --remap"
                 ) from error
             fields = message_type.get_fields_and_field_types()
             if next(iter(fields.items()), None) == ("header", "std_msgs/Header"):
                 self._stamped.add(name)
         if not self._publishers:
             raise BagError(f"nothing to play in {self._bag.path}; it has {self._bag.topic_list()}")
-        self._clock = None
+        self._clock: Any = None
         if self._with_clock:
-            self._clock_class = _message_class("rosgraph_msgs/msg/Clock")
+            self._clock_class = message_class("rosgraph_msgs/msg/Clock")
             self._clock = self._node.create_publisher(self._clock_class, "/clock", qos.QoSProfile(depth=1))
         self._frame_topics = {
             name for name in self._publishers if self._bag.topics[name].is_image and not is_label_topic(name)
@@ -199,56 +220,59 @@ class BagPlayer:
                 names = " or ".join(sorted(self._publishers[name].topic_name for name in watched))
                 wanted = "no subscriber" if self._subscribers == 1 else f"fewer than {self._subscribers} subscribers"
                 raise BagError(
-                    f"{wanted} of {names} within {self._wait_s:g} s: start the node first, check the topic's name and "
-                    "ROS_DOMAIN_ID, or play without waiting (--wait 0)"
+                    f"{wanted} of {names} within {self._wait_s:g} s: start the node first, check the topic name and "
+                    "ROS_DOMAIN_ID, or do not wait (--wait 0)"
                 )
             time.sleep(SLICE_S)
 
     def _play(self, report: PlayReport) -> None:
-        start = first = last = None
+        first = last = None
+        timeline = _Timeline(self._speed)
         while not self._stopped:
             report.loops += 1
-            begun_ns = previous_ns = None
-            interval_s = 0.0
+            timeline.begin()
             if self._restamper:
                 self._restamper.reset()
-            for message in self._bag.messages(self._publishers):
+            for message in self._selected():
                 cdr = self._checked(message, report)
-                if begun_ns is None:
-                    begun_ns = previous_ns = message.stamp_ns
-                    start = time.monotonic() if start is None else start
-                due = start + (message.stamp_ns - begun_ns) / 1e9 / self._speed
-                self._sleep_until(due, start, begun_ns)
+                due = timeline.due(message.stamp_ns)
+                self._sleep_until(due, timeline)
                 if self._stopped:
                     break
-                if message.stamp_ns > previous_ns:
-                    interval_s = (message.stamp_ns - previous_ns) / 1e9
-                previous_ns = message.stamp_ns
                 if cdr is None:
                     continue
                 self._publish(message, cdr, report)
                 last = time.monotonic()
                 first = last if first is None else first
                 self._lateness_ms.append(1e3 * (last - due))
-            if not self._loop or begun_ns is None:
+            if not self._loop or timeline.previous_ns is None:
                 break
-            start += ((previous_ns - begun_ns) / 1e9 + interval_s) / self._speed
-        self._finish(report, 0.0 if first is None else last - first)
+        report.skipped_gaps = timeline.skipped_gaps
+        self._finish(report, 0.0 if first is None or last is None else last - first)
+
+    def _selected(self) -> Iterator[Message]:
+        """The messages to publish, from ``start_offset_s`` on, for ``duration_s``."""
+        begin_ns = self._bag.start_ns + self._start_offset_ns if self._bag.start_ns is not None else 0
+        for message in self._bag.messages(self._publishers):
+            if self._duration_ns is not None and message.stamp_ns > begin_ns + self._duration_ns:
+                return
+            if message.stamp_ns >= begin_ns:
+                yield message
 
     def _checked(self, message: Message, report: PlayReport) -> bytes | None:
-        """CDR of a message, or None if it is corrupt: subscribers would drop it without a word."""
+        """The message as CDR, or None if it is corrupt, because subscribers would drop it silently."""
         try:
             return self._bag.to_cdr(message)
         except BagError as error:
             report.skipped += 1
-            log.warning("message skipped: %s", error)
+            log.warning("skipped a message: %s", error)
             return None
 
-    def _sleep_until(self, due: float, start: float, begun_ns: int) -> None:
+    def _sleep_until(self, due: float, timeline: "_Timeline") -> None:
         while True:
             now = time.monotonic()
             if self._clock is not None:
-                self._publish_clock(begun_ns + int(max(0.0, min(now, due) - start) * self._speed * 1e9))
+                self._publish_clock(timeline.bag_time_ns(min(now, due)))
             if now >= due or self._stopped:
                 return
             time.sleep(min(due - now, SLICE_S))
@@ -262,10 +286,13 @@ class BagPlayer:
         publisher = self._publishers[message.topic]
         if self._restamper and message.topic in self._stamped:
             cdr = self._restamper.restamp(cdr)
+        published_ns = time.monotonic_ns()
         publisher.publish(cdr)
         report.sent[publisher.topic_name] = report.sent.get(publisher.topic_name, 0) + 1
         if message.topic in self._frame_topics:
             report.frames_sent += 1
+            if self._on_frame is not None:
+                self._on_frame(read_stamp_ns(cdr), published_ns)
             if self._progress is not None:
                 self._progress(report.frames_sent)
 
@@ -280,6 +307,55 @@ class BagPlayer:
         timeout = self._ros.duration.Duration(seconds=ACKNOWLEDGE_S)
         report.acknowledged = all(p.wait_for_all_acked(timeout) for p in self._publishers.values())
         time.sleep(LINGER_S)
+
+
+class _Timeline:
+    """Maps the time of the bag to that of ``time.monotonic``.
+
+    Args:
+        speed: bag seconds per second.
+    """
+
+    def __init__(self, speed: float):
+        self._speed = speed
+        self._anchor_ns = 0
+        self._anchor: float | None = None
+        self.previous_ns: int | None = None
+        self._interval_ns = 0
+        self.skipped_gaps = 0
+
+    def begin(self) -> None:
+        """The bag starts, or starts again after the last interval of the bag."""
+        if self.previous_ns is not None:
+            self._anchor = self._at(self.previous_ns + self._interval_ns)
+        self.previous_ns = None
+        self._interval_ns = 0
+
+    def due(self, stamp_ns: int) -> float:
+        """When to publish the message of that bag time, which follows those before."""
+        if self.previous_ns is None:
+            self._anchor_ns = stamp_ns
+            self._anchor = time.monotonic() if self._anchor is None else self._anchor
+        else:
+            gap_s = (stamp_ns - self.previous_ns) / 1e9
+            if gap_s > MAX_GAP_S:
+                log.warning("a gap of %.0f s at bag time %d ns is not waited for", gap_s, self.previous_ns)
+                self._anchor, self._anchor_ns = self._at(self.previous_ns), stamp_ns
+                self.skipped_gaps += 1
+            elif gap_s / self._speed > LONG_GAP_S:
+                log.warning("a gap of %.1f s in the bag, at bag time %d ns", gap_s, self.previous_ns)
+            if 0 < gap_s <= MAX_GAP_S:
+                self._interval_ns = stamp_ns - self.previous_ns
+        self.previous_ns = stamp_ns
+        return self._at(stamp_ns)
+
+    def bag_time_ns(self, now: float) -> int:
+        assert self._anchor is not None, "`due` sets it"
+        return self._anchor_ns + int(max(0.0, now - self._anchor) * self._speed * 1e9)
+
+    def _at(self, stamp_ns: int) -> float:
+        assert self._anchor is not None, "`due` sets it"
+        return self._anchor + (stamp_ns - self._anchor_ns) / 1e9 / self._speed
 
 
 def _import_ros():
@@ -304,7 +380,7 @@ def _prepare_transport() -> None:
         log.warning("%s", warning)
 
 
-def _message_class(type_name: str):
+def message_class(type_name: str) -> Any:
     """The rclpy class of e.g. ``sensor_msgs/msg/Image``; None if its package is not installed."""
     package, kind, name = type_name.split("/")
     try:

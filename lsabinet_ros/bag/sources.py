@@ -1,26 +1,40 @@
-"""Where the frames of a new bag come from: a data set, a folder of images, or a video. All give Samples."""
+"""Sources of Samples for a new bag: a data set, a folder of images, or a video."""
 
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from lsabinet_core.data.sample import Sample
-from lsabinet_core.errors import BagError
-from lsabinet_core.inference.sources import open_source
+from lsabinet_core.data.files import read_stored_label
+from lsabinet_core.data.sample import Sample, SegmentationDataset
+from lsabinet_core.errors import BagError, DatasetError
+from lsabinet_core.inference.sources import FrameSource, VideoSource, open_source
 from lsabinet_core.labels import VOID
 
 
+@dataclass(frozen=True)
+class TimedSample(Sample):
+    """A frame of a video.
+
+    Attributes:
+        time_s: time since the first frame, as the container has it.
+    """
+
+    time_s: Fraction
+
+
 class DatasetSource:
-    """The samples of a ``SegmentationDataset`` in its order."""
+    """The samples of a ``SegmentationDataset`` in the order of the data set."""
 
     rate: Fraction | None = None
+    has_times = False
+    lost: str | None = None
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: SegmentationDataset):
         self._dataset = dataset
         self.count = len(dataset)
 
@@ -29,32 +43,36 @@ class DatasetSource:
 
 
 class FileSource:
-    """A folder of images by name, or a video; with the labels of the same stem from another folder.
+    """A folder of images in the order of their names, or a video; optionally with labels from another folder.
 
     Args:
         path: folder of images, one image, or a video file.
-        labels: folder of single-channel 8-bit PNGs of class ids; an image without one there goes unlabelled.
+        labels: folder of single-channel PNGs of class ids, grey or palette; an image without one there goes unlabelled.
         void: a label id that means unlabelled and becomes 255 (11 in CamVid's annot folders); None changes nothing.
 
     Attributes:
-        count: number of frames; None where a video does not say.
-        rate: frames a second of a video; None for images, and where a video does not say.
+        count: number of frames; None if a video does not tell.
+        rate: mean frame rate of a video in Hz; None for images, and if a video does not tell.
+        has_times: whether the samples are ``TimedSample``.
+        lost: what could not be decoded of a video, or None; set when the iteration ends.
 
     Raises:
-        FrameError: no such path, no image in the folder, or a file that is no video.
-        BagError: labels that belong to no image. While iterating: an image or label that cannot be read.
+        FrameError: no such path, no image in the folder, or a file that is not a video.
+        BagError: labels without an image. While iterating: an image or label that cannot be read.
     """
 
     def __init__(self, path: str | os.PathLike, labels: Path | None = None, void: int | None = None):
         if str(path).isdecimal() and not Path(path).exists():
-            raise BagError(f"no folder or video at {path} (a camera cannot be made into a bag)")
+            raise BagError(f"no folder or video at {path} (a bag cannot be made from a camera)")
         self._path, self._void = path, void
         with contextlib.closing(open_source(path)) as source:
             self.count = source.count
-            # 29.97 Hz is stored as 30000/1001; the float is only near it.
+            # A rate of 30000/1001 is only approximated by the float 29.97.
             self.rate = Fraction(source.fps).limit_denominator(1001) if source.fps else None
+            self.has_times = source.kind == "video" and not isinstance(source, VideoSource)
+            self.lost: str | None = None
             if labels is not None and source.kind != "images":
-                raise BagError(f"labels go with a folder of images, but {path} is a video")
+                raise BagError(f"labels need a folder of images, but {path} is a video")
         self._labels = {} if labels is None else {file.stem: file for file in _list_labels(Path(labels))}
         self._labels_folder = labels
 
@@ -67,34 +85,39 @@ class FileSource:
                 if name in self._labels:
                     label = self._read_label(self._labels[name], image.shape[:2])
                     labelled += 1
-                yield Sample(image, label, name)
+                if self.has_times and (time_s := source.time_s) is not None:
+                    yield TimedSample(image, label, name, time_s)
+                else:
+                    yield Sample(image, label, name)
             _check_readable(source)
+            self.lost = source.lost
         if self._labels and not labelled:
-            raise BagError(f"no label in {self._labels_folder} has the name of an image in {self._path}")
+            raise BagError(f"no label in {self._labels_folder} has the same name as an image in {self._path}")
 
     def _read_label(self, path: Path, size: tuple[int, int]) -> np.ndarray:
-        label = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if label is None:
-            raise BagError(f"cannot read {path} as an image")
-        if label.ndim != 2 or label.dtype != np.uint8 or label.shape != size:
+        try:
+            label = read_stored_label(path)
+        except DatasetError as error:
+            raise BagError(str(error)) from None
+        if label.shape != size:
             raise BagError(
-                f"expected a single-channel 8-bit label of {size[0]}x{size[1]} in {path}, "
-                f"got {label.dtype} {'x'.join(map(str, label.shape))}"
+                f"expected a label of {size[0]}x{size[1]}, like its image, in {path}, "
+                f"got {label.shape[0]}x{label.shape[1]}"
             )
         return label if self._void is None else np.where(label == self._void, np.uint8(VOID), label)
 
 
-def _check_readable(source) -> None:
-    # A frame that is left out would shift the stamps of all that follow.
+def _check_readable(source: FrameSource) -> None:
+    # Omitting a frame would shift the stamps of all later ones.
     if source.unreadable:
-        raise BagError(f"cannot read {source.unreadable[0]} as an image")
+        raise BagError(next(iter(source.unreadable.values())))
 
 
 def _list_labels(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise BagError(f"no folder of labels at {folder}")
-    # Class ids do not survive a lossy format.
+    # A lossy format would change class ids.
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
     if not paths:
-        raise BagError(f"no label (*.png) in {folder}")
+        raise BagError(f"no labels (*.png) in {folder}")
     return paths

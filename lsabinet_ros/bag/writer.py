@@ -5,63 +5,43 @@ import itertools
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from rosbags.interfaces import Connection
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from lsabinet_core.data.sample import Sample
 from lsabinet_core.errors import BagError
-from lsabinet_ros.bag.reader import COMPRESSED_IMAGE, IMAGE, STORAGE_SUFFIXES
+from lsabinet_ros.bag.settings import COMPRESSIONS, DEFAULT_SETTINGS, STORAGES, BagSettings
+from lsabinet_ros.bag.sources import TimedSample
+from lsabinet_ros.bag.storage import COMPRESSED_IMAGE, IMAGE, STORAGE_SUFFIXES
+from lsabinet_ros.bag.topics import check_topic_names
 
-IMAGE_TOPIC = "/camera/image_raw"
-LABEL_TOPIC = "/camera/labels"
-FRAME_ID = "camera"
-STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
-COMPRESSIONS = ("jpeg", "png")
 ROSBAG2_VERSION = 9
 SECOND_NS = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class BagSettings:
-    """How frames go into a bag.
-
-    Attributes:
-        storage: ``mcap``, ``sqlite3``, or None: what the suffix of the path says, mcap for a folder.
-        compression: None (sensor_msgs/Image, bgr8), or ``jpeg`` or ``png`` (sensor_msgs/CompressedImage).
-        quality: JPEG quality, 1..100.
-        image_topic: name of the image topic; with compression, ``/compressed`` is added, as image_transport does.
-        label_topic: name of the label topic (sensor_msgs/Image, mono8, 255 = void).
-        frame_id: of every header.
-    """
-
-    storage: str | None = None
-    compression: str | None = None
-    quality: int = 90
-    image_topic: str = IMAGE_TOPIC
-    label_topic: str = LABEL_TOPIC
-    frame_id: str = FRAME_ID
-
-
 class BagWriter:
-    """Writes frames to a temporary place beside ``path``; ``path`` appears, whole, when the ``with`` block ends well.
+    """Context manager that writes frames to a bag.
+
+    The bag is written to a temporary folder beside ``path`` and moved to ``path`` when the block ends without error.
 
     Args:
-        path: ``X.mcap`` or ``X.db3`` for a single storage file, without suffix for a rosbag2 folder.
+        path: ``X.mcap`` or ``X.db3`` for a single storage file; without suffix for a rosbag2 folder.
         settings: topics, storage and compression.
-        overwrite: replace a bag that is there.
+        overwrite: replace an existing bag.
 
     Raises:
-        BagError: a path or setting that does not fit, something already there, or a full disk.
+        BagError: an invalid path or setting, an existing file, or a full disk.
     """
 
-    def __init__(self, path: str | os.PathLike, settings: BagSettings = BagSettings(), *, overwrite: bool = False):
+    def __init__(self, path: str | os.PathLike, settings: BagSettings = DEFAULT_SETTINGS, *, overwrite: bool = False):
         self.path = Path(path)
         self.settings = settings
         self._storage = _storage_for(self.path, settings.storage)
@@ -71,12 +51,10 @@ class BagWriter:
             )
         if not 1 <= settings.quality <= 100:
             raise BagError(f"expected a JPEG quality of 1 to 100, got {settings.quality}")
-        for topic in (settings.image_topic, settings.label_topic):
-            if not topic.startswith("/") or topic.endswith("/"):
-                raise BagError(f"expected an absolute topic name such as {IMAGE_TOPIC}, got {topic!r}")
+        check_topic_names(settings.image_topic, settings.label_topic)
         _check_free(self.path, overwrite)
         self._types = get_typestore(Stores.ROS2_JAZZY)
-        self._connections: dict[str, object] = {}
+        self._connections: dict[str, Connection] = {}
         self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp")
         self._writer: Writer | None = None
 
@@ -84,38 +62,43 @@ class BagWriter:
         with _disk_errors(self.path):
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary.mkdir(parents=True)
-            # The storage file gets the folder's name, and the metadata inside names it: so that of the final path.
-            plugin = STORAGES[self._storage]
+            # The writer names the storage file after the folder, and the metadata refers to it, so use the final name.
+            plugin = StoragePlugin[self._storage.upper()]
             self._writer = Writer(self._temporary / self.path.stem, version=ROSBAG2_VERSION, storage_plugin=plugin)
             self._writer.open()
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is not None:
-                self._writer.abort()
+                self._open_writer.abort()
                 return
             with _disk_errors(self.path):
-                self._writer.close()
+                self._open_writer.close()
                 self._move_into_place()
         finally:
             shutil.rmtree(self._temporary, ignore_errors=True)
 
+    @property
+    def _open_writer(self) -> Writer:
+        assert self._writer is not None, "it is used as a context manager"
+        return self._writer
+
     def write(self, stamp_ns: int, image: np.ndarray, label: np.ndarray | None = None) -> None:
-        """Add a frame, and its label with the same stamp.
+        """Write a frame, and its label with the same stamp.
 
         Args:
-            stamp_ns: nanoseconds since the epoch, header stamp and bag time alike.
-            image: uint8 (H, W, 3), BGR.
-            label: uint8 (H, W), class ids, 255 = void.
+            stamp_ns: header stamp and bag time in nanoseconds since the epoch.
+            image: BGR, uint8 (H, W, 3).
+            label: class ids, uint8 (H, W), 255 = void.
 
         Raises:
-            BagError: arrays of another kind, or a full disk.
+            BagError: arrays of another shape or dtype, or a full disk.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise BagError(f"expected a uint8 image (H, W, 3), got {image.dtype} {image.shape}")
         if label is not None and (label.shape != image.shape[:2] or label.dtype != np.uint8):
-            raise BagError(f"expected a uint8 label {image.shape[:2]} like its image, got {label.dtype} {label.shape}")
+            raise BagError(f"expected a uint8 label {image.shape[:2]}, like the image, got {label.dtype} {label.shape}")
         if self.settings.compression is None:
             self._write(self.settings.image_topic, IMAGE, stamp_ns, self._image(stamp_ns, image, "bgr8"))
         else:
@@ -124,29 +107,42 @@ class BagWriter:
         if label is not None:
             self._write(self.settings.label_topic, IMAGE, stamp_ns, self._image(stamp_ns, label, "mono8"))
 
-    def _write(self, topic: str, type_name: str, stamp_ns: int, message: object) -> None:
+    def _write(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
+        self.write_serialized(topic, type_name, stamp_ns, bytes(self._types.serialize_cdr(message, type_name)))
+
+    def write_serialized(self, topic: str, type_name: str, stamp_ns: int, cdr: bytes) -> None:
+        """Write a message of any type as it was received.
+
+        Args:
+            topic: absolute name.
+            type_name: such as ``sensor_msgs/msg/Image``; one of ROS 2's own types.
+            stamp_ns: bag time in nanoseconds since the epoch.
+            cdr: the serialised message.
+
+        Raises:
+            BagError: a full disk.
+        """
         with _disk_errors(self.path):
             if topic not in self._connections:
-                self._connections[topic] = self._writer.add_connection(topic, type_name, typestore=self._types)
-            data = self._types.serialize_cdr(message, type_name)
-            self._writer.write(self._connections[topic], stamp_ns, bytes(data))
+                self._connections[topic] = self._open_writer.add_connection(topic, type_name, typestore=self._types)
+            self._open_writer.write(self._connections[topic], stamp_ns, cdr)
 
-    def _header(self, stamp_ns: int) -> object:
+    def _header(self, stamp_ns: int) -> Any:
         stamp = self._types.types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, SECOND_NS))
         return self._types.types["std_msgs/msg/Header"](stamp, self.settings.frame_id)
 
-    def _image(self, stamp_ns: int, array: np.ndarray, encoding: str) -> object:
+    def _image(self, stamp_ns: int, array: np.ndarray, encoding: str) -> Any:
         height, width = array.shape[:2]
         data = np.ascontiguousarray(array).reshape(-1)
         return self._types.types[IMAGE](self._header(stamp_ns), height, width, encoding, 0, data.size // height, data)
 
-    def _compressed_image(self, stamp_ns: int, image: np.ndarray) -> object:
+    def _compressed_image(self, stamp_ns: int, image: np.ndarray) -> Any:
         kind = self.settings.compression
         if kind == "jpeg":
             _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.settings.quality])
         else:
             _, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        text = f"bgr8; {kind} compressed bgr8"  # as image_transport's publisher writes it
+        text = f"bgr8; {kind} compressed bgr8"  # the format string that image_transport publishes
         return self._types.types[COMPRESSED_IMAGE](self._header(stamp_ns), text, data.reshape(-1))
 
     def _move_into_place(self) -> None:
@@ -163,49 +159,63 @@ class BagWriter:
         os.rename(written, self.path)
 
 
+class Written(NamedTuple):
+    """What ``make_bag`` has written: numbers of frames and labels, and the stamps of the first and last frame."""
+
+    frames: int
+    labels: int
+    first_ns: int
+    last_ns: int
+
+
 def make_bag(
     source: Iterable[Sample],
     path: str | os.PathLike,
     *,
-    rate: Fraction,
+    rate: Fraction | None,
     start_ns: int,
-    settings: BagSettings = BagSettings(),
+    settings: BagSettings = DEFAULT_SETTINGS,
     limit: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
-) -> tuple[int, int]:
-    """Write the samples of ``source`` as a bag: frame i has the stamp ``start_ns + i / rate``, to the nanosecond.
+) -> Written:
+    """Write the samples of ``source`` to a bag; frame i has the stamp ``start_ns + i / rate``, exact to the nanosecond.
 
     Args:
-        rate: frames per second; a Fraction, so that stamps do not drift.
-        limit: only the first so many samples.
-        progress: called with the frames written so far.
-
-    Returns:
-        Number of frames and of labels written.
+        rate: frames per second; a Fraction, so that stamps do not drift. None takes the time of each sample, which is
+            then a ``TimedSample``.
+        limit: maximum number of samples; None writes all.
+        progress: called with the number of frames written so far.
 
     Raises:
-        BagError: as ``BagWriter``; also for a source without frames.
+        BagError: see ``BagWriter``; or the source has no frames.
     """
-    if rate <= 0:
+    if rate is not None and rate <= 0:
         raise BagError(f"expected a rate above 0 Hz, got {rate}")
     frames = labels = 0
+    stamp_ns = start_ns
     with BagWriter(path, settings, overwrite=overwrite) as writer:
         for sample in itertools.islice(source, limit):
-            writer.write(start_ns + int(frames * SECOND_NS / rate), sample.image, sample.label)
+            if rate is not None:
+                time_s = frames / rate
+            else:
+                assert isinstance(sample, TimedSample)
+                time_s = sample.time_s
+            stamp_ns = start_ns + int(time_s * SECOND_NS)
+            writer.write(stamp_ns, sample.image, sample.label)
             frames += 1
             labels += sample.label is not None
             if progress is not None:
                 progress(frames)
         if not frames:
-            raise BagError(f"no frame to write to {path}")
-    return frames, labels
+            raise BagError(f"no frames to write to {path}")
+    return Written(frames, labels, start_ns, stamp_ns)
 
 
 def _storage_for(path: Path, storage: str | None) -> str:
     by_suffix = {".mcap": "mcap", ".db3": "sqlite3", "": storage or "mcap"}
     if path.suffix not in by_suffix:
-        raise BagError(f"expected *{', *'.join(STORAGE_SUFFIXES)} or no suffix (a folder) for a bag, got {path}")
+        raise BagError(f"expected the suffix {', '.join(STORAGE_SUFFIXES)} or none (a folder) for a bag, got {path}")
     found = by_suffix[path.suffix]
     if storage not in (None, found):
         raise BagError(f"expected the storage {found} for {path.name}, got {storage}")
@@ -218,14 +228,14 @@ def _check_free(path: Path, overwrite: bool) -> None:
     if not path.exists():
         return
     if not overwrite:
-        raise BagError(f"{path} exists already: choose another name, or overwrite it with --overwrite")
+        raise BagError(f"{path} already exists: choose another name, or replace it with --overwrite")
     is_bag = path.is_file() if path.suffix else (path / "metadata.yaml").is_file()
     if not is_bag:
-        raise BagError(f"{path} is not a bag, so it is not overwritten: remove it yourself or choose another name")
+        raise BagError(f"{path} is not a bag, so --overwrite does not replace it: remove it or choose another name")
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path):
+def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:

@@ -1,1 +1,1 @@
-"""The demonstration: a drive replayed through the real node over real DDS, and what came out of it."""
+"""The demonstration: replay a drive through the real node over DDS and report the results."""

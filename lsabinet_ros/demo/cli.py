@@ -1,15 +1,21 @@
-"""``lsabinet demo``: replay a drive through the node; leave video, latency plot and summary."""
+"""``lsabinet demo``: replay a drive through the node; write a video, a latency plot and a summary."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS
 from lsabinet_core.errors import BagError
 from lsabinet_core.inference.backends import DEFAULT_BACKEND
 
-HELP = "replay a drive through the segmentation node over ROS 2: video, latency plot, summary"
+if TYPE_CHECKING:
+    from lsabinet_ros.demo.session import Replay
+
+HELP = "replay a drive through the segmentation node over ROS 2; write a video, a latency plot and a summary"
 
 SYNTHETIC_RATE_HZ = 15
+SYNTHETIC_WEIGHTS = "lsabinet_synthetic"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,42 +23,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "input",
         nargs="?",
         metavar="INPUT",
-        help="bag, video, or topic of a running camera (/camera/image_raw); without it, a synthetic drive of 20 s",
+        help="bag, video, or topic of a running camera such as /camera/image_raw (default: a synthetic drive of 20 s)",
     )
-    parser.add_argument("--image-topic", metavar="T", help="which camera of a bag (the only one)")
-    parser.add_argument("--label-topic", metavar="T", help="which labels of a bag (the only ones)")
-    parser.add_argument("--out", type=Path, default=Path("demo_output"), metavar="DIR", help="folder for the results")
+    parser.add_argument("--image-topic", metavar="T", help="topic of the images in a bag (default: the only one)")
+    parser.add_argument("--label-topic", metavar="T", help="topic of the labels in a bag (default: the only one)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo_output"),
+        metavar="DIR",
+        help="folder for the results (default: %(default)s)",
+    )
     parser.add_argument(
         "--weights",
         metavar="W",
-        help="weights file or shipped name (lsabinet_synthetic for the synthetic drive, lsabinet_camvid otherwise)",
+        help=f"weights file or name of shipped weights (default: {SYNTHETIC_WEIGHTS} for the synthetic drive, "
+        f"{DEFAULT_WEIGHTS} otherwise)",
     )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--backend",
         default=DEFAULT_BACKEND,
         metavar="B",
-        help=f"inference engine, or auto for the fastest on this machine ({DEFAULT_BACKEND})",
+        help="inference engine, or auto for the fastest one on this machine (default: %(default)s)",
     )
-    parser.add_argument("--rate", type=float, default=1.0, metavar="X", help="replay speed: 0.5 is half speed (1)")
-    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="time to watch a camera topic (20)")
-    parser.add_argument("--no-video", action="store_true", help="write no annotated video, which takes time of the CPU")
+    parser.add_argument(
+        "--rate", type=float, default=1.0, metavar="X", help="playback speed; 0.5 is half as fast (default: 1)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, metavar="S", help="how long to record a running camera (default: 20)"
+    )
+    parser.add_argument(
+        "--no-video", action="store_true", help="do not write the annotated video, which costs CPU time"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     import os
 
+    from lsabinet_ros import transport
     from lsabinet_ros.demo import results, session
 
     args.out.mkdir(parents=True, exist_ok=True)
     live = _is_topic(args.input)
     if not live:
-        # A graph of its own, so that nothing else on the machine mixes in.
-        os.environ.setdefault("ROS_DOMAIN_ID", str(session.free_domain()))
+        # A separate graph, so that other nodes on the machine do not interfere.
+        os.environ.setdefault("ROS_DOMAIN_ID", str(transport.free_domain()))
         os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ.setdefault("ROS_LOG_DIR", str(args.out.resolve() / "log"))
-    weights = args.weights or ("lsabinet_synthetic" if args.input is None else "lsabinet_camvid")
-    source = session.LiveTopic(args.input, args.seconds) if live else _replay(args)
+    weights = args.weights or (SYNTHETIC_WEIGHTS if args.input is None else DEFAULT_WEIGHTS)
+    source = session.LiveTopic(str(args.input), args.seconds) if live else _replay(args)
     _say(f"starting the node with {weights}")
     record = session.run(
         source,
@@ -68,11 +88,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _replay(args: argparse.Namespace):
+def _replay(args: argparse.Namespace) -> "Replay":
     from lsabinet_ros.demo import session
 
     if (args.image_topic or args.label_topic) and not (args.input and _is_bag(Path(args.input))):
-        raise BagError(f"--image-topic and --label-topic are for a bag, got {args.input or 'none'}")
+        raise BagError(f"--image-topic and --label-topic need a bag as INPUT, got {args.input or 'none'}")
     bag = _bag(args)
     return session.Replay(bag, args.rate, args.image_topic, args.label_topic)
 
@@ -86,12 +106,12 @@ def _is_bag(path: Path) -> bool:
 
 
 def _absolute(weights: str) -> str:
-    """The node runs elsewhere: a path must not depend on the folder that we are in."""
+    """Make a path absolute, because the node has another working directory; leave a name as it is."""
     return str(Path(weights).resolve()) if Path(weights).is_file() else weights
 
 
 def _bag(args: argparse.Namespace) -> Path:
-    """The bag to play: the user's own, or one made of the synthetic drive or the user's video or folder."""
+    """The bag to play: the given one, or one made from the given video or folder or from the synthetic drive."""
     import time
     from fractions import Fraction
 

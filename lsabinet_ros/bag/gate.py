@@ -1,0 +1,346 @@
+"""Compare reports on bags with limits, and with each other: whether new weights may replace the ones in use.
+
+A limit is ``METRIC.min``, ``METRIC.max``, or, against a baseline, ``METRIC.max_drop`` and ``METRIC.max_increase``.
+Shares are in percent and times in milliseconds. docs/bags.md lists the metrics.
+"""
+
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import yaml
+
+from lsabinet_core.errors import BagError
+from lsabinet_core.evaluation.confusion import ConfusionMatrix
+from lsabinet_core.files import read_text, write_text
+from lsabinet_core.text_table import UNDEFINED, Table
+from lsabinet_ros.bag.report import SCHEMA_VERSION
+
+KINDS = ("min", "max", "max_drop", "max_increase")
+RESAMPLINGS = 1000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit on a metric.
+
+    Attributes:
+        metric: name, such as ``miou`` or ``class.Pedestrian.iou``.
+        kind: one of ``KINDS``.
+        value: the limit, in percent or milliseconds.
+        relative: whether ``value`` is a percentage of the baseline's value.
+    """
+
+    metric: str
+    kind: str
+    value: float
+    relative: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.metric}.{self.kind}"
+
+    @property
+    def needs_baseline(self) -> bool:
+        return self.kind in ("max_drop", "max_increase")
+
+    @property
+    def text(self) -> str:
+        return f"{self.value:g}{' %' if self.relative else ''}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a limit is kept.
+
+    Attributes:
+        limit: the limit.
+        value: value of the metric; None if the report lacks it.
+        baseline: value in the baseline; None for a limit that needs none.
+        interval: 95 % interval of the value, or of the change from the baseline; None where it cannot be estimated.
+        kept: whether the limit is kept.
+        reason: why not; empty if it is kept.
+    """
+
+    limit: Limit
+    value: float | None
+    baseline: float | None
+    interval: tuple[float, float] | None
+    kept: bool
+    reason: str = ""
+
+
+def read_report(path: Path) -> dict:
+    """Read a ``report.json``, given by its path or its folder.
+
+    Raises:
+        BagError: no such file, or not a report of this version.
+    """
+    path = path / "report.json" if path.is_dir() else path
+    try:
+        content = json.loads(read_text(path))
+    except OSError as error:
+        raise BagError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError:
+        raise BagError(f"{path} is not a report of `lsabinet bag evaluate`: it is not JSON") from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BagError(
+            f"expected a report of `lsabinet bag evaluate` of version {SCHEMA_VERSION}, got {version}: {path}"
+        )
+    return content
+
+
+def read_limits(path: Path) -> list[Limit]:
+    """Read limits from a YAML file: ``miou.min: 60``, or nested keys with the same meaning.
+
+    Raises:
+        BagError: the file cannot be read, or a key or value is no limit.
+    """
+    try:
+        content = yaml.safe_load(read_text(path))
+    except OSError as error:
+        raise BagError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError):
+        raise BagError(f"{path} is not a YAML file") from None
+    if not isinstance(content, dict) or not content:
+        raise BagError(f"expected limits such as `miou.min: 60` in {path}")
+    return [parse_limit(name, value) for name, value in _flat(content)]
+
+
+def _flat(content: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def parse_limit(name: str, value: object) -> Limit:
+    """A limit from its name and its value: a number, or ``10%`` of the baseline for changes.
+
+    Raises:
+        BagError: an unknown kind or metric, or a value that is not a number.
+    """
+    metric, _, kind = name.rpartition(".")
+    if kind not in KINDS or not metric:
+        raise BagError(f"expected METRIC.{', METRIC.'.join(KINDS)}, got {name!r}")
+    text = str(value).strip()
+    relative = text.endswith("%")
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = math.nan
+    if math.isnan(number) or (relative and kind in ("min", "max")):
+        raise BagError(
+            f"expected a number for {name}{'' if kind in ('min', 'max') else ', or a percentage'}, got {value!r}"
+        )
+    _path_of(metric)
+    return Limit(metric, kind, number, relative)
+
+
+# Names of metrics, their place in report.json and the factor to percent or milliseconds.
+_METRICS = {
+    "miou": (("miou",), 100),
+    "miou_paper_rule": (("miou_paper_rule",), 100),
+    "pixel_accuracy": (("pixel_accuracy",), 100),
+    "mean_class_accuracy": (("mean_class_accuracy",), 100),
+    "boundary_f": (("boundary_f", "mean"), 100),
+    "ece": (("calibration", "ece"), 100),
+    "temporal_consistency": (("temporal_consistency", "miou"), 100),
+    "flicker": (("over_time", "flicker"), 100),
+    "confidence": (("over_time", "confidence"), 100),
+    "frames_per_s": (("throughput", "frames_per_s"), 1),
+    "frames": (("frames",), 1),
+    "labelled_frames": (("labelled_frames",), 1),
+    "skipped_frames": (("skipped_frames",), 1),
+}
+_STATISTICS = ("p50", "p95", "p99", "mean")
+_STAGES = ("preprocess", "inference", "postprocess", "total")
+
+
+def _path_of(metric: str) -> tuple[tuple[str, ...], float]:
+    """Place of a metric in the report, and factor. Raise BagError for an unknown one."""
+    if metric in _METRICS:
+        return _METRICS[metric]
+    parts = metric.split(".")
+    if parts[0] == "latency" and parts[-1] in _STATISTICS and len(parts) in (2, 3):
+        stage = parts[1] if len(parts) == 3 else "total"
+        if stage in _STAGES:
+            return ("latency_ms", stage, parts[-1]), 1
+    if parts[0] == "class" and parts[-1] == "iou" and len(parts) >= 3:
+        return ("per_class_iou", ".".join(parts[1:-1])), 100
+    known = [*_METRICS, "class.NAME.iou", "latency.p50, .p95, .p99 or .mean", "latency.STAGE.p99"]
+    raise BagError(f"unknown metric {metric!r}: expected one of {', '.join(known)}")
+
+
+def check_classes(limits: Sequence[Limit], names: Sequence[str]) -> None:
+    """Raise BagError for a limit on a class that is none of ``names``."""
+    for limit in limits:
+        _check_class(_path_of(limit.metric)[0], names)
+
+
+def _check_class(path: tuple[str, ...], names: Collection[str]) -> None:
+    if path[0] == "per_class_iou" and path[1] not in names:
+        raise BagError(f"unknown class {path[1]!r}: expected one of {', '.join(names)}")
+
+
+def value_of(report: dict, metric: str) -> float | None:
+    """Value of a metric in percent or milliseconds; None if the report lacks it.
+
+    Raises:
+        BagError: an unknown metric or class.
+    """
+    path, factor = _path_of(metric)
+    _check_class(path, report["per_class_iou"])
+    value: object = report
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return factor * float(value) if isinstance(value, int | float) else None
+
+
+def judge(limits: Sequence[Limit], report: dict, baseline: dict | None = None) -> list[Verdict]:
+    """Check every limit.
+
+    A drop or increase fails only if it exceeds its limit and, where a 95 % interval can be estimated, differs from 0
+    beyond chance. A metric that the report lacks keeps no limit.
+
+    Raises:
+        BagError: a limit on a change without a baseline, or an unknown class.
+    """
+    if baseline is not None and list(baseline["per_class_iou"]) != list(report["per_class_iou"]):
+        raise BagError("the reports cannot be compared: their classes differ")
+    return [_judge(limit, report, baseline) for limit in limits]
+
+
+def _judge(limit: Limit, report: dict, baseline: dict | None) -> Verdict:
+    value = value_of(report, limit.metric)
+    if limit.kind in ("min", "max"):
+        interval = _interval(limit.metric, report)
+        if value is None:
+            return Verdict(limit, None, None, None, False, "not measured")
+        kept = value >= limit.value if limit.kind == "min" else value <= limit.value
+        reason = "" if kept else f"{value:.2f} is {'below' if limit.kind == 'min' else 'above'} {limit.text}"
+        return Verdict(limit, value, None, interval, kept, reason)
+    if baseline is None:
+        raise BagError(f"{limit.name} needs a baseline: give the report to compare with")
+    before = value_of(baseline, limit.metric)
+    if value is None or before is None:
+        where = "the report" if value is None else "the baseline"
+        return Verdict(limit, value, before, None, False, f"not measured in {where}")
+    interval = _change_interval(limit.metric, baseline, report)
+    allowed = abs(before) * limit.value / 100 if limit.relative else limit.value
+    change = value - before
+    worse = -change if limit.kind == "max_drop" else change
+    kept = worse <= allowed
+    if not kept and interval is not None and interval[0] <= 0 <= interval[1]:
+        kept = True  # within the noise
+    reason = "" if kept else f"{before:.2f} became {value:.2f}, a change of {change:+.2f} where {limit.text} is allowed"
+    return Verdict(limit, value, before, interval, kept, reason)
+
+
+def _interval(metric: str, report: dict) -> tuple[float, float] | None:
+    samples = _resampled(metric, report, _draws(len(report["blocks"]), seed=0))
+    return None if samples is None else _middle(samples)
+
+
+def _change_interval(metric: str, baseline: dict, report: dict) -> tuple[float, float] | None:
+    """95 % interval of the change; where both reports are on the same frames, from the same blocks of both."""
+    counts = len(baseline["blocks"]), len(report["blocks"])
+    paired = _frames_of(baseline) == _frames_of(report)
+    before = _resampled(metric, baseline, _draws(counts[0], seed=0))
+    after = _resampled(metric, report, _draws(counts[1], seed=0 if paired else 1))
+    return None if before is None or after is None else _middle(after - before)
+
+
+def _frames_of(report: dict) -> list[tuple]:
+    sources = report["sources"]
+    return [
+        (Path(source["bag"]).name, source["image_topic"], block["frames"])
+        for block in report["blocks"]
+        for source in [sources[block["source"]]]
+    ]
+
+
+def _draws(blocks: int, seed: int) -> np.ndarray | None:
+    """How often each block is drawn in each resampling, int64 (RESAMPLINGS, blocks); None for fewer than two."""
+    if blocks < 2:
+        return None
+    return np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=RESAMPLINGS)
+
+
+def _resampled(metric: str, report: dict, draws: np.ndarray | None) -> np.ndarray | None:
+    """The metric in percent in each resampling of the blocks, float64 (RESAMPLINGS,); None if it is not an IoU."""
+    path, factor = _path_of(metric)
+    if draws is None or (path[0] != "per_class_iou" and metric not in ("miou", "pixel_accuracy")):
+        return None
+    blocks = np.asarray([block["confusion_matrix"] for block in report["blocks"]], dtype=np.int64)
+    values = np.empty(len(draws))
+    for index, matrix in enumerate(np.einsum("rb,bij->rij", draws, blocks)):
+        confusion = ConfusionMatrix(len(matrix))
+        confusion.matrix += matrix
+        if path[0] == "per_class_iou":
+            values[index] = confusion.iou_per_class[list(report["per_class_iou"]).index(path[1])]
+        else:
+            values[index] = confusion.miou if metric == "miou" else confusion.pixel_accuracy
+    values = factor * values
+    return None if np.isnan(values).any() else values
+
+
+def _middle(samples: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(samples, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return float(low), float(high)
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """The verdicts as a table; the interval is that of the value, or of the change from the baseline."""
+
+    def number(value: float | None) -> str:
+        return UNDEFINED if value is None else f"{value:.2f}"
+
+    rows = [
+        {
+            "metric": verdict.limit.name,
+            "limit": verdict.limit.text,
+            "value": verdict.value,
+            "baseline": verdict.baseline,
+            "low": verdict.interval[0] if verdict.interval else None,
+            "high": verdict.interval[1] if verdict.interval else None,
+            "kept": verdict.kept,
+            "reason": verdict.reason,
+        }
+        for verdict in verdicts
+    ]
+    return Table(
+        rows,
+        {
+            "limit on": lambda row: row["metric"],
+            "limit": lambda row: row["limit"],
+            "baseline": lambda row: number(row["baseline"]),
+            "value": lambda row: number(row["value"]),
+            "95 % interval": lambda row: UNDEFINED if row["low"] is None else f"{row['low']:.2f} .. {row['high']:.2f}",
+            "verdict": lambda row: "kept" if row["kept"] else f"FAILED: {row['reason']}",
+        },
+        words=("limit on", "verdict"),
+    )
+
+
+def write_junit(path: Path, verdicts: Sequence[Verdict], suite: str) -> None:
+    """Write the verdicts as JUnit XML, which CI systems show as tests."""
+    failures = sum(not verdict.kept for verdict in verdicts)
+    root = ElementTree.Element("testsuites")
+    element = ElementTree.SubElement(
+        root, "testsuite", name=suite, tests=str(len(verdicts)), failures=str(failures), errors="0"
+    )
+    for verdict in verdicts:
+        case = ElementTree.SubElement(element, "testcase", classname=suite, name=verdict.limit.name)
+        if not verdict.kept:
+            ElementTree.SubElement(case, "failure", message=verdict.reason)
+    ElementTree.indent(root)
+    write_text(path, ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n")

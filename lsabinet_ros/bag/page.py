@@ -1,0 +1,184 @@
+"""The report on an evaluation of bags as one HTML file, ``report.html``, which needs no other file and no network."""
+
+import base64
+import math
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from lsabinet_core.files import write_text
+from lsabinet_ros.bag.evaluation import BagEvaluation, FrameResult
+from lsabinet_ros.bag.gate import Verdict
+from lsabinet_ros.bag.worst_frames import CRITERIA, Pictures, legend
+
+WIDTH, HEIGHT = 900, 160
+"""Size of the plots in SVG units; the page scales them."""
+MAX_POINTS = 600
+"""Maximum number of points of a line: more would not be seen."""
+
+PLOTS = {
+    "miou": ("mIoU of each labelled frame, %", lambda frame: None if frame.miou is None else 100 * frame.miou),
+    "flicker": (
+        "Flicker: pixels that change their class, %",
+        lambda frame: None if frame.flicker is None else 100 * frame.flicker,
+    ),
+    "consistency": (
+        "Temporal consistency with the frame before, %",
+        lambda frame: None if frame.consistency is None else 100 * frame.consistency,
+    ),
+    "confidence": (
+        "Mean confidence, %",
+        lambda frame: None if frame.confidence is None else 100 * frame.confidence,
+    ),
+    "latency": ("Latency without reading and decoding, ms", lambda frame: frame.timings.total_ms),
+}
+"""Title of a plot over time, and a frame's value in it; None if it has none. The keys are those of CRITERIA."""
+
+
+def write_page(
+    path: Path,
+    content: dict,
+    evaluation: BagEvaluation,
+    worst: dict[str, list[Pictures]],
+    verdicts: Sequence[Verdict] = (),
+) -> None:
+    """Write the page.
+
+    Args:
+        path: file to write.
+        content: content of ``report.json``.
+        evaluation: the result that ``content`` was made from.
+        worst: the worst frames by criterion.
+        verdicts: verdicts of the gate, if there is one.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(resources.files("lsabinet_ros.bag").joinpath("page.html").read_text("utf-8"))
+    pictures = {id(shown.frame): shown for group in worst.values() for shown in group}
+    # In the order of the drive.
+    shown = [frame for frame in evaluation.frames if id(frame) in pictures]
+    anchors = {id(frame): f"frame-{number}" for number, frame in enumerate(shown, start=1)}
+    write_text(
+        path,
+        template.render(
+            content=content,
+            title=f"{Path(content['weights']).name} on {', '.join(Path(bag).name for bag in content['bags'])}",
+            verdicts=verdicts,
+            kept=all(verdict.kept for verdict in verdicts),
+            legend=legend(evaluation.report.label_set),
+            classes=_classes(content),
+            plots=[_plot(name, evaluation, anchors) for name in PLOTS if _measured(name, evaluation.frames)],
+            worst=[
+                (CRITERIA[name][0], [(anchors[id(entry.frame)], _value(name, entry.frame)) for entry in group])
+                for name, group in worst.items()
+            ],
+            frames=[
+                {
+                    "anchor": anchors[id(frame)],
+                    "frame": frame,
+                    "time_s": _seconds(frame),
+                    "images": {
+                        what: base64.b64encode(data).decode() for what, data in pictures[id(frame)].jpegs.items()
+                    },
+                }
+                for frame in shown
+            ],
+            reliability=_reliability(content),
+            sizes={"width": WIDTH, "height": HEIGHT},
+        ),
+    )
+
+
+def _classes(content: dict) -> list[dict]:
+    boundary = content.get("boundary_f", {}).get("per_class", {})
+    return [
+        {
+            "name": name,
+            "iou": iou,
+            "accuracy": content["per_class_accuracy"][name],
+            "precision": content["per_class_precision"][name],
+            "boundary_f": boundary.get(name),
+            "support": content["per_class_support"][name],
+            "share": content["over_time"]["class_share"][name],
+            "row": content["confusion_normalised"][index],
+        }
+        for index, (name, iou) in enumerate(content["per_class_iou"].items())
+    ]
+
+
+def _seconds(frame: FrameResult) -> float:
+    return (frame.bag_time_ns - (frame.source.bag.start_ns or 0)) / 1e9
+
+
+def _value(name: str, frame: FrameResult) -> float:
+    return PLOTS[name][1](frame)
+
+
+def _measured(name: str, frames: Sequence[FrameResult]) -> bool:
+    return any(_value(name, frame) is not None for frame in frames)
+
+
+def _plot(name: str, evaluation: BagEvaluation, anchors: dict[int, str]) -> dict:
+    """A line over the frames of all sources one after the other, with the frames that the page shows as links."""
+    points = [
+        (position, value, frame)
+        for position, frame in enumerate(evaluation.frames)
+        if (value := _value(name, frame)) is not None
+    ]
+    low, high = min(value for _, value, _ in points), max(value for _, value, _ in points)
+    last = max(len(evaluation.frames) - 1, 1)
+
+    def place(position: int, value: float) -> tuple[float, float]:
+        level = (value - low) / (high - low) if high > low else 0.5
+        return round(WIDTH * position / last, 1), round(HEIGHT * (1 - level), 1)
+
+    return {
+        "name": name,
+        "title": PLOTS[name][0],
+        "low": low,
+        "high": high,
+        "line": " ".join("{},{}".format(*place(*point)) for point in _thinned([(p, v) for p, v, _ in points])),
+        "marks": [
+            {
+                "anchor": anchors[id(frame)],
+                "x": place(position, value)[0],
+                "y": place(position, value)[1],
+                "text": f"{_seconds(frame):.2f} s: {value:.2f}",
+            }
+            for position, value, frame in points
+            if id(frame) in anchors
+        ],
+    }
+
+
+def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most ``MAX_POINTS`` points: the lowest and the highest of each stretch."""
+    if len(points) <= MAX_POINTS:
+        return list(points)
+    kept = []
+    for stretch in np.array_split(np.arange(len(points)), MAX_POINTS // 2):
+        ends = {min(stretch, key=lambda i: points[i][1]), max(stretch, key=lambda i: points[i][1])}
+        kept += [points[i] for i in sorted(ends)]
+    return kept
+
+
+def _reliability(content: dict) -> list[dict] | None:
+    """Bars of the reliability plot: place, width and height as shares of the plot; None without labelled confidence."""
+    calibration = content.get("calibration")
+    if calibration is None or calibration["ece"] is None:
+        return None
+    most = math.log1p(max(entry["count"] for entry in calibration["bins"]))
+    return [
+        {
+            "left": entry["lower"],
+            "width": entry["upper"] - entry["lower"],
+            "accuracy": entry["accuracy"],
+            "weight": math.log1p(entry["count"]) / most,
+            "text": f"confidence {entry['lower']:.2f} to {entry['upper']:.2f}: "
+            f"accuracy {entry['accuracy']:.2f}, {entry['count']} pixels",
+        }
+        for entry in calibration["bins"]
+        if entry["count"]
+    ]

@@ -1,0 +1,154 @@
+"""The report on an evaluation of bags: ``report.json``, ``report.md`` and ``frames.csv``.
+
+docs/bags.md describes the fields of ``report.json``.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lsabinet_core.benchmark.hardware import describe_machine
+from lsabinet_core.commit import source_state
+from lsabinet_core.evaluation.confusion import ConfusionMatrix
+from lsabinet_core.evaluation.formats import markdown
+from lsabinet_core.evaluation.latency import latency_table
+from lsabinet_core.files import write_text
+from lsabinet_core.text_table import csv_text, markdown_table, percent
+from lsabinet_ros.bag.evaluation import BagEvaluation, FrameResult
+
+SCHEMA_VERSION = 1
+"""Version of ``report.json``; it grows with every change that readers of the file have to know of."""
+TIMING_FIELDS = ("latency_ms", "throughput")
+"""Fields of ``report.json`` that differ between two runs on the same machine."""
+
+
+def as_dict(evaluation: BagEvaluation, device: str, command: Sequence[str] = ()) -> dict:
+    """The content of ``report.json``, as JSON values.
+
+    Args:
+        evaluation: the result.
+        device: device of the segmenter, such as ``cpu``.
+        command: the command that made the report.
+    """
+    import torch
+
+    frames = evaluation.frames
+    names = evaluation.report.label_set.names
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": list(command),
+        **evaluation.report.to_dict(),
+        **as_consistency(evaluation.consistency),
+        "frames": len(frames),
+        "labelled_frames": evaluation.report.images,
+        "skipped_frames": sum(source.skipped for source in evaluation.sources),
+        "lost": evaluation.lost,
+        "sources": [
+            {**source.summary(), **_over_time([frame for frame in frames if frame.source is source], names)}
+            for source in evaluation.sources
+        ],
+        "over_time": _over_time(frames, names),
+        "blocks": [
+            {
+                "source": evaluation.sources.index(block.source),
+                "frames": block.frames,
+                "confusion_matrix": block.confusion.matrix.tolist(),
+            }
+            for block in evaluation.blocks
+        ],
+        "throughput": {"seconds": evaluation.seconds, "frames_per_s": len(frames) / evaluation.seconds},
+        "environment": {**describe_machine(torch.device(device)), **source_state()},
+    }
+
+
+def as_consistency(confusion: ConfusionMatrix | None) -> dict:
+    """The field ``temporal_consistency``; no field if it was not measured."""
+    if confusion is None:
+        return {}
+    miou = confusion.miou if confusion.matrix.any() else None
+    return {"temporal_consistency": {"miou": miou, "confusion_matrix": confusion.matrix.tolist()}}
+
+
+def _over_time(frames: Sequence[FrameResult], names: Sequence[str]) -> dict:
+    """Means over frames, which need no labels."""
+    flicker = [frame.flicker for frame in frames if frame.flicker is not None]
+    confidence = [frame.confidence for frame in frames if frame.confidence is not None]
+    shares = np.stack([frame.class_share for frame in frames]).mean(axis=0, dtype=np.float64) if frames else np.zeros(0)
+    return {
+        "flicker": float(np.mean(flicker)) if flicker else None,
+        "confidence": float(np.mean(confidence)) if confidence else None,
+        "class_share": dict(zip(names, shares.tolist())),
+    }
+
+
+def write_report(folder: Path, content: dict, evaluation: BagEvaluation) -> None:
+    """Write ``report.json``, ``report.md`` and ``frames.csv`` to ``folder``.
+
+    Args:
+        content: the result of ``as_dict``.
+        evaluation: the result that ``content`` was made from.
+    """
+    write_text(folder / "report.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_text(folder / "report.md", as_markdown(content, evaluation))
+    write_text(folder / "frames.csv", frame_table(evaluation))
+
+
+def as_markdown(content: dict, evaluation: BagEvaluation) -> str:
+    """The report as GitHub Markdown."""
+    lines = [f"# {Path(content['weights']).name} on {', '.join(Path(bag).name for bag in content['bags'])}", ""]
+    lines += [f"- **Lost:** {loss}" for loss in content["lost"]]
+    lines += [""] if content["lost"] else []
+    rows = []
+    for source in content["sources"]:
+        labels = source["labels"]
+        rows.append(
+            [
+                source["bag"],
+                source["image_topic"],
+                str(source["frames"]),
+                str(source["skipped_frames"]),
+                f"{labels['used']} of {labels['total']}" if labels["total"] else "-",
+                str(labels["without_frame"]),
+                "-" if source["flicker"] is None else percent(source["flicker"]),
+            ]
+        )
+    header = ["bag", "images", "frames", "skipped", "labels used", "labels without frame", "flicker %"]
+    lines += [markdown_table(header, rows, header[:2]), "", markdown(evaluation.report), ""]
+    if "temporal_consistency" in content:
+        lines += [f"Temporal consistency: {percent(content['temporal_consistency']['miou'])} %", ""]
+    throughput = content["throughput"]
+    lines += ["```text", latency_table(content["latency_ms"]), "```", ""]
+    lines.append(
+        f"{content['frames']} frames in {throughput['seconds']:.1f} s: {throughput['frames_per_s']:.2f} a second."
+    )
+    if content["command"]:
+        lines += ["", "```bash", " ".join(content["command"]), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def frame_table(evaluation: BagEvaluation) -> str:
+    """A line per frame as CSV; fractions in 0..1, empty if undefined. The timings come last."""
+    names = evaluation.report.label_set.names
+    return csv_text(
+        [
+            {
+                "bag": str(frame.source.bag.path),
+                "image_topic": frame.source.topic,
+                "stamp_ns": frame.stamp_ns,
+                "bag_time_ns": frame.bag_time_ns,
+                "label_offset_ns": frame.label_offset_ns,
+                "miou": frame.miou,
+                "pixel_accuracy": frame.pixel_accuracy,
+                "flicker": frame.flicker,
+                "consistency": frame.consistency,
+                "confidence": frame.confidence,
+                **{f"share_{name}": round(float(share), 6) for name, share in zip(names, frame.class_share)},
+                "preprocess_ms": round(frame.timings.preprocess_ms, 3),
+                "inference_ms": round(frame.timings.inference_ms, 3),
+                "postprocess_ms": round(frame.timings.postprocess_ms, 3),
+            }
+            for frame in evaluation.frames
+        ]
+    )

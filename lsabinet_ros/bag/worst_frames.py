@@ -1,0 +1,111 @@
+"""Keep pictures of the worst frames of an evaluation while it runs."""
+
+import heapq
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lsabinet_core.inference import Segmentation, Segmenter
+from lsabinet_core.inference.overlay import colorize
+from lsabinet_core.labels import VOID, LabelSet
+from lsabinet_ros.bag.evaluation import FrameResult
+from lsabinet_ros.bag.samples import BagSample
+
+DEFAULT_COUNT = 6
+MAX_WIDTH = 640
+"""Maximum width of a picture in pixels: an hour's report stays small enough to be sent."""
+JPEG_QUALITY = 80
+
+CRITERIA: dict[str, tuple[str, Callable[[FrameResult], float | None]]] = {
+    "miou": ("lowest mIoU", lambda frame: None if frame.miou is None else -frame.miou),
+    "flicker": ("most flicker", lambda frame: frame.flicker),
+    "consistency": (
+        "lowest temporal consistency",
+        lambda frame: None if frame.consistency is None else -frame.consistency,
+    ),
+    "confidence": ("lowest confidence", lambda frame: None if frame.confidence is None else -frame.confidence),
+    "latency": ("longest latency", lambda frame: frame.timings.total_ms),
+}
+"""What the worst frames are chosen by: description, and how bad a frame is, or None if that is unknown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """A frame and what was made of it.
+
+    Attributes:
+        frame: the result.
+        jpegs: JPEG files by what they show: ``frame``, ``overlay``, ``mask`` and, with a label, ``label`` and
+            ``difference``.
+    """
+
+    frame: FrameResult
+    jpegs: dict[str, bytes]
+
+
+class WorstFrames:
+    """The worst frames by each criterion.
+
+    Args:
+        segmenter: draws the overlays.
+        count: number of frames for each criterion.
+    """
+
+    def __init__(self, segmenter: Segmenter, count: int = DEFAULT_COUNT):
+        self._segmenter, self._count = segmenter, count
+        self._heaps: dict[str, list[tuple[float, int, Pictures]]] = {name: [] for name in CRITERIA}
+        self._number = 0
+
+    def add(self, sample: BagSample, result: Segmentation, frame: FrameResult) -> None:
+        """Keep the frame if it is among the worst so far."""
+        self._number += 1
+        pictures = None
+        for name, (_, badness) in CRITERIA.items():
+            bad, heap = badness(frame), self._heaps[name]
+            # A frame that is as bad as others is kept only while there is room.
+            if bad is None or (len(heap) == self._count and bad <= heap[0][0]):
+                continue
+            pictures = pictures or Pictures(frame, self._draw(sample, result))
+            (heapq.heappush if len(heap) < self._count else heapq.heapreplace)(heap, (bad, -self._number, pictures))
+
+    def by_criterion(self) -> dict[str, list[Pictures]]:
+        """The worst frames by each criterion that was measured, the worst first."""
+        return {
+            name: [pictures for *_, pictures in sorted(heap, key=lambda entry: entry[:2], reverse=True)]
+            for name, heap in self._heaps.items()
+            if heap
+        }
+
+    def _draw(self, sample: BagSample, result: Segmentation) -> dict[str, bytes]:
+        shown = {
+            "frame": sample.image,
+            "overlay": self._segmenter.overlay(sample.image, result.mask),
+            "mask": colorize(result.mask, self._segmenter.label_set),
+        }
+        if sample.label is not None:
+            shown["label"] = colorize(sample.label, self._segmenter.label_set)
+            shown["difference"] = draw_difference(sample.image, result.mask, sample.label)
+        return {what: _jpeg(image) for what, image in shown.items()}
+
+
+def draw_difference(image: np.ndarray, mask: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """The image in grey, with wrong pixels in red and unlabelled ones in black, BGR uint8 (H, W, 3)."""
+    shown = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    shown[(mask != label) & (label != VOID)] = (40, 40, 230)
+    shown[label == VOID] = 0
+    return shown
+
+
+def legend(label_set: LabelSet) -> list[tuple[str, str]]:
+    """Name and colour (``#rrggbb``) of every class."""
+    return [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in zip(label_set.names, label_set.colors)]
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    height, width = image.shape[:2]
+    if width > MAX_WIDTH:
+        size = (MAX_WIDTH, max(1, round(height * MAX_WIDTH / width)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
