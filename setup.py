@@ -63,6 +63,8 @@ setup(
     maintainer=MANIFEST.findtext("maintainer"),
     maintainer_email=MANIFEST.find("maintainer").get("email"),
     packages=find_packages(include=["lsabinet_core", "lsabinet_core.*", "lsabinet_ros", "lsabinet_ros.*"]),
+    # Type checkers of other programs read the annotations of packages that have a py.typed.
+    package_data={"lsabinet_core": ["py.typed"], "lsabinet_ros": ["py.typed"], "lsabinet_ros.bag": ["page.html"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
@@ -82,8 +84,13 @@ setup(
         "pydantic>=2.5",
         "rosbags>=0.11",
         "mcap>=1.1",
+        "zstandard>=0.20",
+        "jinja2>=3.1",
     ],
     extras_require={
+        "render": ["numba>=0.60"],
+        "video": ["av>=15.0"],
+        "completion": ["argcomplete>=3.0"],
         "train": ["tensorboard>=2.16", "matplotlib>=3.8"],
         # rclpy and the messages as wheels, for machines without a ROS 2 distribution; never beside a sourced one.
         "ros": [
@@ -92,13 +99,21 @@ setup(
         ],
         "openvino": ["openvino>=2024.4", "nncf>=2.15"],
         "onnx": ["onnx>=1.16", "onnxscript>=0.5", "onnxruntime>=1.18"],
+        "docs": [
+            "mkdocs-material>=9.5; python_version >= '3.11'",
+            "mkdocstrings[python]>=0.26; python_version >= '3.11'",
+        ],
         # colcon builds ament_python packages with `setup.py install`, which setuptools 80 dropped.
         "dev": [
             "pytest>=8.0",
             "pytest-xdist>=3.6",
+            "pytest-cov>=7.0",
+            "hypothesis>=6.100",
             "torchmetrics>=1.4",
             "cityscapesScripts>=2.2",
             "ruff>=0.9",
+            "codespell>=2.4",
+            "basedpyright>=1.40",
             "colcon-common-extensions>=0.3",
             "setuptools>=70.1,<80",
         ],
@@ -106,6 +121,8 @@ setup(
     entry_points={
         "console_scripts": ["lsabinet = lsabinet_core.cli:main"],
         "lsabinet.verbs": ["bag = lsabinet_ros.bag.cli", "demo = lsabinet_ros.demo.cli"],
+        "lsabinet.sources": [f"{suffix} = lsabinet_ros.bag.frames:BagSource" for suffix in ("mcap", "db3", "bag")],
+        "lsabinet.doctor": ["ros = lsabinet_ros.doctor:sections"],
     },
     zip_safe=True,
 )

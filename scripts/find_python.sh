@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Print the python that the environment is made from, and where its rclpy comes from: "distribution" or "wheels".
+# Print the Python for the environment, and the source of its rclpy: "distribution" or "wheels".
 #
-#   LSABINET_PYTHON   use this python and no other
+#   LSABINET_PYTHON   use only this Python
 #
-# Where a ROS 2 distribution is sourced it is the python that imports its rclpy; elsewhere one that the rclpy wheels
-# are made for. On failure: one line that says what is missing, status 1.
+# If a ROS 2 distribution is sourced, this is the Python that imports its rclpy; otherwise one that the rclpy wheels
+# support. On failure it prints one line that says what is missing, and exits with status 1.
 set -euo pipefail
 
 fail() {
@@ -12,8 +12,8 @@ fail() {
     exit 1
 }
 
-# The real interpreter behind a name: version shims may exist and fail, and an activated environment's python is a
-# link that goes when that environment does.
+# The real interpreter behind a name: version shims may exist and fail, and the Python of an activated environment is a
+# link that disappears with that environment.
 describe() {
     "$1" -c 'import sys; print("%d%02d" % sys.version_info[:2], getattr(sys, "_base_executable", sys.executable))' \
         2>/dev/null
@@ -21,7 +21,7 @@ describe() {
 
 candidates=(python3 python3.12 python3.11 python3.10 /usr/bin/python3)
 if [ -n "${LSABINET_PYTHON:-}" ]; then
-    describe "$LSABINET_PYTHON" >/dev/null || fail "LSABINET_PYTHON=$LSABINET_PYTHON is no python that runs"
+    describe "$LSABINET_PYTHON" >/dev/null || fail "LSABINET_PYTHON=$LSABINET_PYTHON is not a working Python"
     candidates=("$LSABINET_PYTHON")
 fi
 
@@ -43,7 +43,7 @@ done
 
 if [ -n "${wheels:-}" ]; then
     if [ -n "${ROS_DISTRO:-}" ]; then
-        echo "lsabinet: note: ROS_DISTRO is '$ROS_DISTRO', but no python here imports its rclpy: the wheels it is" >&2
+        echo "lsabinet: note: ROS_DISTRO is '$ROS_DISTRO', but no Python here imports its rclpy: using the wheels" >&2
     fi
     printf '%s\n' "$wheels" wheels
     exit 0

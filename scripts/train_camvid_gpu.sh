@@ -1,33 +1,29 @@
 #!/usr/bin/env bash
-# The training runs behind the CamVid weights, unattended, in slices of less than ten minutes:
+# Train LSA-BiNet for CamVid on one machine:
 #
-#   scripts/train_camvid_gpu.sh CAMVID_ROOT OUT [SLICE_SECONDS]
+#   scripts/train_camvid_gpu.sh CAMVID_ROOT OUT
 #
-# It works in slices of at most SLICE_SECONDS (560), each a process of its own that resumes what the last one left in
-# OUT; it may be killed at any time and called again. The runs, in their order: LSA-BiNet and DABNet, the control, trained
-# on train and measured on val; LSA-BiNet on train + val, the weights that ship; then both networks with the further
-# seeds. The table of all runs is printed after each slice, unless it had to be killed. Three seeds are 161,000 steps,
-# SEEDS=1 are 73,000: at 90 steps a second 30 and 14 minutes, validation, compiling and starting not counted. How many a
-# device makes, and how busy that keeps it, tells `lsabinet benchmark train --recipe camvid`. The exit status is 0 when
-# every run is finished, and 75 with SLICES where there is work left.
+#   1. renders street scenes             OUT/scenes, unless SCENES_ROOT names a folder of them
+#   2. pre-trains on the scenes          OUT/pretrained, recipe synthetic
+#   3. fine-tunes on CamVid's train      OUT/camvid, recipe camvid
+#   4. evaluates on CamVid's val         OUT/val.json
 #
-# A slice has to be longer than what a run takes to its first checkpoint: loading, compiling, and two minutes of training
-# or the first validation.
+# Run it again to continue: finished steps are skipped, and an interrupted step resumes from its checkpoint. The exit
+# status is 0 when all four steps are done, and 75 if TIME ran out before.
 #
-#   RECIPE     shipped name or YAML file (camvid)
-#   SETTINGS   changes to it, apart by spaces: "batch_size=16 optimizer.lr=0.004"; no spaces in a value
-#   SEEDS      of each network (1 2 3)
-#   SLICES     to work for (until all is finished); 1 on a machine that is lent for one command
-#   DEVICE     auto, cpu or cuda (auto)
-#   WORKERS    processes that prepare batches, where the data set is not held on the device (1; with a GPU, by its cores)
-#   PYTHON     python to use as it is, with the package's requirements installed (the environment .venv, made if need be)
+#   TIME             seconds after which training stops with a checkpoint (default: no limit)
+#   SCENES           number of scenes to render (default: 4000); VAL_SCENES more for validation (default: 100)
+#   SCENES_ROOT      folder of scenes rendered before with `lsabinet synthetic render`
+#   PRETRAIN, TUNE   changes to the two recipes, separated by spaces: "batch_size=16 optimizer.lr=0.004"
+#   DEVICE           auto, cpu or cuda (default: auto)
+#   PYTHON           Python with the package's requirements and numba (default: .venv, created if missing)
 set -euo pipefail
 
-slice=${3:-560}
-if [ $# -lt 2 ] || [ $# -gt 3 ] || ! [[ $slice =~ ^[1-9][0-9]*$ ]]; then
-    echo "usage: $0 CAMVID_ROOT OUT [SLICE_SECONDS]" >&2
+if [ $# -ne 2 ]; then
+    echo "usage: $0 CAMVID_ROOT OUT" >&2
     exit 2
 fi
+camvid=$1 out=$2
 if [ -n "${PYTHON:-}" ]; then
     root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
     python=$PYTHON
@@ -37,19 +33,34 @@ else
 fi
 export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
 
-settings=() seeds=() workers=()
-[ -z "${WORKERS:-}" ] || workers=(--workers "$WORKERS")
-read -ra settings <<<"${SETTINGS:-}"
-read -ra seeds <<<"${SEEDS:-1 2 3}"
-for ((count = 1; ; count++)); do
-    status=0 begun=$SECONDS
-    # The program ends its slice by itself, a little earlier; this is for one that hangs. In the foreground Ctrl-C ends it.
-    timeout --foreground --signal=INT --kill-after=10 "$slice" "$python" -m lsabinet_core.cli.train_camvid "$1" "$2" \
-        --seconds "$slice" --recipe "${RECIPE:-camvid}" --seeds "${seeds[@]}" --device "${DEVICE:-auto}" \
-        "${workers[@]}" "${settings[@]/#/--set=}" || status=$?
-    # timeout was faster: 124, or 137 for what even Ctrl-C did not end.
-    if [ "$status" -eq 124 ] || { [ "$status" -eq 137 ] && ((SECONDS - begun >= slice)); }; then
-        status=75
+lsabinet() { "$python" -m lsabinet_core.cli "$@"; }
+
+# train FOLDER RECIPE CHANGES OPTION...: start or resume a run; exit if the time is over.
+train() {
+    local folder=$1 recipe=$2 changes=() options=("${@:4}")
+    [ ! -e "$folder/summary.json" ] || return 0
+    read -ra changes <<<"$3"
+    if [ -e "$folder/checkpoint.pt" ]; then
+        options+=(--resume)
+    else
+        options+=(--recipe "$recipe" "${changes[@]/#/--set=}")
     fi
-    [ "$status" -eq 75 ] && [ "$count" -ne "${SLICES:-0}" ] || exit "$status"
-done
+    if [ -n "${TIME:-}" ]; then
+        ((TIME > SECONDS)) || exit 75
+        options+=(--seconds $((TIME - SECONDS)))
+    fi
+    lsabinet train "${options[@]}" --device "${DEVICE:-auto}" --out "$folder"
+    [ -e "$folder/summary.json" ] || exit 75
+}
+
+# weights FOLDER: the weights file named in the run's summary.
+weights() { "$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["weights"])' "$1/summary.json"; }
+
+scenes=${SCENES_ROOT:-$out/scenes}
+[ -n "${SCENES_ROOT:-}" ] || lsabinet synthetic render --out "$scenes" --scenes "${SCENES:-4000}" \
+    --val-scenes "${VAL_SCENES:-100}"
+train "$out/pretrained" synthetic "${PRETRAIN:-}" --dataset folder --root "$scenes"
+train "$out/camvid" camvid "initial_weights=$out/pretrained/$(weights "$out/pretrained") ${TUNE:-}" \
+    --dataset camvid --root "$camvid"
+lsabinet evaluate --weights "$out/camvid/$(weights "$out/camvid")" --dataset camvid --root "$camvid" --split val \
+    --device "${DEVICE:-auto}" --json "$out/val.json"
