@@ -107,4 +107,6 @@ def test_ros2_launch(sourced, graph, tmp_path):
                 os.killpg(process.pid, signal.SIGINT)
         deadline.cancel()
     output = "".join(lines)
-    assert process.returncode == 0 and "process has finished cleanly" in output and "Traceback" not in output, output
+    assert process.returncode == 0, output
+    assert "process has finished cleanly" in output, output
+    assert "Traceback" not in output, output

@@ -1,5 +1,6 @@
 """`pip install .` into a fresh environment: what is found there by Python, by the shell and by ROS."""
 
+import json
 import os
 import subprocess
 import sys
@@ -89,6 +90,13 @@ def test_code_and_shared_files_are_those_of_the_environment(installed, run):
     assert Path(share) == installed / "share/lsabinet_ros"
 
 
+def test_type_checkers_read_the_annotations(run):
+    code = "import lsabinet_core, lsabinet_ros\nprint(lsabinet_core.__file__)\nprint(lsabinet_ros.__file__)"
+    markers = [Path(path).with_name("py.typed") for path in run("python", "-c", code).split()]
+    assert len(markers) == 2
+    assert all(marker.is_file() for marker in markers)
+
+
 @pytest.mark.parametrize("folder", ["launch", "config", "weights"])
 def test_every_shared_file_is_installed(installed, checkout, folder):
     expected = files_below(checkout / folder)
@@ -107,7 +115,7 @@ print(metadata.architecture, metadata.licence and "licensed")
 
 
 def test_a_trainings_record_names_the_commit(run):
-    program = "from lsabinet_core.training.run_folder import _git_state; print(_git_state())"
+    program = "from lsabinet_core.commit import source_state; print(source_state())"
     assert run("python", "-c", program) == f"{{'git_commit': '{COMMIT}', 'git_changed': True}}\n"
 
 
@@ -117,6 +125,13 @@ def test_command(run, checkout):
     text = run("lsabinet", "--help")
     for verb in ("models", "train", "evaluate", "predict", "bag", "demo"):
         assert f"\n    {verb} " in text
+
+
+def test_doctor_has_the_sections_of_ros(run):
+    document = json.loads(run("lsabinet", "doctor", "--json"))
+    assert document["lsabinet"]["commit"] == COMMIT
+    assert document["shared_memory"]["folder"] == "/dev/shm"
+    assert "error" not in document["ros"]
 
 
 def test_core_and_command_work_without_ros(run):

@@ -14,7 +14,8 @@ from lsabinet_core.data import open_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "weights").glob("*.md"))]
+DOCUMENTS = [path for folder in (".", "docs", "weights", ".github") for path in sorted((ROOT / folder).glob("*.md"))]
+DOCUMENTS += sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -35,12 +36,12 @@ def test_command_lines_are_understood(command):
 
 
 def test_every_verb_is_shown():
-    assert {*VERBS, "bag"} == {line.split()[1] for line in commands(README, "lsabinet")}
+    assert {*VERBS, "bag", "demo"} == {line.split()[1] for line in commands(ROOT / "docs" / "cli.md", "lsabinet")}
 
 
 def test_scripts_exist():
-    scripts = re.findall(r"bash (scripts/\S+)", README.read_text())
-    assert len(scripts) >= 3
+    scripts = {name for path in DOCUMENTS for name in re.findall(r"\b(scripts/[\w.]+)", path.read_text())}
+    assert {"scripts/demo.sh", "scripts/test.sh"} <= scripts
     assert all((ROOT / script).is_file() for script in scripts)
 
 

@@ -105,7 +105,7 @@ def test_a_machine_without_venv_is_told_what_to_install(copy_checkout, fake_pyth
 
 def test_scripts_are_valid_shell(checkout):
     scripts = [*(checkout / "scripts").glob("*.sh"), checkout / ".ci/run", checkout / "scripts/segmentation"]
-    assert len(scripts) == 7
+    assert len(scripts) == 9
     for script in scripts:
         subprocess.run(["bash", "-n", script], check=True)
         if script.name != "environment.sh":

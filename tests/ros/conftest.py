@@ -1,4 +1,4 @@
-"""ROS tests: each on a domain of its own, local to this machine, with the transport profile that ships."""
+"""ROS tests: each has its own domain, is local to this machine and uses the shipped transport profile."""
 
 import contextlib
 from collections.abc import Iterator
@@ -28,14 +28,14 @@ def ros_domain(tmp_path) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def module_ros_domain(tmp_path_factory) -> Iterator[int]:
-    """As ``ros_domain``, for the tests of one file that share a process."""
+    """As ``ros_domain``, for all tests of a file, which share a node."""
     with _domain(tmp_path_factory.mktemp("ros_log")) as domain:
         yield domain
 
 
 @pytest.fixture(scope="session")
 def weights_file(tmp_path_factory) -> Path:
-    """Untrained weights for small frames: masks that are noise, but always the same noise."""
+    """Untrained weights for small frames; the masks are noise, but reproducible."""
     import torch
 
     from lsabinet_core.labels import CAMVID

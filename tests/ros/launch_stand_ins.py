@@ -1,9 +1,10 @@
 """Recording stand-ins for the parts of launch and launch_ros that the launch file uses.
 
-No package registry carries the real ones. The signatures are those that Humble and Jazzy share, so that a keyword which
-one of them does not know raises TypeError here as it does there.
+The real packages are not on PyPI. The signatures are those that Humble and Jazzy share, so that a keyword unknown to
+one of them raises TypeError here as well.
 """
 
+import importlib.util
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -45,6 +46,11 @@ class Shutdown:
         self.reason = reason
 
 
+class TimerAction:
+    def __init__(self, *, period, actions, cancel_on_shutdown=True):
+        self.period, self.actions = period, actions
+
+
 class OnProcessStart:
     def __init__(self, *, target_action=None, on_start, handle_once=False):
         self.target_action, self.on_start = target_action, on_start
@@ -64,6 +70,44 @@ class LaunchConfiguration:
         if self.default is None:
             raise RuntimeError(f"launch configuration {self.variable_name!r} does not exist")
         return self.default
+
+
+class PythonLaunchDescriptionSource:
+    def __init__(self, launch_file_path):
+        self.launch_file_path = launch_file_path
+
+
+class IncludeLaunchDescription:
+    def __init__(self, launch_description_source, *, launch_arguments=None, condition=None):
+        self.source, self.launch_arguments = launch_description_source, list(launch_arguments or [])
+
+
+class ExecuteProcess:
+    def __init__(self, *, cmd, name=None, output="log", on_exit=None, additional_env=None, condition=None):
+        if not all(isinstance(word, str) for word in cmd):
+            raise TypeError("cmd: expected strings")
+        self.cmd, self.name, self.output, self.on_exit = cmd, name, output, on_exit
+
+
+class Node:
+    def __init__(
+        self,
+        *,
+        executable,
+        package=None,
+        name=None,
+        namespace=None,
+        parameters=None,
+        remappings=None,
+        arguments=None,
+        output="log",
+        condition=None,
+    ):
+        if parameters is not None and not isinstance(parameters, list):
+            raise TypeError("parameters: expected a list")
+        self.package, self.executable, self.name, self.namespace = package, executable, name, namespace
+        self.parameters, self.remappings = parameters or [], list(remappings or [])
+        self.arguments = list(arguments or [])
 
 
 class LifecycleNode:
@@ -103,8 +147,8 @@ class LifecycleNode:
         self.parameters = parameters or []
         self.remappings = list(remappings or [])
         self.ros_arguments = list(ros_arguments or [])
-        self.additional_env = dict(additional_env or {})
         self.output, self.on_exit = output, on_exit
+        self.respawn, self.respawn_delay = respawn, respawn_delay
 
 
 class OnStateTransition:
@@ -139,13 +183,23 @@ MODULES = {
     "launch": {"LaunchDescription": LaunchDescription},
     "launch.actions": {
         entity.__name__: entity
-        for entity in (DeclareLaunchArgument, EmitEvent, OpaqueFunction, RegisterEventHandler, Shutdown)
+        for entity in (
+            DeclareLaunchArgument,
+            EmitEvent,
+            ExecuteProcess,
+            IncludeLaunchDescription,
+            OpaqueFunction,
+            RegisterEventHandler,
+            Shutdown,
+            TimerAction,
+        )
     },
+    "launch.launch_description_sources": {"PythonLaunchDescriptionSource": PythonLaunchDescriptionSource},
     "launch.event_handlers": {"OnProcessStart": OnProcessStart},
     "launch.events": {"matches_action": matches_action},
     "launch.substitutions": {"LaunchConfiguration": LaunchConfiguration},
     "launch_ros": {},
-    "launch_ros.actions": {"LifecycleNode": LifecycleNode},
+    "launch_ros.actions": {"LifecycleNode": LifecycleNode, "Node": Node},
     "launch_ros.event_handlers": {"OnStateTransition": OnStateTransition},
     "launch_ros.events": {},
     "launch_ros.events.lifecycle": {"ChangeState": ChangeState},
@@ -154,7 +208,7 @@ MODULES = {
 
 
 def install(monkeypatch) -> None:
-    """Put the stand-ins in the place of the real modules for the length of a test."""
+    """Replace the real modules by the stand-ins for the duration of a test."""
     for name, members in MODULES.items():
         module = ModuleType(name)
         module.__path__ = []
@@ -162,19 +216,42 @@ def install(monkeypatch) -> None:
         monkeypatch.setitem(sys.modules, name, module)
 
 
+def load(path):
+    """The module of a launch file."""
+    spec = importlib.util.spec_from_file_location("launch_file", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def launch(description: LaunchDescription, **arguments: str):
-    """What the description starts for these arguments, and the context: as `ros2 launch` would with name:=value."""
-    configurations = {}
-    for argument in (e for e in description.entities if isinstance(e, DeclareLaunchArgument)):
-        value = arguments.pop(argument.name, argument.default_value)
-        if value is None:
-            raise RuntimeError(f"required launch argument {argument.name!r} was not provided")
-        if argument.choices is not None and value not in argument.choices:
-            raise RuntimeError(f"{argument.name}: {value!r} is not among {argument.choices}")
-        configurations[argument.name] = value
-    assert not arguments, f"undeclared launch arguments {arguments}"
-    context = SimpleNamespace(launch_configurations=configurations, is_shutdown=False)
+    """What `ros2 launch` would start from the description with these arguments (name:=value), and the context."""
+    context = SimpleNamespace(launch_configurations=dict(arguments), is_shutdown=False)
+    declared = set()
+    entities = _visit(description, context, declared)
+    assert set(arguments) <= declared, f"undeclared launch arguments {set(arguments) - declared}"
+    return entities, context
+
+
+def _visit(description: LaunchDescription, context, declared: set[str]) -> list:
     entities = []
     for entity in description.entities:
-        entities += entity.execute(context) if isinstance(entity, OpaqueFunction) else [entity]
-    return entities, context
+        if isinstance(entity, DeclareLaunchArgument):
+            _declare(entity, context.launch_configurations)
+            declared.add(entity.name)
+            entities.append(entity)
+        elif isinstance(entity, IncludeLaunchDescription):
+            context.launch_configurations.update(entity.launch_arguments)
+            included = load(entity.source.launch_file_path)
+            entities += _visit(included.generate_launch_description(), context, declared)
+        else:
+            entities += entity.execute(context) if isinstance(entity, OpaqueFunction) else [entity]
+    return entities
+
+
+def _declare(argument: DeclareLaunchArgument, configurations: dict[str, str]) -> None:
+    value = configurations.setdefault(argument.name, argument.default_value)
+    if value is None:
+        raise RuntimeError(f"required launch argument {argument.name!r} was not provided")
+    if argument.choices is not None and value not in argument.choices:
+        raise RuntimeError(f"{argument.name}: {value!r} is not among {argument.choices}")

@@ -1,4 +1,4 @@
-"""Images for the node: frames of noise, masks read back, and messages that are no images."""
+"""Images for the node: frames of noise, pixels of masks, and invalid messages."""
 
 import numpy as np
 from sensor_msgs.msg import Image

@@ -1,6 +1,7 @@
-"""The node as a real process, and a client that drives it over real DDS."""
+"""The node in a separate process or in the test's, and a client that drives it over DDS."""
 
 import contextlib
+import gc
 import math
 import os
 import signal
@@ -23,11 +24,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from shared_memory import remove_abandoned, segments_of
 from std_msgs.msg import Float64, String
 
-from lsabinet_ros.messages import stamp_ns
+from lsabinet_ros.latency import header_stamp_ns
 from lsabinet_ros.node import SegmentationNode
 
 DEADLINE_S = 60.0
-# A busy machine exceeds every limit of time.
+# No time limits, because a busy machine would exceed them.
 UNLIMITED = {"input_timeout_s": 0.0, "max_processing_time_ms": 0.0, "max_image_age_ms": 0.0}
 
 CONFIGURE = Transition.TRANSITION_CONFIGURE
@@ -40,7 +41,7 @@ ACTIVE = State.PRIMARY_STATE_ACTIVE
 
 
 def wait_until(condition: Callable[[], object], what: str, step: Callable[[], None], deadline_s: float = DEADLINE_S):
-    """``condition()``'s value as soon as it is true; ``step`` is called in between."""
+    """Call ``step`` until ``condition()`` is true, and return its value."""
     end = time.monotonic() + deadline_s
     while not (value := condition()):
         assert time.monotonic() < end, f"no {what} within {deadline_s:g} s"
@@ -50,14 +51,14 @@ def wait_until(condition: Callable[[], object], what: str, step: Callable[[], No
 
 @contextlib.contextmanager
 def node_here(domain: int, parameters: dict, before_release: Callable[[], None]) -> Iterator[rclpy.Context]:
-    """The node in this process, spun by a thread; yields its context, which its clients join.
+    """The node in this process, spun by a thread; yields its context, which its clients share.
 
-    Two contexts are two DDS participants, and two of one process have missed each other for a minute under load. No
-    user has that arrangement, so what such a test is about must not hang on it.
+    Two contexts are two DDS participants, and under load, two participants of one process sometimes fail to discover
+    each other for a minute. Users do not run two contexts in one process, so tests must not depend on it.
 
     Args:
-        domain: the ROS domain.
-        parameters: by name.
+        domain: ROS domain of the node.
+        parameters: parameter overrides by name.
         before_release: called at the end, before the node is released.
     """
     context = rclpy.Context()
@@ -82,15 +83,18 @@ def node_here(domain: int, parameters: dict, before_release: Callable[[], None])
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown(context=context)
+    # What refers to itself in the node keeps it in the graph, where the next test's node of the same name would see it.
+    del node
+    gc.collect()
 
 
 class NodeProcess:
-    """``python -m lsabinet_ros.segmentation_node`` with parameters."""
+    """``python -m lsabinet_ros.segmentation_node`` with further ROS arguments and with parameters."""
 
-    def __init__(self, **parameters):
-        arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
+    def __init__(self, *arguments: str, **parameters):
+        overrides = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args", *arguments],
+            [sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args", *arguments, *overrides],
             cwd="/",
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
@@ -106,13 +110,13 @@ class NodeProcess:
         return "".join(self.lines)
 
     def end(self, number: int = signal.SIGINT, times: int = 1) -> int:
-        """Send a signal, wait for the end, return the exit status."""
+        """Send a signal, wait for the end of the process, and return its exit status."""
         for _ in range(times):
             self.process.send_signal(number)
         return self._wait()
 
     def kill(self) -> int:
-        """SIGKILL; the shared memory that the process leaves behind is removed."""
+        """Send SIGKILL and remove the shared memory that the process leaves behind."""
         segments = segments_of(self.process.pid)
         self.process.kill()
         status = self._wait()
@@ -131,12 +135,13 @@ class NodeProcess:
 
 
 class Client:
-    """What a camera, a planner and an operator do with the node.
+    """Plays the camera, the planner and the operator of the node.
 
     Args:
-        where: the ROS domain, for a place of its own in the graph; or the context of ``node_here``.
-        name: of the camera, where the node has several.
-        beside: another client, on whose place in the graph this one is, too; closing that one closes both.
+        where: a ROS domain, for a context of its own; or the context of ``node_here``.
+        compressed: publish CompressedImage.
+        name: name of the camera, if the node has several.
+        beside: another client, whose ROS node this client shares; closing that client closes both.
     """
 
     def __init__(
@@ -216,8 +221,8 @@ class Client:
         return self.until(answer, f"answer of {client.srv_name}")
 
     def change(self, transition: int) -> bool:
-        # A service drops the answer to a client that it has not discovered yet. Asking for the state may be repeated
-        # until both know each other; a transition may not.
+        # A service drops the answer to a client that it has not discovered yet. The state can be requested repeatedly
+        # until both have discovered each other; a transition cannot.
         self.state()
         request = ChangeState.Request()
         request.transition.id = transition
@@ -227,15 +232,15 @@ class Client:
         return self._call(self._get, GetState.Request(), resend_s=3.0).current_state.id
 
     def set(self, **values) -> list[str]:
-        """Set parameters one by one; the reasons of those that were refused."""
+        """Set parameters one by one, and return the reasons of the rejected ones."""
         request = SetParameters.Request()
         request.parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         results = self._call(self._set, request, resend_s=3.0).results
         assert len(results) == len(values)
         return [result.reason for result in results if not result.successful]
 
-    def bring_up(self) -> None:
-        """From whatever state to active, with every topic matched."""
+    def bring_up(self, size: tuple[int, int] = (64, 96)) -> None:
+        """Bring the node from any state to active, with every topic matched by a frame of that size."""
         if self.state() == UNCONFIGURED:
             assert self.change(CONFIGURE)
         if self.state() == INACTIVE:
@@ -246,15 +251,15 @@ class Client:
             if topic.startswith("/segmentation/output/label"):
                 continue
             self.until(lambda: self.node.count_publishers(topic), f"publisher of {topic}")
-        # The node counts its subscribers by itself: a first frame shows that it knows of all of them.
-        self.until(self._all_outputs_arrive, "all outputs of one frame")
+        # The node discovers its subscribers independently: the outputs of one frame show that it knows all of them.
+        self.until(lambda: self._all_outputs_arrive(size), "all outputs of one frame")
 
-    def _all_outputs_arrive(self) -> bool:
+    def _all_outputs_arrive(self, size: tuple[int, int]) -> bool:
         if isinstance(self.camera.msg_type(), CompressedImage):
             return True
         outputs = (self.masks, self.latencies, self.processing, self.pipeline)
         before = [len(messages) for messages in outputs]
-        message = self.image(np.zeros((64, 96, 3), np.uint8))
+        message = self.image(np.zeros((*size, 3), np.uint8))
         message.header.stamp = self.node.get_clock().now().to_msg()
         self.camera.publish(message)
         end = time.monotonic() + 3
@@ -263,7 +268,7 @@ class Client:
         return arrived
 
     def image(self, pixels: np.ndarray, encoding: str = "bgr8", frame_id: str = "front") -> Image:
-        """A message with a stamp of its own, written without the product's conversion."""
+        """A message with a unique stamp, built without the conversion under test."""
         message = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding)
         message.step = pixels.strides[0]
         message.data.frombytes(pixels.tobytes())
@@ -273,7 +278,7 @@ class Client:
         return message
 
     def mask_of(self, message) -> Image:
-        """Publish until the mask of this very message comes: best effort may lose it."""
+        """Publish the message until its mask arrives, because best effort may lose it."""
         published_s = [0.0]
 
         def find():
@@ -286,25 +291,25 @@ class Client:
         return self.until(find, "mask")[0]
 
     def status(self) -> dict[str, str]:
-        """Level, message and values of a report that was made after this call."""
-        # Older ones may still wait to be read, those of an earlier state among them.
+        """Level, message and values of a report that was published after this call."""
+        # Older reports, possibly of an earlier state, may still be waiting.
         now_ns = self.node.get_clock().now().nanoseconds
 
         def fresh():
-            new = [message for message in self.diagnostics if stamp_ns(message.header) > now_ns]
+            new = [message for message in self.diagnostics if header_stamp_ns(message.header) > now_ns]
             return new[-1] if new else None
 
         self.diagnostics.clear()
         return self.read_status(self.until(fresh, "diagnostics"))
 
     def read_status(self, message: DiagnosticArray) -> dict[str, str]:
-        """The camera's status; without a name it must be the only one."""
+        """The status of this camera; without a name, it must be the only one."""
         (status,) = [status for status in message.status if status.name.endswith(self._name)]
         values = {item.key: item.value for item in status.values}
         return {**values, "level": status.level[0], "message": status.message, "name": status.name}
 
     def frames(self) -> dict[str, int]:
-        """The frame counters by name without prefix, when nothing is in work."""
+        """The frame counters by name without prefix, once no frame is waiting or in flight."""
 
         def idle():
             values = {k[7:]: int(v) for k, v in self.status().items() if k.startswith("frames_")}
@@ -313,7 +318,7 @@ class Client:
         return self.until(idle, "idle worker")
 
     def latched(self, topic: str) -> str:
-        """The text that a late subscriber of a latched topic gets."""
+        """The text that a late subscriber of a latched topic receives."""
         received: list[String] = []
         subscription = self.subscribe(String, topic, received.append, latched=True)
         self.until(lambda: received, f"message on {topic}")

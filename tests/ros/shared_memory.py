@@ -1,4 +1,4 @@
-"""The shared memory that Fast DDS leaves behind where a test kills a process."""
+"""The shared memory that Fast DDS leaves behind when a test kills a process."""
 
 import contextlib
 import fcntl
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def segments_of(pid: int) -> set[Path]:
-    """Fast DDS' segments that a process has mapped: its own and those of its peers; none where it is gone."""
+    """The Fast DDS segments that a process has mapped, its own and those of its peers; empty if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
     except OSError:
@@ -16,7 +16,7 @@ def segments_of(pid: int) -> set[Path]:
 
 
 def remove_abandoned(segments: set[Path]) -> None:
-    """Remove the segments whose owner is dead (its lock is free), as ``fastdds shm clean`` does."""
+    """Remove the segments whose owner has ended (its lock is free), as ``fastdds shm clean`` does."""
     for segment in segments:
         lock = segment.with_name(f"{segment.name}_el")
         with contextlib.suppress(OSError), open(lock) as stream:

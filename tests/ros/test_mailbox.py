@@ -1,38 +1,50 @@
-"""The newest-frame slot, the loop that empties one or several, and the thread it runs in."""
+"""The slot for the newest frame, taking from one or several of them, and the worker's thread."""
 
 import threading
 import time
 
 import pytest
 
-from lsabinet_core.errors import FrameError
 from lsabinet_ros.mailbox import FrameCounts, Mailbox, Outcome, take_waiting
-from lsabinet_ros.worker import WorkerThread, serve
+from lsabinet_ros.worker import WorkerThread
 
 
-def balance(counts: FrameCounts) -> bool:
-    return counts.received == sum(
-        (counts.published, counts.dropped, counts.rejected, counts.failed, counts.in_flight)
-    ) and counts.in_flight in (0, 1)
+def take(mailbox: Mailbox, timeout_s: float | None = None):
+    """The item of a single mailbox; None if it is closed or the time is over."""
+    return take_waiting({"only": mailbox}, timeout_s).get("only")
 
 
-def test_newest_item_replaces_the_older():
+def is_balanced(counts: FrameCounts) -> bool:
+    ended = counts.published + counts.dropped + counts.rejected + counts.failed
+    reasons = counts.replaced + counts.over_rate + counts.unwanted + counts.stopped
+    return counts.dropped == reasons and counts.in_flight in (0, 1) and counts.received == ended + counts.in_flight
+
+
+def test_a_newer_item_replaces_an_older_one():
     mailbox = Mailbox()
     for item in (1, 2, 3):
         mailbox.put(item)
-    assert mailbox.counts == FrameCounts(received=2, dropped=2, waiting=1)
-    assert mailbox.take() == 3
-    assert mailbox.counts == FrameCounts(received=3, dropped=2, in_flight=1)
+    assert mailbox.counts == FrameCounts(received=2, dropped=2, replaced=2, waiting=1)
+    assert take(mailbox) == 3
+    assert mailbox.counts == FrameCounts(received=3, dropped=2, replaced=2, in_flight=1)
     mailbox.finish(Outcome.PUBLISHED)
-    assert mailbox.counts == FrameCounts(received=3, dropped=2, published=1)
+    assert mailbox.counts == FrameCounts(received=3, dropped=2, replaced=2, published=1)
 
 
-def test_no_item_is_given_twice():
+def test_items_that_come_too_soon_are_counted_and_replace_none():
+    mailbox = Mailbox()
+    mailbox.put(1)
+    mailbox.skip()
+    assert mailbox.counts == FrameCounts(received=1, dropped=1, over_rate=1, waiting=1)
+    assert take(mailbox) == 1
+
+
+def test_no_item_is_taken_twice():
     mailbox = Mailbox()
     mailbox.put("frame")
-    assert mailbox.take() == "frame"
+    assert take(mailbox) == "frame"
     mailbox.finish(Outcome.PUBLISHED)
-    assert mailbox.take(timeout_s=0.01) is None
+    assert take(mailbox, timeout_s=0.01) is None
 
 
 @pytest.mark.parametrize(
@@ -42,13 +54,13 @@ def test_no_item_is_given_twice():
         (Outcome.REJECTED, FrameCounts(received=1, rejected=1)),
         (Outcome.FAILED, FrameCounts(received=1, failed=1)),
         (Outcome.UNWANTED, FrameCounts(received=1, dropped=1, unwanted=1)),
-        (Outcome.DISCARDED, FrameCounts(received=1, dropped=1)),
+        (Outcome.DISCARDED, FrameCounts(received=1, dropped=1, stopped=1)),
     ],
 )
 def test_outcomes_are_counted(outcome, expected):
     mailbox = Mailbox()
     mailbox.put("frame")
-    mailbox.take()
+    take(mailbox)
     mailbox.finish(outcome)
     assert mailbox.counts == expected
 
@@ -56,7 +68,7 @@ def test_outcomes_are_counted(outcome, expected):
 def test_close_drops_the_waiting_item_and_wakes_the_taker():
     mailbox = Mailbox()
     taken = []
-    taker = threading.Thread(target=lambda: taken.append(mailbox.take()))
+    taker = threading.Thread(target=lambda: taken.append(take(mailbox)))
     taker.start()
     mailbox.close()
     taker.join(10)
@@ -64,25 +76,22 @@ def test_close_drops_the_waiting_item_and_wakes_the_taker():
     mailbox = Mailbox()
     mailbox.put("frame")
     mailbox.close()
-    assert mailbox.counts == FrameCounts(received=1, dropped=1)
-    assert mailbox.take() is None
+    assert mailbox.counts == FrameCounts(received=1, dropped=1, stopped=1)
+    assert take(mailbox) is None
 
 
-def test_counts_balance_at_every_moment_under_load():
+def test_counts_are_balanced_at_every_moment_under_load():
     mailbox = Mailbox()
-    processed, errors, snapshots = [], [], []
+    outcomes = (Outcome.PUBLISHED, Outcome.REJECTED, Outcome.FAILED)
+    taken, snapshots = [], []
 
-    def process(items: dict[int, int]):
-        (item,) = items.values()
-        processed.append(item)
-        if item % 5 == 0:
-            raise FrameError("bad")
-        yield 0, ValueError("broken") if item % 7 == 0 else Outcome.PUBLISHED
+    def work():
+        while (item := take(mailbox)) is not None:
+            taken.append(item)
+            mailbox.finish(outcomes[item % 3])
 
-    server = threading.Thread(
-        target=serve, args=([mailbox], process, lambda index, error: errors.append((index, error)))
-    )
-    server.start()
+    worker = threading.Thread(target=work)
+    worker.start()
     for item in range(1, 3001):
         mailbox.put(item)
         snapshots.append(mailbox.counts)
@@ -92,79 +101,54 @@ def test_counts_balance_at_every_moment_under_load():
         time.sleep(0.001)
     counts = mailbox.counts
     mailbox.close()
-    server.join(10)
-    assert all(map(balance, snapshots)) and balance(counts)
-    assert processed == sorted(set(processed)) and processed[-1] == 3000
+    worker.join(10)
+    assert all(map(is_balanced, [*snapshots, counts]))
+    assert taken == sorted(set(taken))
+    assert taken[-1] == 3000
     assert counts.received == 3000
-    assert counts.dropped == 3000 - len(processed)
-    assert counts.rejected == sum(item % 5 == 0 for item in processed)
-    assert counts.failed == sum(item % 7 == 0 and item % 5 != 0 for item in processed)
-    assert len(errors) == counts.rejected + counts.failed
+    assert counts.dropped == 3000 - len(taken)
+    figures = [sum(item % 3 == remainder for item in taken) for remainder in range(3)]
+    assert [counts.published, counts.rejected, counts.failed] == figures
 
 
-def test_all_that_waits_is_taken_together_and_an_empty_mailbox_delays_nobody():
+def test_all_waiting_items_are_taken_together_and_an_empty_mailbox_delays_no_other():
     changed = threading.Condition()
-    first, silent, last = mailboxes = [Mailbox(changed) for _ in range(3)]
+    mailboxes = {name: Mailbox(changed) for name in ("front", "silent", "rear")}
+    front, silent, rear = mailboxes.values()
     assert take_waiting(mailboxes, timeout_s=0.01) == {}
     for item in (1, 2):
-        first.put(item)
-    last.put(3)
-    assert take_waiting(mailboxes) == {0: 2, 2: 3}
-    assert [mailbox.counts.in_flight for mailbox in mailboxes] == [1, 0, 1]
-    # The last is still in work when the first has a frame again.
-    first.finish(Outcome.PUBLISHED)
+        front.put(item)
+    rear.put(3)
+    assert take_waiting(mailboxes) == {"front": 2, "rear": 3}
+    assert [mailbox.counts.in_flight for mailbox in mailboxes.values()] == [1, 0, 1]
+    # The rear item is still in flight when the next front item arrives.
+    front.finish(Outcome.PUBLISHED)
     taken = []
     taker = threading.Thread(target=lambda: taken.append(take_waiting(mailboxes)))
     taker.start()
-    first.put(4)
+    front.put(4)
     taker.join(10)
-    assert taken == [{0: 4}]
+    assert taken == [{"front": 4}]
     assert silent.counts == FrameCounts()
+    # Nothing is taken any more once one of them is closed.
+    rear.put(5)
     silent.close()
     assert take_waiting(mailboxes) == {}
 
 
-def test_an_error_costs_the_items_it_is_about():
-    changed = threading.Condition()
-    mailboxes = [Mailbox(changed) for _ in range(4)]
-    errors = []
-
-    def process(items):
-        assert items == {0: "bad", 1: "good", 2: "lost", 3: "lost"}
-        yield 0, FrameError("bad")
-        assert mailboxes[0].counts.rejected == 1
-        yield 1, Outcome.PUBLISHED
-        # The only way out of the loop, and what waits then is dropped.
-        mailboxes[0].put("late")
-        for mailbox in mailboxes:
-            mailbox.close()
-        raise RuntimeError("device lost")
-
-    for mailbox, item in zip(mailboxes, ("bad", "good", "lost", "lost")):
-        mailbox.put(item)
-    serve(mailboxes, process, lambda index, error: errors.append((index, str(error))))
-    assert [mailbox.counts for mailbox in mailboxes] == [
-        FrameCounts(received=2, rejected=1, dropped=1),
-        FrameCounts(received=1, published=1),
-        FrameCounts(received=1, failed=1),
-        FrameCounts(received=1, failed=1),
-    ]
-    assert errors == [(0, "bad"), (2, "device lost"), (3, "device lost")]
-
-
-def test_worker_thread_runs_jobs_in_order_in_one_thread():
+def test_the_worker_thread_runs_functions_in_order_in_one_thread():
     worker = WorkerThread()
     futures = [worker.submit(threading.get_ident) for _ in range(3)]
     failing = worker.submit(lambda: 1 / 0)
-    assert len({future.result(10) for future in futures}) == 1
-    assert futures[0].result() != threading.get_ident()
+    assert {future.result(10) for future in futures} == {worker.ident}
+    assert worker.ident != threading.get_ident()
     with pytest.raises(ZeroDivisionError):
         failing.result(10)
-    assert worker.submit(lambda: "still there").result(10) == "still there"
+    assert worker.submit(lambda: "still running").result(10) == "still running"
     assert worker.end(10) is True
 
 
-def test_busy_worker_thread_is_left_alone():
+def test_a_busy_worker_thread_is_not_waited_for_longer_than_the_timeout():
     worker = WorkerThread()
     go_on = threading.Event()
     job = worker.submit(go_on.wait)

@@ -1,4 +1,4 @@
-"""Figures and labels as messages."""
+"""Messages for figures and labels, and the figures of the diagnostics."""
 
 import json
 import math
@@ -11,8 +11,9 @@ from std_msgs.msg import Header
 from lsabinet_core.labels import CAMVID, CITYSCAPES
 from lsabinet_ros import messages
 from lsabinet_ros.diagnostics import Rates, count_values, device_memory_mib, resident_memory_mib
-from lsabinet_ros.latency import FrameLatency
+from lsabinet_ros.latency import FrameLatency, LatencyWindow, header_stamp_ns
 from lsabinet_ros.mailbox import FrameCounts
+from lsabinet_ros.published_labels import PublishedLabels
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_latency_record(header):
 
 @pytest.mark.parametrize("label_set", [CAMVID, CITYSCAPES])
 def test_label_map(label_set):
-    content = json.loads(messages.label_map_message(label_set).data)
+    content = json.loads(messages.label_map_message(PublishedLabels(label_set)).data)
     assert (content["label_set"], content["void"]) == (label_set.name, 255)
     assert [entry["id"] for entry in content["classes"]] == list(range(len(label_set)))
     assert tuple(entry["name"] for entry in content["classes"]) == label_set.names
@@ -52,15 +53,15 @@ def test_label_map(label_set):
 
 def test_masks_are_mono8_rows_without_padding(header):
     mask = np.arange(35, dtype=np.uint8).reshape(5, 7)
-    for message in (messages.mask_message(mask, header), messages.confidence_message(mask, header)):
+    for message in (messages.grey_message(mask, header),):
         assert message.header == header
         assert (message.encoding, message.height, message.width, message.step) == ("mono8", 5, 7, 7)
-        # As Nav2's layer reads it.
+        # The way in which the layer of Nav2 reads it.
         assert all(message.data[v * message.width + u] == mask[v, u] for v in range(5) for u in range(7))
 
 
-def test_overlay_is_rgb(header):
-    message = messages.overlay_message(np.full((4, 6, 3), (10, 20, 30), np.uint8), header)
+def test_colours_are_rgb(header):
+    message = messages.colour_message(np.full((4, 6, 3), (10, 20, 30), np.uint8), header)
     assert (message.encoding, message.step) == ("rgb8", 18)
     assert tuple(message.data[:3]) == (30, 20, 10)
 
@@ -72,7 +73,7 @@ def test_diagnostics():
 
 
 def test_stamp(header):
-    assert messages.stamp_ns(header) == 12_345_678_901
+    assert header_stamp_ns(header) == 12_345_678_901
 
 
 def test_rates_between_reports():
@@ -82,7 +83,7 @@ def test_rates_between_reports():
     assert rates(FrameCounts(received=30, published=20, dropped=10)) == (15.0, 10.0)
     now[0] += 1
     assert rates(FrameCounts(received=33, published=23, dropped=10)) == (3.0, 3.0)
-    # The counters begin anew at every activation.
+    # The counters start at 0 at every activation.
     now[0] += 1
     assert rates(FrameCounts(received=2, published=1)) == (0.0, 0.0)
 
@@ -95,6 +96,21 @@ def test_counts_have_the_keys_of_the_report():
     )
 
 
+def test_percentiles_of_the_last_200_latencies():
+    window = LatencyWindow()
+    assert window.percentiles() == {}
+    # The first ones are no longer among the last 200; the rest are 1 to 200 ms, in any order.
+    order = np.random.default_rng(0).permutation(200) + 1.0
+    for inference in [9999.0] * 50 + list(order):
+        window.add(FrameLatency(0.0, 1.0, 0.0, inference, 0.0, 2.0, float("nan")))
+    found = window.percentiles()
+    assert [found[f"inference_p{p}_ms"] for p in (50, 95, 99)] == pytest.approx([100.5, 190.05, 198.01])
+    assert [found[f"processing_p{p}_ms"] for p in (50, 95, 99)] == pytest.approx([103.5, 193.05, 201.01])
+    # Unknown for every frame.
+    assert not any(name.startswith("pipeline") for name in found)
+    assert len(found) == 7 * 3
+
+
 def test_memory():
     assert 1 < resident_memory_mib() < 1e6
     assert device_memory_mib("cpu") is None
@@ -104,6 +120,6 @@ def test_label_info_where_vision_msgs_is_installed(monkeypatch, header):
     made = {}
     monkeypatch.setattr(messages, "LabelInfo", lambda **fields: made.update(fields), raising=False)
     monkeypatch.setattr(messages, "VisionClass", lambda class_id, class_name: (class_id, class_name), raising=False)
-    messages.label_info_message(CAMVID, header)
+    messages.label_info_message(PublishedLabels(CAMVID, "Sky=42"), header)
     assert made["header"] == header
-    assert made["class_map"] == list(enumerate(CAMVID.names))
+    assert made["class_map"] == [*list(enumerate(CAMVID.names))[1:], (42, "Sky")]

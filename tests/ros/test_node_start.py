@@ -1,4 +1,4 @@
-"""Ctrl-C in the node's first second, in which Python imports."""
+"""Ctrl-C during the first seconds of the node, in which Python imports modules."""
 
 import signal
 import subprocess
@@ -32,7 +32,8 @@ def test_a_signal_ends_the_node_quietly(module, number, ros_domain):
             if not line.startswith("import time:"):
                 said.append(line)
         assert process.wait() == 0
-        assert started and said == []
+        assert started
+        assert said == []
     finally:
         deadline.cancel()
         process.kill()

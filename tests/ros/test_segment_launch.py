@@ -1,26 +1,32 @@
-"""The launch file on recording stand-ins: arguments, remaps, parameters, environment, autostart, end."""
+"""The launch file on recording stand-ins: arguments, remappings, parameters, autostart, shutdown."""
 
-import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
 
 import launch_stand_ins as stand_ins
 import pytest
 from lifecycle_msgs.msg import Transition
 
-from lsabinet_ros import transport
 from lsabinet_ros.parameters import BY_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
     "image_topic",
     "cameras",
+    "cameras_file",
     "weights",
     "device",
     "precision",
     "backend",
+    "warm_up_height",
+    "warm_up_width",
+    "build_only",
     "params_file",
     "namespace",
     "autostart",
+    "required",
+    "respawn",
+    "respawn_delay",
     "compressed",
     "use_sim_time",
     "log_level",
@@ -30,12 +36,7 @@ NAMES = (
 @pytest.fixture
 def launch_file(monkeypatch):
     stand_ins.install(monkeypatch)
-    for variable in (*transport.MALLOC_SETTINGS, *transport.PROFILE_VARIABLES):
-        monkeypatch.delenv(variable, raising=False)
-    spec = importlib.util.spec_from_file_location("segment_launch", ROOT / "launch" / "segment.launch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return stand_ins.load(ROOT / "launch" / "segment.launch.py")
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_every_argument_has_a_default_and_a_description(launch_file):
         assert len(argument.description) > 10
 
 
-def test_defaults_start_the_node_with_the_parameter_file_alone(run):
+def test_by_default_the_node_gets_only_the_parameter_file(run):
     entities, _ = run()
     node = the_node(entities)
     assert (node.package, node.executable, node.name, node.namespace) == (
@@ -106,7 +107,7 @@ def test_arguments_reach_the_node(run, tmp_path):
         "backend": "torch",
         "compressed": True,
     }
-    # launch_ros would read 123 as a number otherwise.
+    # Otherwise, launch_ros would turn 123 into a number.
     assert node.parameters[-1]["weights"].value_type is str
     assert set(overrides(node)) - {"use_sim_time"} <= set(BY_NAME)
     assert node.remappings[0] == ("~/input/image", "/front/image")
@@ -114,7 +115,7 @@ def test_arguments_reach_the_node(run, tmp_path):
     assert node.ros_arguments == ["--log-level", "debug"]
 
 
-def test_several_cameras_have_a_topic_each(run):
+def test_each_of_several_cameras_has_its_own_topic(run):
     node = the_node(run(cameras="front, rear")[0])
     assert overrides(node) == {"use_sim_time": False, "cameras": ["front", "rear"]}
     assert BY_NAME["cameras"].problem(overrides(node)["cameras"]) is None
@@ -129,62 +130,75 @@ def test_several_cameras_have_a_topic_each(run):
 
 
 def test_several_cameras_cannot_share_a_topic(run):
-    with pytest.raises(RuntimeError, match="image_topic: expected .* got '/camera/image'"):
+    with pytest.raises(RuntimeError, match=r"^image_topic: .*/camera/image"):
         run(cameras="front,rear", image_topic="/camera/image")
 
 
 @pytest.mark.parametrize("cameras", ["front,", "front,,rear", "a/b", "a b"])
-def test_names_of_cameras_are_checked(run, cameras):
-    with pytest.raises(RuntimeError, match=f"cameras: expected .* got '{cameras}'"):
+def test_camera_names_are_checked(run, cameras):
+    with pytest.raises(RuntimeError, match=f"^cameras: .*{cameras}"):
         run(cameras=cameras)
 
 
-@pytest.mark.parametrize("name", ["autostart", "compressed", "use_sim_time", "log_level"])
+@pytest.mark.parametrize(
+    "name", ["autostart", "required", "respawn", "build_only", "compressed", "use_sim_time", "log_level"]
+)
 def test_choices_are_checked(run, name):
     with pytest.raises(RuntimeError, match=name):
         run(**{name: "__import__('os')"})
 
 
 def test_missing_parameter_file_is_an_error(run):
-    with pytest.raises(RuntimeError, match="params_file.*nowhere"):
+    with pytest.raises(RuntimeError, match=r"^params_file: .*nowhere"):
         run(params_file="/nowhere.yaml")
 
 
-def test_environment_has_the_profile_and_the_malloc_settings(run):
-    environment = the_node(run()[0]).additional_env
-    assert {name: int(environment[name]) for name in transport.MALLOC_SETTINGS} == {
-        name: size for name, (_, size) in transport.MALLOC_SETTINGS.items()
-    }
-    for variable in transport.PROFILE_VARIABLES:
-        assert Path(environment[variable]).is_file()
+class Started:
+    """The entities of a launch, and what its handlers return."""
+
+    def __init__(self, run, **arguments):
+        self.entities, self.context = run(**arguments)
+        self.node = the_node(self.entities)
+        self.handlers = [e.event_handler for e in self.entities if isinstance(e, stand_ins.RegisterEventHandler)]
+
+    def on_start(self, pid: int) -> list:
+        (handler,) = (h for h in self.handlers if isinstance(h, stand_ins.OnProcessStart))
+        assert handler.target_action is self.node
+        return handler.on_start(SimpleNamespace(pid=pid), self.context)
+
+    def on_transition(self, start: str, goal: str) -> list:
+        """The actions that follow a transition, without those that only note it."""
+        (handler,) = (h for h in self.handlers if getattr(h, "goal_state", None) == goal and h.start_state == start)
+        assert handler.target is self.node
+        return self.done(handler.entities)
+
+    def done(self, entities: list) -> list:
+        actions = []
+        for entity in entities:
+            actions += (
+                (entity.execute(self.context) or []) if isinstance(entity, stand_ins.OpaqueFunction) else [entity]
+            )
+        return actions
+
+    def transitions(self, actions: list) -> list[int]:
+        events = [action.event for action in actions if isinstance(action, stand_ins.EmitEvent)]
+        assert all(event.lifecycle_node_matcher(self.node) for event in events)
+        return [event.transition_id for event in events]
 
 
-def test_what_the_user_set_in_the_environment_is_left_alone(run, monkeypatch):
-    monkeypatch.setenv("FASTRTPS_DEFAULT_PROFILES_FILE", "/mine.xml")
-    monkeypatch.setenv("MALLOC_TOP_PAD_", "1")
-    environment = the_node(run()[0]).additional_env
-    assert not set(environment) & {*transport.PROFILE_VARIABLES, "MALLOC_TOP_PAD_"}
-    assert "MALLOC_TRIM_THRESHOLD_" in environment
+CONFIGURE, ACTIVATE = [Transition.TRANSITION_CONFIGURE], [Transition.TRANSITION_ACTIVATE]
 
 
 @pytest.mark.parametrize("autostart", ["true", "True"])
 def test_autostart_configures_on_start_and_activates_when_configured(run, autostart):
-    entities, _ = run(autostart=autostart)
-    node = the_node(entities)
-    # Handlers first: an event before its handler would be lost.
-    assert entities[-1] is node
-    handlers = [e.event_handler for e in entities if isinstance(e, stand_ins.RegisterEventHandler)]
-    (started,) = (h for h in handlers if isinstance(h, stand_ins.OnProcessStart))
-    (changed,) = (h for h in handlers if isinstance(h, stand_ins.OnStateTransition))
-    assert started.target_action is node
-    (configure,) = (action.event for action in started.on_start)
-    assert configure.transition_id == Transition.TRANSITION_CONFIGURE
-    assert configure.lifecycle_node_matcher(node)
-    assert changed.target is node
-    # Not after deactivate, which ends in inactive as well.
-    assert (changed.start_state, changed.goal_state) == ("configuring", "inactive")
-    (activate,) = (action.event for action in changed.entities)
-    assert activate.transition_id == Transition.TRANSITION_ACTIVATE
+    started = Started(run, autostart=autostart)
+    # The handlers come first: an event without a handler would be lost.
+    assert started.entities[-1] is started.node
+    actions = started.on_start(pid=1)
+    assert len(actions) == 1
+    assert started.transitions(actions) == CONFIGURE
+    # Not after deactivate, which also ends in the state inactive.
+    assert started.transitions(started.on_transition("configuring", "inactive")) == ACTIVATE
 
 
 @pytest.mark.parametrize("autostart", ["false", "False"])
@@ -194,10 +208,73 @@ def test_without_autostart_the_node_waits(run, autostart):
     assert the_node(entities)
 
 
-def test_launch_ends_with_the_node_but_not_twice(run):
-    entities, context = run()
-    node = the_node(entities)
-    (action,) = node.on_exit(None, context)
+@pytest.mark.parametrize("start", ["configuring", "errorprocessing"])
+def test_a_failed_start_ends_the_launch_unless_it_is_not_required(run, start):
+    with pytest.raises(RuntimeError, match="could not be configured"):
+        Started(run).on_transition(start, "unconfigured")
+    assert Started(run, required="false").on_transition(start, "unconfigured") == []
+    stopped = Started(run)
+    stopped.context.is_shutdown = True
+    assert stopped.on_transition(start, "unconfigured") == []
+
+
+def test_a_failed_start_is_tried_again_with_respawn(run):
+    started = Started(run, respawn="true", respawn_delay="3.5")
+    (timer,) = started.on_transition("configuring", "unconfigured")
+    assert timer.period == 3.5
+    assert started.transitions(timer.actions) == CONFIGURE
+
+
+def test_the_end_of_the_node_ends_the_launch(run):
+    node, context = Started(run).node, SimpleNamespace(is_shutdown=False)
+    (action,) = node.on_exit(SimpleNamespace(returncode=0), context)
     assert isinstance(action, stand_ins.Shutdown)
+    # A launch only has a non-zero exit status after an exception.
+    with pytest.raises(RuntimeError, match="-9"):
+        node.on_exit(SimpleNamespace(returncode=-9), context)
     context.is_shutdown = True
-    assert not node.on_exit(None, context)
+    assert not node.on_exit(SimpleNamespace(returncode=-9), context)
+    node = Started(run, required="false").node
+    assert not node.on_exit(SimpleNamespace(returncode=-9), SimpleNamespace(is_shutdown=False))
+
+
+def test_respawn_starts_the_node_again_and_configures_it(run):
+    assert not Started(run).node.respawn
+    started = Started(run, respawn="true")
+    assert started.node.respawn
+    assert started.node.respawn_delay == 2.0
+    assert not started.node.on_exit(SimpleNamespace(returncode=-9), started.context)
+    assert started.transitions(started.on_start(pid=1)) == CONFIGURE
+    started.on_transition("unconfigured", "configuring")
+    # The request may be delivered to the node that crashed, so it is repeated until the new one configures.
+    actions = started.on_start(pid=2)
+    assert started.transitions(actions) == CONFIGURE
+    for _ in range(2):
+        (timer,) = (action for action in actions if isinstance(action, stand_ins.TimerAction))
+        actions = started.done(timer.actions)
+        assert started.transitions(actions) == CONFIGURE
+    started.on_transition("unconfigured", "configuring")
+    (timer,) = (action for action in actions if isinstance(action, stand_ins.TimerAction))
+    assert started.done(timer.actions) == []
+
+
+def test_build_only_ends_with_the_node_and_configures_nothing(run):
+    started = Started(
+        run, build_only="true", required="false", respawn="true", warm_up_height="720", warm_up_width="1280"
+    )
+    assert overrides(started.node)["build_only"] is True
+    assert (overrides(started.node)["warm_up_height"], overrides(started.node)["warm_up_width"]) == (720, 1280)
+    assert started.handlers == []
+    assert not started.node.respawn
+    (action,) = started.node.on_exit(SimpleNamespace(returncode=0), started.context)
+    assert isinstance(action, stand_ins.Shutdown)
+    with pytest.raises(RuntimeError, match="status 1"):
+        started.node.on_exit(SimpleNamespace(returncode=1), started.context)
+    with pytest.raises(RuntimeError, match=r"^warm_up_width: "):
+        run(warm_up_width="wide")
+
+
+@pytest.mark.parametrize("delay", ["soon", "-1", "nan", "inf", ""])
+def test_the_delay_is_checked(run, delay):
+    with pytest.raises(RuntimeError, match=r"^respawn_delay: "):
+        run(respawn_delay=delay)

@@ -1,8 +1,7 @@
-"""Faults that no real network has on demand: the node in this process, over real DDS, with a faulty Segmenter."""
+"""Faults that no real network has on demand: the node in this process, over DDS, with a faulty Segmenter."""
 
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,26 +9,33 @@ from node_harness import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, INACTIVE, UNC
 
 from lsabinet_core.inference.segmenter import Segmentation, Timings
 from lsabinet_core.labels import CAMVID
+from lsabinet_core.models.weights import WeightsMetadata
 from lsabinet_ros import node as segmentation_node
 
 
 class FaultySegmenter:
-    """Answers with class 3, or blocks, or raises, as the test says."""
+    """Returns masks of class 3, blocks or raises, as the test requests."""
 
     label_set = CAMVID
-    metadata = SimpleNamespace(architecture="faulty")
-    device, precision, backend = "cpu", "fp32", "none"
+    device = "cpu"
+    metadata = WeightsMetadata("fake", CAMVID, (90, 120), (0.4,) * 3, (0.3,) * 3)
 
     def __init__(self):
         self.go_on = threading.Event()
         self.go_on.set()
+        self.may_close = threading.Event()
+        self.may_close.set()
         self.error: Exception | None = None
         self.asked: list[bool] = []
         self.warmed: list[tuple[int, int]] = []
         self.closed = False
 
+    def describe(self):
+        return {"architecture": "faulty", "device": "cpu", "precision": "fp32", "backend": "none"}
+
     def warm_up(self, size, frames, wait):
-        assert frames == 1 and not wait
+        assert frames == 1
+        assert not wait
         assert not self.asked or self.warmed
         self.warmed.append(size)
 
@@ -42,6 +48,7 @@ class FaultySegmenter:
         return Segmentation(mask, mask if confidence else None, Timings(1.0, 2.0, 3.0))
 
     def close(self):
+        self.may_close.wait()
         self.closed = True
 
 
@@ -52,6 +59,7 @@ def segmenter(monkeypatch):
     monkeypatch.setattr(segmentation_node, "STOP_TIMEOUT_S", 0.5)
     yield faulty
     faulty.go_on.set()
+    faulty.may_close.set()
 
 
 @pytest.fixture
@@ -71,17 +79,17 @@ def test_watchdog_reports_a_hang_and_the_node_comes_back(client, segmenter):
     client.bring_up()
     assert client.set(max_processing_time_ms=100.0, max_consecutive_slow=5) == []
     segmenter.go_on.clear()
-    client.until(lambda: not client.camera.publish(client.image(frame())) and _in_flight(client), "frame in work")
+    client.until(lambda: not client.camera.publish(client.image(frame())) and _in_flight(client), "frame in flight")
     levels = []
 
     def hangs():
         status = client.status()
         levels.append(status["level"])
-        return status["level"] == 2 and "in work" in status["message"]
+        return status["level"] == 2 and "limit 100 ms" in status["message"]
 
     client.until(hangs, "report of the hang")
     assert 1 in levels or levels[0] == 2
-    # Services answer in the meantime; deactivate cannot wait for ever and gives the network up.
+    # Services still answer; deactivate does not wait forever and releases the network.
     assert client.change(DEACTIVATE) is False
     assert client.state() == UNCONFIGURED
     assert not segmenter.closed
@@ -108,7 +116,8 @@ def test_frames_that_fail_are_counted_and_the_next_is_segmented(client, segmente
 
     client.until(failed, "failure")
     status = client.status()
-    assert (status["level"], status["message"]) == (2, "the last frame failed: device lost")
+    assert status["level"] == 2
+    assert "device lost" in status["message"]
     segmenter.error = None
     assert client.mask_of(client.image(frame()))
     assert client.status()["level"] == 0
@@ -116,8 +125,9 @@ def test_frames_that_fail_are_counted_and_the_next_is_segmented(client, segmente
 
 def test_nothing_is_computed_for_outputs_without_subscribers(client, segmenter):
     client.bring_up()
-    assert segmenter.asked and not any(segmenter.asked)
-    # Without any output the network does not run at all; only /diagnostics is still read.
+    assert segmenter.asked
+    assert not any(segmenter.asked)
+    # Without any output, the network does not run at all; the client still reads /diagnostics.
     for subscription in list(client.node.subscriptions):
         if subscription.topic_name.startswith("/segmentation/"):
             client.node.destroy_subscription(subscription)
@@ -131,7 +141,7 @@ def test_nothing_is_computed_for_outputs_without_subscribers(client, segmenter):
     before = client.frames()["unwanted"]
     client.until(lambda: unwanted() and client.frames()["unwanted"] >= before + 3, "more unwanted frames")
     assert len(segmenter.asked) == asked
-    assert "subscriber" in client.status()["message"]
+    assert client.status()["level"] == 0
 
 
 def test_the_engine_is_built_for_the_size_of_the_first_frame(client, segmenter):
@@ -140,7 +150,7 @@ def test_the_engine_is_built_for_the_size_of_the_first_frame(client, segmenter):
     assert segmenter.warmed == [(64, 96)]
     assert client.change(DEACTIVATE)
     assert client.change(ACTIVATE)
-    # Another camera may have taken its place.
+    # Another camera may publish on the same topic now.
     assert client.mask_of(client.image(np.zeros((48, 80, 3), np.uint8)))
     assert segmenter.warmed == [(64, 96), (48, 80)]
 
@@ -158,6 +168,23 @@ def test_network_is_closed_at_cleanup_and_the_thread_ends(client, segmenter):
     )
 
 
+def test_cleanup_does_not_wait_for_a_network_that_is_slow_to_close(client, segmenter):
+    """For example because an engine is being built in the background."""
+    client.bring_up()
+    segmenter.may_close.clear()
+    assert client.change(DEACTIVATE)
+    start_s = time.monotonic()
+    assert client.change(CLEANUP)
+    assert time.monotonic() - start_s < 10
+    assert client.state() == UNCONFIGURED
+    assert not segmenter.closed
+    # The node can be used again in the meantime.
+    client.bring_up()
+    assert client.mask_of(client.image(frame()))
+    segmenter.may_close.set()
+    client.until(lambda: segmenter.closed, "release of the first network")
+
+
 def test_error_at_activate_releases_everything(client, segmenter, monkeypatch):
     assert client.change(CONFIGURE)
 
@@ -172,13 +199,13 @@ def test_error_at_activate_releases_everything(client, segmenter, monkeypatch):
     client.bring_up()
 
 
-def test_frame_in_work_is_published_before_deactivate_ends(client, segmenter):
+def test_frame_in_flight_is_published_before_deactivate_ends(client, segmenter):
     client.bring_up()
     client.masks.clear()
     segmenter.go_on.clear()
-    client.until(lambda: not client.camera.publish(client.image(frame())) and _in_flight(client), "frame in work")
+    client.until(lambda: not client.camera.publish(client.image(frame())) and _in_flight(client), "frame in flight")
     threading.Timer(0.2, segmenter.go_on.set).start()
     started = time.monotonic()
     assert client.change(DEACTIVATE)
     assert time.monotonic() - started < 30
-    client.until(lambda: client.masks, "mask of the frame in work")
+    client.until(lambda: client.masks, "mask of the frame in flight")

@@ -1,4 +1,4 @@
-"""Engines that the benchmarks build are kept in a folder of their own."""
+"""The engines that the benchmarks build have a cache folder of their own."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def _no_cache_of_the_user(engine_cache, monkeypatch):
 
 
 class Pretended:
-    """A subject whose turns take what they are told to, one after the other."""
+    """A subject whose turns report the given durations, in order."""
 
     def __init__(self, turns, **description):
         self._turns = iter(turns)

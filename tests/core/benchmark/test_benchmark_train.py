@@ -1,6 +1,7 @@
-"""``lsabinet benchmark train`` on tiny crops: its figures hang together, and both steps compute the same."""
+"""``lsabinet benchmark train`` on tiny crops: its figures are consistent, and both steps compute the same."""
 
 import json
+from collections import namedtuple
 
 import pytest
 import torch
@@ -8,8 +9,11 @@ import torch
 from lsabinet_core.benchmark import training
 from lsabinet_core.cli import main
 from lsabinet_core.labels import CAMVID
+from lsabinet_core.training.batches import SampleCache
 from lsabinet_core.training.recipe import load_recipe
+from lsabinet_core.training.step import GradientStep
 
+Loss = namedtuple("Loss", "loss")
 TINY = ["augmentation.crop_size=[64, 64]", "batch_size=2", "input_size=[72, 96]", "compile=false", "precision=fp32"]
 CPU = torch.device("cpu")
 
@@ -19,11 +23,16 @@ def verb(monkeypatch):
     monkeypatch.setattr("lsabinet_core.cli.VERBS", ("benchmark",))
 
 
-def test_both_steps_learn_the_same():
-    """Else the comparison would not be one: equal losses over three fp32 steps, up to rounding."""
-    recipe = load_recipe("camvid", [*TINY, "ema_decay=0"])
+def create_steps(recipe, folder, warn):
+    data = training.RandomImages(2, recipe.input_size, CAMVID)
+    return training.create_steps(recipe, data, SampleCache(data), folder, CPU, warn)
+
+
+def test_both_steps_have_equal_losses(tmp_path):
+    """Equal losses over three fp32 steps, up to rounding; otherwise the comparison would be meaningless."""
+    recipe = load_recipe("camvid", [*TINY, "ema_decay=0", "schedule.warmup_iterations=0"])
     warnings = []
-    ours, plain = training.create_steps(recipe, 11, CPU, warnings.append)
+    ours, plain = create_steps(recipe, tmp_path, warnings.append)
     images, labels = training.random_batch(recipe, CAMVID)
     expected = [plain(images, labels) for _ in range(3)]
     assert expected[2] < expected[0]
@@ -31,9 +40,19 @@ def test_both_steps_learn_the_same():
     assert not warnings
 
 
-def test_the_plain_loop_is_plain():
+def test_measured_iteration_is_that_of_the_trainer(tmp_path, monkeypatch):
+    """Ensures that the benchmark measures what `lsabinet train` runs."""
+    calls = []
+    monkeypatch.setattr(training.Trainer, "iterate", lambda self, *arguments: calls.append(arguments) or (0, Loss(7)))
+    ours, _ = create_steps(load_recipe("camvid", TINY), tmp_path, print)
+    assert ours("images", "labels") == 7
+    assert calls[0][1:3] == ("images", "labels")
+    assert isinstance(calls[0][0], GradientStep)
+
+
+def test_plain_step_is_eager_fp32_nchw(tmp_path):
     recipe = load_recipe("camvid", TINY)
-    _, plain = training.create_steps(recipe, 11, CPU, print)
+    _, plain = create_steps(recipe, tmp_path, print)
     layouts, dtypes = [], []
 
     def look(_module, inputs, output):
@@ -42,7 +61,8 @@ def test_the_plain_loop_is_plain():
 
     plain.network.network.backbone.register_forward_hook(lambda m, inputs, out: look(m, inputs, out[1]))
     plain(*training.random_batch(recipe, CAMVID))
-    assert layouts == [True] and dtypes == [torch.float32]
+    assert layouts == [True]
+    assert dtypes == [torch.float32]
     assert all(parameter.is_contiguous() for parameter in plain.network.parameters())
 
 
@@ -55,20 +75,24 @@ def test_the_command(tmp_path, capsys):
     figures = json.loads(path.read_text())
     for name in ("lsabinet", "plain"):
         row = figures[name]
-        assert len(row["times_ms"]) == 2 and row["step_ms"] == pytest.approx(sum(row["times_ms"]) / 2, abs=2e-3)
+        assert len(row["times_ms"]) == 2
+        assert row["step_ms"] == pytest.approx(sum(row["times_ms"]) / 2, abs=2e-3)
         assert row["images_per_s"] == pytest.approx(2000 / row["step_ms"], rel=1e-3)
         assert row["first_step_s"] > 0
     assert figures["speedup"] == pytest.approx(figures["plain"]["step_ms"] / figures["lsabinet"]["step_ms"], rel=1e-3)
     assert figures["pipeline_images_per_s"] > figures["training"]["images_per_s"] > 0
-    assert 0 < figures["training"]["waiting"] < 1 and figures["training"]["device_busy"] is None
-    assert figures["settings"]["precision"] == "bf16" and figures["settings"]["crop_size"] == [64, 64]
-    assert figures["machine"]["threads"] == 1 and figures["machine"]["versions"]["torch"] == torch.__version__
+    assert 0 < figures["training"]["waiting"] < 1
+    assert figures["training"]["device_busy"] is None
+    assert figures["settings"]["precision"] == "bf16"
+    assert figures["settings"]["crop_size"] == [64, 64]
+    assert figures["machine"]["threads"] == 1
+    assert figures["machine"]["versions"]["torch"] == torch.__version__
     printed = capsys.readouterr().out
     for text in (f"ratio {figures['speedup']:.2f}", "bf16, channels last, eager", "fp32, NCHW", "64x64", "1 threads"):
         assert text in printed
 
 
-def test_the_time_of_a_gpu_within_steps(monkeypatch):
+def test_gpu_time_of_steps(monkeypatch):
     clock = iter([10.0, 15.0, 21.0, 29.0])
 
     class Event:
@@ -89,7 +113,7 @@ def test_the_time_of_a_gpu_within_steps(monkeypatch):
     assert [begin.elapsed_time(end) for begin, end in spans] == [5.0, 8.0]
 
 
-def test_wrong_wishes(capsys):
+def test_invalid_arguments(capsys):
     assert main(["benchmark", "train", "--set", "optimizer.rate=1"]) == 1
     assert "unknown key 'optimizer.rate'" in capsys.readouterr().err
     for command in (["benchmark", "tea"], ["benchmark", "train", "--rounds", "0"]):

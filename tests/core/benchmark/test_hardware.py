@@ -1,4 +1,4 @@
-"""What is told of the machine is what its operating system tells."""
+"""The description of the machine matches its operating system."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ from lsabinet_core.benchmark.hardware import counted, describe_machine, show_dev
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the flags of /proc/cpuinfo have these names on x86 only")
-def test_instructions_are_those_of_the_processor():
+def test_instructions_match_the_processor():
     flags = set(re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)[1].split())
     machine = describe_machine(torch.device("cpu"))
     json.dumps(machine)

@@ -1,4 +1,4 @@
-"""``benchmark_inference``: what it makes of measured times, what it measures, and what it does with failures."""
+"""``benchmark_inference``: its statistics, its measurements, and its treatment of failures."""
 
 import json
 
@@ -20,8 +20,8 @@ TINY = (64, 96)
 KEYS = {"model", "backend", "precision", "size", "batch", "median_ms", "p95_ms", "p99_ms", "fps", "params", "gmacs"}
 
 
-def test_figures_by_hand(monkeypatch, pretended):
-    """Two turns before those that count, then five; percentiles lie on the line between neighbours."""
+def test_statistics_match_hand_computed_values(monkeypatch, pretended):
+    """Two unmeasured turns, then five measured ones; percentiles are interpolated linearly."""
     stages = {"preprocess": 1.0, "inference": 20.0, "postprocess": 4.0}
     engine = [{"network": ms, "cpu": 2 * ms, "segment": ms + 5, **stages} for ms in (900, 800, 10, 50, 20, 30, 40)]
     eager = [{"network": ms, "cpu": 1.0} for ms in (900, 800, 60, 60, 60, 90, 90)]
@@ -31,21 +31,27 @@ def test_figures_by_hand(monkeypatch, pretended):
     figures = benchmark_inference(
         [Candidate("dabnet", name, "fp32", TINY, 4) for name in started], rounds=5, warmup=1, device="cpu"
     )
-    assert all(subject.closed for subject in started.values()) and not figures["failures"]
+    assert all(subject.closed for subject in started.values())
+    assert not figures["failures"]
     row, baseline = figures["rows"]
-    # Sorted 10 20 30 40 50: 95 % lies at 0.95 * 4 = 3.8, 99 % at 3.96.
+    # Sorted: 10 20 30 40 50; 95 % is at 0.95 * 4 = 3.8, 99 % at 3.96.
     assert (row["median_ms"], row["p95_ms"], row["p99_ms"]) == (30, 48, pytest.approx(49.6))
-    assert row["fps"] == pytest.approx(4000 / 30, abs=1e-3) and row["cpu_ms"] == 60 and row["segment_ms"] == 35
+    assert row["fps"] == pytest.approx(4000 / 30, abs=1e-3)
+    assert row["cpu_ms"] == 60
+    assert row["segment_ms"] == 35
     assert row["stages"] == {"preprocess_ms": 1, "inference_ms": 20, "postprocess_ms": 4}
-    assert row["speedup"] == 2.0 and baseline["speedup"] == 1.0
-    assert baseline["segment_ms"] is None and baseline["stages"] is None
-    assert row["chosen"] == "openvino, auto: the only engine" and baseline["chosen"] is None
+    assert row["speedup"] == 2.0
+    assert baseline["speedup"] == 1.0
+    assert baseline["segment_ms"] is None
+    assert baseline["stages"] is None
+    assert row["chosen"] == "openvino, auto: the only engine"
+    assert baseline["chosen"] is None
     dabnet = create_model("dabnet", 11)
     assert row["params"] == count_parameters(dabnet)
     assert row["gmacs"] == pytest.approx(count_macs(dabnet, TINY) / 1e9, abs=1e-3)
 
 
-def test_what_breaks_down_on_the_way(monkeypatch, pretended):
+def test_failure_during_measurement_is_reported(monkeypatch, pretended):
     fine = {"network": 5.0, "cpu": 5.0}
     started = {
         "torch": pretended([fine, fine, RuntimeError("out of memory\nand pages more")]),
@@ -62,7 +68,7 @@ def test_what_breaks_down_on_the_way(monkeypatch, pretended):
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
-    """A real run, small."""
+    """The result of a small real run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LSABINET_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         candidates = combine(["dabnet"], ["eager", "torch", "openvino", "cuda-graph"], ["fp32", "int8"], [TINY, (8, 8)])
@@ -80,27 +86,35 @@ def test_a_real_run(figures):
         (name, "fp32") for name in ("eager", "torch", "openvino")
     ]
     for row in figures["rows"]:
-        assert KEYS <= set(row) and row["size"] == [64, 96] and row["batch"] == 1
+        assert set(row) >= KEYS
+        assert row["size"] == [64, 96]
+        assert row["batch"] == 1
         assert 0 < row["median_ms"] <= row["p95_ms"] <= row["p99_ms"]
         assert row["fps"] == pytest.approx(1e3 / row["median_ms"], rel=1e-3)
-        assert row["cpu_ms"] > 0 and row["speedup"] > 0 and row["val_miou"] is None
+        assert row["cpu_ms"] > 0
+        assert row["speedup"] > 0
+        assert row["val_miou"] is None
     for row in figures["rows"][1:]:
         stages = row["stages"]
         assert set(stages) == {"preprocess_ms", "inference_ms", "postprocess_ms"}
-        # The whole has what lies between the stages, too; medians of two turns are their means.
+        # The whole call includes the time between the stages; medians of two turns are their means.
         assert 0 < sum(stages.values()) <= row["segment_ms"] + 0.01
-    assert "NCHW" in figures["rows"][0]["engine"] and "OpenVINO" in figures["rows"][2]["engine"]
-    # Four engines in two precisions but for eager, at two sizes; of the second nothing is left to measure.
+    assert "NCHW" in figures["rows"][0]["engine"]
+    assert "OpenVINO" in figures["rows"][2]["engine"]
+    # Four engines in two precisions except eager, at two sizes; nothing can be measured at the second size.
     assert seen == [("building", n, 7) for n in range(1, 8)] + [("measuring", n, 5) for n in range(1, 6)] + [
         ("building", n, 7) for n in range(1, 8)
     ]
     versions = figures["machine"]["versions"]
-    assert versions["torch"] == torch.__version__ and {"lsabinet", "openvino", "onnxruntime"} <= set(versions)
-    assert "tensorrt" not in versions and figures["machine"]["threads"] == 1
-    assert figures["settings"]["frame"] == [120, 160] and figures["settings"]["rounds"] == 2
+    assert versions["torch"] == torch.__version__
+    assert {"lsabinet", "openvino", "onnxruntime"} <= set(versions)
+    assert "tensorrt" not in versions
+    assert figures["machine"]["threads"] == 1
+    assert figures["settings"]["frame"] == [120, 160]
+    assert figures["settings"]["rounds"] == 2
 
 
-def test_what_is_not_offered_is_told(figures):
+def test_unsupported_combinations_are_reported(figures):
     reasons = {
         (failure["backend"], failure["precision"], tuple(failure["size"])): failure["reason"]
         for failure in figures[0]["failures"]
@@ -108,13 +122,14 @@ def test_what_is_not_offered_is_told(figures):
     assert "needs a CUDA GPU" in reasons["cuda-graph", "fp32", TINY]
     assert "got 'int8'" in reasons["torch", "int8", TINY]
     assert "lsabinet export --to openvino --precision int8" in reasons["openvino", "int8", TINY]
-    # A size that no network takes: ours where it is checked, the network's own where it is run as it is.
+    # A size that no network supports: our own error where the size is checked, else the network's.
     assert {key[0] for key in reasons if key[2] == (8, 8)} == {"eager", "torch", "openvino", "cuda-graph"}
-    assert "at least 64x64" in reasons["torch", "fp32", (8, 8)] and "at least 64" in reasons["eager", "fp32", (8, 8)]
+    assert "at least 64x64" in reasons["torch", "fp32", (8, 8)]
+    assert "at least 64" in reasons["eager", "fp32", (8, 8)]
     assert not [reason for reason in reasons.values() if "\n" in reason]
 
 
-def test_wishes_that_no_machine_grants():
+def test_invalid_candidates_are_rejected():
     for candidate, kind, message in (
         (Candidate("dabnot", "torch", "fp32", TINY), WeightsError, "no weights 'dabnot'.*or a network: lsabinet, "),
         (Candidate("dabnet", "tea", "fp32", TINY), BackendError, "one of eager, auto, .*got 'tea'"),
@@ -128,12 +143,14 @@ def test_wishes_that_no_machine_grants():
 
 def test_combinations():
     found = combine(["a", "b"], ["eager", "torch"], ["fp32", "bf16"], [(1, 2), (3, 4)], 2)
-    assert len(found) == 2 * 2 * 3 and len(set(found)) == 12 and {c.batch for c in found} == {2}
+    assert len(found) == 2 * 2 * 3
+    assert len(set(found)) == 12
+    assert {c.batch for c in found} == {2}
     assert [(c.backend, c.precision) for c in found[:3]] == [("eager", "fp32"), ("torch", "fp32"), ("torch", "bf16")]
     assert [c.size for c in found] == [(1, 2)] * 6 + [(3, 4)] * 6
 
 
-def test_eager_is_what_a_plain_user_runs():
+def test_eager_runs_the_unmodified_network():
     model, metadata = open_network("lsabinet", CAMVID)
     seen = []
     model.register_forward_hook(
@@ -143,17 +160,22 @@ def test_eager_is_what_a_plain_user_runs():
     subject = subjects.EagerSubject(Network(model, metadata, TINY), candidate, device="cpu", threads=1)
     assert set(subject.turn()) == {"network", "cpu"}
     image, shape, training, gradients = seen[-1]
-    assert image.shape == (2, 3, *TINY) and image.is_contiguous() and image.dtype == torch.float32
-    assert shape == (2, 11, *TINY) and not training and not gradients
-    # Normalised: what the pixels of 0 and 255 become are the bounds.
-    assert -2.2 < image.min() < -1 and 1 < image.max() < 2.7
+    assert image.shape == (2, 3, *TINY)
+    assert image.is_contiguous()
+    assert image.dtype == torch.float32
+    assert shape == (2, 11, *TINY)
+    assert not training
+    assert not gradients
+    # Normalised: the bounds correspond to pixels of 0 and 255.
+    assert -2.2 < image.min() < -1
+    assert 1 < image.max() < 2.7
     with pytest.raises(BackendError, match="baseline in fp32"):
         subjects.EagerSubject(
             Network(model, metadata, TINY), Candidate("m", "eager", "int8", TINY), device="cpu", threads=0
         )
 
 
-def test_an_engine_is_asked_for_what_is_said(random_weights, monkeypatch):
+def test_engine_gets_the_candidates_settings(random_weights, monkeypatch):
     model, metadata = runtime.segmenter.load_weights(random_weights)
     asked = []
     infer = runtime.backends.torch_.TorchBackend.infer
@@ -175,22 +197,25 @@ def test_an_engine_is_asked_for_what_is_said(random_weights, monkeypatch):
         subjects.EngineSubject(Network(model, metadata, TINY), Candidate("m", "torch", "fp32", TINY, 9), **options)
 
 
-def test_random_networks_are_the_same_each_time_and_sane():
+def test_random_networks_are_reproducible_and_finite():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     first, metadata = open_network("dabnet", CAMVID)
     torch.testing.assert_close(torch.random.get_rng_state(), before, rtol=0, atol=0)
     second, _ = open_network("dabnet", CAMVID)
     prints = {Network(model, metadata, TINY).fingerprint for model in (first, second)}
-    assert len(prints) == 1 and not first.training
+    assert len(prints) == 1
+    assert not first.training
     deviations = [
         float(module.running_var.median()) for module in first.modules() if isinstance(module, torch.nn.BatchNorm2d)
     ]
-    assert np.isfinite(deviations).all() and min(deviations) > 1e-4 and set(deviations) != {1.0}
+    assert np.isfinite(deviations).all()
+    assert min(deviations) > 1e-4
+    assert set(deviations) != {1.0}
 
 
-def test_the_miou_is_that_of_the_size(monkeypatch, pretended):
-    """Weights know their mIoU at the size they were trained for, in floating point."""
+def test_miou_is_reported_for_its_size_only(monkeypatch, pretended):
+    """Weights record their mIoU for the training size, in floating point."""
     turns = [{"network": 5.0, "cpu": 5.0}] * 3
     monkeypatch.setattr(
         inference, "start", lambda network, candidate, **_: pretended(turns, precision=candidate.backend)
@@ -202,6 +227,7 @@ def test_the_miou_is_that_of_the_size(monkeypatch, pretended):
     rows = benchmark_inference(candidates, rounds=1, warmup=1, device="cpu")["rows"]
     _, metadata = runtime.segmenter.load_weights("lsabinet_camvid")
     expected = metadata.training["val_miou"]
-    assert metadata.input_size == size and expected > 0.5
+    assert metadata.input_size == size
+    assert expected > 0.5
     assert [row["val_miou"] for row in rows] == [expected, expected, None, None]
     assert rows[0]["trained_on"] == metadata.dataset

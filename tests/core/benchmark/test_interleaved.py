@@ -1,4 +1,4 @@
-"""Interleaved timing: what is called when, and what is counted."""
+"""Interleaved timing: order of the calls, and which of them are measured."""
 
 import time
 
@@ -6,13 +6,11 @@ import pytest
 import torch
 
 from lsabinet_core.benchmark.interleaved import Timing, time_interleaved
-from lsabinet_core.benchmark.networks import forward_latency
-from lsabinet_core.models import create_model
 
 CPU = torch.device("cpu")
 
 
-def test_every_round_calls_all_and_begins_with_another():
+def test_rounds_start_with_different_work():
     calls, done = [], []
     work = {name: lambda name=name: calls.append(name) for name in "abc"}
     timings = time_interleaved(work, rounds=3, warmup=2, device=CPU, progress=lambda *n: done.append(n))
@@ -22,7 +20,7 @@ def test_every_round_calls_all_and_begins_with_another():
     assert [len(timing.times_ms) for timing in timings.values()] == [3, 3, 3]
 
 
-def test_the_first_call_is_told_apart():
+def test_first_call_is_reported_separately():
     calls = []
 
     def slow_at_first():
@@ -32,24 +30,17 @@ def test_the_first_call_is_told_apart():
     timing = time_interleaved({"it": slow_at_first}, rounds=5, warmup=2, device=CPU)["it"]
     assert timing.first_s >= 0.3
     assert min(timing.times_ms) >= 2
-    # Neither the first nor the warm-up is among them: the fastest is well under both.
-    assert len(timing.times_ms) == 5 and min(timing.times_ms) < 25
+    # Neither the first call nor the warm-up is included.
+    assert len(timing.times_ms) == 5
+    assert min(timing.times_ms) < 25
     assert timing.median_ms == pytest.approx(sorted(timing.times_ms)[2])
 
 
-def test_forward_latency_measures_networks_in_evaluation():
-    modes, sizes = [], []
-    networks = {"small": create_model("dabnet", 3), "large": create_model("lsabinet", 3)}
-    networks["small"].register_forward_hook(lambda module, inputs, _: sizes.append(tuple(inputs[0].shape)))
-    networks["large"].register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
-    latencies = forward_latency(networks, (64, 96), CPU, rounds=2)
-    assert list(latencies) == ["small", "large"] and min(latencies.values()) > 0
-    assert set(sizes) == {(1, 3, 64, 96)} and set(modes) == {(False, False)} and len(modes) == 5
-
-
-def test_percentiles_by_hand():
+def test_percentiles_match_hand_computed_values():
     timing = Timing(times_ms=[40.0, 10.0, 30.0, 20.0])
-    # Places 0..3 of 10 20 30 40: 95 % is at 2.85, 99 % at 2.97.
-    assert timing.median_ms == 25 and timing.percentile_ms(50) == 25
-    assert timing.percentile_ms(95) == pytest.approx(38.5) and timing.percentile_ms(99) == pytest.approx(39.7)
+    # Positions 0..3 of 10 20 30 40: 95 % is at 2.85, 99 % at 2.97.
+    assert timing.median_ms == 25
+    assert timing.percentile_ms(50) == 25
+    assert timing.percentile_ms(95) == pytest.approx(38.5)
+    assert timing.percentile_ms(99) == pytest.approx(39.7)
     assert Timing(times_ms=[7.0]).percentile_ms(99) == 7

@@ -1,4 +1,4 @@
-"""``benchmark_scale``: figures per frame by hand, and that what is varied really is."""
+"""``benchmark_scale``: figures per frame against hand-computed values, and the varied quantity takes effect."""
 
 import json
 
@@ -17,7 +17,7 @@ STAGES = {"preprocess": 2.0, "inference": 16.0, "postprocess": 2.0}
 
 @pytest.fixture
 def started(monkeypatch, pretended):
-    """Every setting that is started, each of whose turns takes 10 ms an image alone, 8 ms a frame and 4 ms in all."""
+    """All started settings; each turn takes 10 ms per image alone, and 8 ms per frame plus 4 ms for the Segmenter."""
     asked = []
 
     def start(network, candidate, **options):
@@ -37,10 +37,11 @@ def test_figures_are_per_frame(started):
     assert (one["value"], one["batch"], one["cameras"]) == (1, 1, 1)
     assert (four["value"], four["batch"], four["cameras"]) == (4, 4, 4)
     assert (one["network_ms"], one["cpu_ms"], one["segment_ms"]) == (10, 20, 12)
-    # (4 + 8 * 4) / 4 = 9 ms a frame: three quarters of the 12 ms of one alone.
+    # (4 + 8 * 4) / 4 = 9 ms per frame: three quarters of the 12 ms of a single frame.
     assert (four["network_ms"], four["cpu_ms"], four["segment_ms"], four["segment_p95_ms"]) == (10, 20, 9, 9)
     assert four["stages"] == {"preprocess_ms": 0.5, "inference_ms": 4.0, "postprocess_ms": 0.5}
-    assert one["fps"] == pytest.approx(1000 / 12, abs=1e-3) and four["fps"] == pytest.approx(1000 / 9, abs=1e-3)
+    assert one["fps"] == pytest.approx(1000 / 12, abs=1e-3)
+    assert four["fps"] == pytest.approx(1000 / 9, abs=1e-3)
     assert (one["growth"], four["growth"]) == (1.0, 0.75)
     assert (figures["vary"], figures["model"], figures["precision"]) == ("batch", "dabnet", "fp32")
 
@@ -55,15 +56,15 @@ def test_figures_are_per_frame(started):
         ("cameras", 12, (TINY, 1, {"frame": TINY, "cameras": 12, "threads": 1})),
     ],
 )
-def test_one_thing_is_varied(started, what, value, expected):
+def test_only_the_given_quantity_varies(started, what, value, expected):
     benchmark_scale("dabnet", "torch", what, [value], SETTING, rounds=1, warmup=1, device="cpu")
     [(candidate, options)] = started
     assert (candidate.size, candidate.batch, {key: options[key] for key in expected[2]}) == expected
     assert what in VARIED
 
 
-def test_threads_really_are_varied(monkeypatch):
-    """One process, and yet each of its networks runs on as many threads as it was asked for."""
+def test_number_of_threads_varies(monkeypatch):
+    """In a single process, each engine runs on its own number of threads."""
     seen = {}
     infer = TorchBackend.infer
 
@@ -81,7 +82,7 @@ def test_threads_really_are_varied(monkeypatch):
     assert [(row["value"], row["threads"]) for row in figures["rows"]] == [(1, 1), (2, 2)]
 
 
-def test_values_that_are_not_offered(started, monkeypatch):
+def test_unsupported_values_are_reported(started, monkeypatch):
     begin = scale.start
 
     def start(network, candidate, **options):
@@ -101,7 +102,8 @@ def test_values_that_are_not_offered(started, monkeypatch):
 def test_usual_values(monkeypatch):
     setting = Setting((360, 480), (360, 480))
     sizes = usual_values("size", setting)
-    assert all(height % 8 == 0 and width % 8 == 0 for height, width in sizes) and (360, 480) in sizes
+    assert all(height % 8 == 0 and width % 8 == 0 for height, width in sizes)
+    assert (360, 480) in sizes
     areas = [height * width / (360 * 480) for height, width in sizes]
     assert areas == pytest.approx([0.25, 0.5, 1, 2], rel=0.03)
     assert usual_values("size", Setting(TINY, TINY))[0] == (64, 64)
@@ -109,4 +111,5 @@ def test_usual_values(monkeypatch):
     assert usual_values("threads", setting) == [1, 2, 4, 6]
     monkeypatch.setattr(scale, "usable_cores", lambda: 8)
     assert usual_values("threads", setting) == [1, 2, 4, 8]
-    assert usual_values("batch", setting)[-1] == 8 and usual_values("cameras", setting)[:3] == [1, 2, 4]
+    assert usual_values("batch", setting)[-1] == 8
+    assert usual_values("cameras", setting)[:3] == [1, 2, 4]

@@ -21,7 +21,7 @@ def verbs(monkeypatch):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """What was given to be drawn."""
+    """Record the arguments of the drawing function."""
     calls = []
     draw = comparison.draw_comparison
 
@@ -35,7 +35,7 @@ def drawn(monkeypatch):
 
 @pytest.fixture
 def other_weights(random_weights, tmp_path):
-    """The same network with its first class never chosen."""
+    """The same network, modified to never predict its first class."""
     model, metadata = load_weights(random_weights)
     classifier = [module for module in model.modules() if hasattr(module, "out_channels")][-1]
     classifier.bias.data[0] = -50
@@ -70,14 +70,16 @@ def test_on_a_data_set(random_weights, other_weights, tmp_path, drawn, capsys):
     assert compare(random_weights, other_weights, *options, "--out", out) == 0
     assert "random, RUN/last on 2 images" in capsys.readouterr().out
     [(samples, predictions, label_set)] = drawn
-    assert [sample.name for sample in samples] == ["test_0007", "test_0002"] and label_set == CAMVID
+    assert [sample.name for sample in samples] == ["test_0007", "test_0002"]
+    assert label_set == CAMVID
     expected = open_dataset("synthetic", None, "test").sample(2)
     np.testing.assert_array_equal(samples[1].label, expected.label)
     for name, weights in (("random", random_weights), ("RUN/last", other_weights)):
         segmenter = Segmenter.from_pretrained(weights, device="cpu", backend="torch")
         np.testing.assert_array_equal(predictions[name][1], segmenter.segment(expected.image).mask)
     height, width = cv2.imread(str(out)).shape[:2]
-    assert height > 4 * 90 and width > 2 * 120, "input, truth, two networks; two images"
+    assert height > 4 * 90, "input, truth, two networks"
+    assert width > 2 * 120, "two images"
 
 
 def test_on_images(random_weights, images, tmp_path, drawn):
@@ -86,7 +88,8 @@ def test_on_images(random_weights, images, tmp_path, drawn):
     assert [sample.name for sample in drawn[0][0]] == ["street1", "street3"]
     assert [sample.name for sample in drawn[1][0]] == ["street3", *(f"street{index}" for index in range(5))]
     assert all(sample.label is None for sample in drawn[0][0])
-    assert (tmp_path / "a.png").is_file() and (tmp_path / "b.jpg").is_file()
+    assert (tmp_path / "a.png").is_file()
+    assert (tmp_path / "b.jpg").is_file()
 
 
 def test_names():
@@ -117,7 +120,7 @@ def test_errors_are_one_line(random_weights, images, tmp_path, capsys):
         ((random_weights, *synthetic, "--size", "0x80"), "expected at least 1x1"),
         ((random_weights, "--images", empty, "--out", out), "empty holds no image"),
         ((random_weights, "--images", tmp_path / "none", "--out", out), "expected an image or a folder of images"),
-        ((random_weights, "--images", images, "--out", out), "broken.png is not an image"),
+        ((random_weights, "--images", images, "--out", out), "broken.png: not an image"),
     ):
         assert compare(*arguments) == 1, message
         assert message in error(capsys)

@@ -1,4 +1,4 @@
-"""``lsabinet evaluate`` on a CamVid-shaped folder that the test makes."""
+"""``lsabinet evaluate`` on a temporary folder in CamVid's layout."""
 
 import csv
 import io
@@ -14,6 +14,7 @@ from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from lsabinet_core.cli import main
 from lsabinet_core.data.cityscapes import LABEL_IDS
+from lsabinet_core.errors import LsabinetError
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.labels import CAMVID, CITYSCAPES
 from lsabinet_core.models import create_model
@@ -43,7 +44,25 @@ def evaluate(root, weights, *options, dataset="camvid", split="val"):
     return main([*arguments, "--device", "cpu", "--backend", "torch", *options])
 
 
-def test_figures_and_table(camvid_root, random_weights, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("weights", "options", "precision"),
+    [("w.safetensors", [], "fp32"), ("w.safetensors", ["--precision", "auto"], "auto"), ("int8.xml", [], "auto")],
+)
+def test_weights_are_evaluated_in_fp32_and_exports_in_their_own_precision(
+    camvid_root, monkeypatch, weights, options, precision
+):
+    asked = []
+
+    def from_pretrained(weights, **options):
+        asked.append(options["precision"])
+        raise LsabinetError("seen")
+
+    monkeypatch.setattr(Segmenter, "from_pretrained", from_pretrained)
+    assert evaluate(camvid_root, weights, *options) == 1
+    assert asked == [precision]
+
+
+def test_metrics_and_table(camvid_root, random_weights, tmp_path, capsys):
     figures_path = tmp_path / "figures" / "val.json"
     assert evaluate(camvid_root, random_weights, "--json", str(figures_path)) == 0
     figures = json.loads(figures_path.read_text())
@@ -62,9 +81,13 @@ def test_figures_and_table(camvid_root, random_weights, tmp_path, capsys):
     known = label != 11
     assert figures["pixel_accuracy"] == pytest.approx(float((prediction == label)[known].double().mean()))
     assert figures["miou_paper_rule"] >= figures["miou"]
-    assert figures["images"] == 3 and figures["split"] == "val" and figures["dataset"] == "camvid"
-    assert figures["image_sizes"] == [[360, 480]] and figures["network_sizes"] == [[96, 128]]
+    assert figures["images"] == 3
+    assert figures["split"] == "val"
+    assert figures["dataset"] == "camvid"
+    assert figures["image_sizes"] == [[360, 480]]
+    assert figures["network_sizes"] == [[96, 128]]
     assert figures["latency_ms"]["inference"]["count"] == 3
+    assert figures["precision"] == "fp32"
 
     output = capsys.readouterr().out
     for name in CAMVID.names:
@@ -82,7 +105,7 @@ def test_errors_are_one_line(camvid_root, random_weights, tmp_path, capsys):
     metadata = WeightsMetadata("dabnet", CITYSCAPES, (96, 128), (0.5,) * 3, (0.25,) * 3)
     save_weights(foreign, create_model("dabnet", 19), metadata)
     text = tmp_path / "text.safetensors"
-    text.write_text("these are no weights")
+    text.write_text("this is not a weights file")
     for arguments, message in (
         ((camvid_root, foreign), "expected a data set with the classes of the weights, cityscapes19"),
         ((camvid_root, text), "text.safetensors"),
@@ -90,7 +113,8 @@ def test_errors_are_one_line(camvid_root, random_weights, tmp_path, capsys):
     ):
         assert evaluate(*arguments) == 1
         [line] = capsys.readouterr().err.strip().splitlines()
-        assert line.startswith("lsabinet: error: ") and message in line
+        assert line.startswith("lsabinet: error: ")
+        assert message in line
     assert evaluate(camvid_root, random_weights, dataset="kitti") == 1
     assert "camvid, cityscapes, folder, synthetic" in capsys.readouterr().err
 
@@ -117,7 +141,7 @@ def test_test_time_augmentation(camvid_root, random_weights, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("text", ["0.75,x", "", "0", "1,-1", "9", "nan"])
-def test_scales_that_make_no_sense(text, capsys):
+def test_invalid_scales(text, capsys):
     with pytest.raises(SystemExit) as error:
         main(["evaluate", "--dataset", "synthetic", "--scales", text])
     assert error.value.code == 2
@@ -137,16 +161,18 @@ def test_boundaries_calibration_and_plots(camvid_root, random_weights, tmp_path,
     for name in ("confusion.png", "reliability.png"):
         assert cv2.imread(str(plots / name)).size
     output = capsys.readouterr().out
-    assert "boundary F" in output and "ECE" in output
+    assert "boundary F" in output
+    assert "ECE" in output
 
     assert evaluate(camvid_root, random_weights, "--limit", "1", "--boundary", "5", "--json", str(path)) == 0
     wider = json.loads(path.read_text())
-    assert wider["boundary_f"]["tolerance_px"] == 5 and "calibration" not in wider
+    assert wider["boundary_f"]["tolerance_px"] == 5
+    assert "calibration" not in wider
     assert wider["boundary_f"]["mean"] >= figures["boundary_f"]["mean"]
 
 
 def test_formats_on_stdout(camvid_root, random_weights, tmp_path, capsys):
-    """stdout has the figures in the format and nothing else."""
+    """stdout contains the metrics in the requested format and nothing else."""
     path = tmp_path / "f.json"
     outputs = {}
     for form in ("json", "csv", "markdown"):
@@ -159,19 +185,22 @@ def test_formats_on_stdout(camvid_root, random_weights, tmp_path, capsys):
     assert float(rows["miou", ""]) == figures["miou"]
     assert f"| mIoU | {100 * figures['miou']:.2f} |" in outputs["markdown"]
     heading, _, header, *_ = outputs["markdown"].splitlines()
-    assert heading == f"{random_weights} on camvid val at 96x128:" and header.startswith("| class |")
-    assert rows["origin", ""] == heading[:-1] and rows["limit", ""] == "1" and rows["seen_in_training", ""] == "False"
+    assert heading == f"{random_weights} on camvid val at 96x128 in fp32:"
+    assert header.startswith("| class |")
+    assert rows["origin", ""] == heading[:-1]
+    assert rows["limit", ""] == "1"
+    assert rows["seen_in_training", ""] == "False"
     assert float(rows["latency_ms", "total p50"]) > 0
 
 
-def test_figures_on_images_that_the_weights_have_seen(camvid_root, random_weights, tmp_path, capsys):
+def test_warning_for_images_that_the_weights_were_trained_on(camvid_root, random_weights, tmp_path, capsys):
     seen = tmp_path / "seen.safetensors"
     model, metadata = load_weights(random_weights)
     save_weights(seen, model, replace(metadata, dataset="camvid trainval"))
     for weights, warned in ((random_weights, False), (seen, True)):
         path = tmp_path / "f.json"
         assert evaluate(camvid_root, weights, "--limit", "1", "--json", str(path)) == 0
-        assert ("warning: these weights have learned from camvid trainval" in capsys.readouterr().err) == warned
+        assert ("warning: these weights were trained on camvid trainval" in capsys.readouterr().err) == warned
         assert json.loads(path.read_text())["seen_in_training"] is warned
 
 
@@ -215,8 +244,10 @@ def test_submission_of_the_unlabelled_test_split(cityscapes_root, cityscapes_wei
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "results.zip: masks of 2 of 2 images" in captured.err
-    assert "cityscapes test has no labels, so there are no figures" in captured.err
-    assert "images of 64x128: the server takes 1024x2048" in captured.err
+    assert "cityscapes test has no labels" in captured.err
+    assert "warning: " in captured.err
+    assert "64x128" in captured.err
+    assert "1024x2048" in captured.err
     segmenter = Segmenter.from_pretrained(cityscapes_weights, device="cpu", backend="torch")
     images = read_zip(path)
     assert len(images) == 2
@@ -227,7 +258,7 @@ def test_submission_of_the_unlabelled_test_split(cityscapes_root, cityscapes_wei
     assert "expected labelled images in cityscapes test" in capsys.readouterr().err
 
 
-def test_submission_beside_figures(cityscapes_root, cityscapes_weights, tmp_path, capsys):
+def test_submission_together_with_metrics(cityscapes_root, cityscapes_weights, tmp_path, capsys):
     path = tmp_path / "results.zip"
     options = ("--submission", str(path), "--format", "json")
     assert evaluate(cityscapes_root, cityscapes_weights, *options, dataset="cityscapes") == 0
@@ -238,7 +269,7 @@ def test_submission_beside_figures(cityscapes_root, cityscapes_weights, tmp_path
     assert figures["pixel_accuracy"] == pytest.approx((image == label)[evaluated].mean())
 
 
-def test_outputs_that_cannot_be_written_are_told_at_once(camvid_root, random_weights, tmp_path, capsys):
+def test_invalid_output_paths_are_reported_before_the_evaluation(camvid_root, random_weights, tmp_path, capsys):
     file = tmp_path / "file.txt"
     file.write_text("")
     for options, message in (
@@ -249,7 +280,8 @@ def test_outputs_that_cannot_be_written_are_told_at_once(camvid_root, random_wei
         assert evaluate(camvid_root, random_weights, *options) == 1
         captured = capsys.readouterr()
         [line] = captured.err.strip().splitlines()
-        assert line.startswith("lsabinet: error: ") and message in line
+        assert line.startswith("lsabinet: error: ")
+        assert message in line
         assert captured.out == ""
     assert evaluate(camvid_root, random_weights, "--submission", str(file), dataset="cityscapes") == 1
     assert "ends in .zip" in capsys.readouterr().err

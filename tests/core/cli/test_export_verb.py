@@ -1,4 +1,4 @@
-"""``lsabinet export`` from the command line's side."""
+"""``lsabinet export``: options, messages and errors."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def lsabinet(random_weights, capsys):
     return run
 
 
-def test_torchscript_checked_on_the_users_frames(lsabinet, tmp_path, noise_image):
+def test_torchscript_is_verified_on_the_users_frames(lsabinet, tmp_path, noise_image):
     frames = tmp_path / "frames"
     frames.mkdir()
     for index in range(3):
@@ -39,13 +39,18 @@ def test_torchscript_checked_on_the_users_frames(lsabinet, tmp_path, noise_image
         *("--to", "torchscript", "--out", out, "--json", report), *("--verify", "--frames", frames, "--limit", "2")
     )
     assert status == 0, said.err
-    assert "torchscript fp32, any number of x 96x128" in said.out
-    assert f"on 2 frames ({frames})" in said.out and "100.0000 % of pixels" in said.out
+    assert "torchscript fp32, batch any, 96x128 to logits" in said.out
+    assert f"on 2 frames ({frames})" in said.out
+    assert "100.0000 % of pixels" in said.out
     document = json.loads(report.read_text())
-    assert document["out"] == str(out) and document["size"] == [96, 128] and document["batch"] is None
+    assert document["out"] == str(out)
+    assert document["size"] == [96, 128]
+    assert document["batch"] is None
     parity = open_artefact(out).info.parity
     assert parity == document["parity"]
-    assert parity["count"] == 2 and parity["pixel_agreement"] > 0.999 and parity["max_logit_error"] < 1e-3
+    assert parity["count"] == 2
+    assert parity["pixel_agreement"] > 0.999
+    assert parity["max_logit_error"] < 1e-3
 
 
 def test_masks_for_other_programs(lsabinet, tmp_path):
@@ -53,12 +58,56 @@ def test_masks_for_other_programs(lsabinet, tmp_path):
     arguments = ("--to", "torchscript", "--output", "mask", "--out", out, "--json", report)
     status, said = lsabinet(*arguments, "--verify", "--limit", "2")
     assert status == 0, said.err
-    assert "96x128 to mask, in" in said.out and "(synthetic val): 100.0000 % of pixels" in said.out
+    assert "96x128 to mask, in" in said.out
+    assert "(synthetic val): 100.0000 % of pixels" in said.out
     assert open_artefact(out).info.output == "mask"
     assert json.loads(report.read_text())["fingerprint"] == open_artefact(out).info.weights
 
 
-def test_terminated_it_leaves_nothing_behind(lsabinet, tmp_path, monkeypatch):
+def test_export_for_any_size_is_verified_at_several_sizes(lsabinet, tmp_path, monkeypatch):
+    from lsabinet_core.inference import export as exporting
+
+    sizes = []
+
+    def parity(network, artefact, images):
+        sizes.extend(image.shape[:2] for image in images)
+        return exporting.Parity(len(sizes), 0.0, 0.0, 1.0, 1.0)
+
+    monkeypatch.setattr(exporting, "check_parity", parity)
+    monkeypatch.setattr(exporting, "parity_by_defaults", lambda *arguments: None)
+    out = tmp_path / "net.onnx"
+    status, said = lsabinet("--to", "onnx", "--size", "dynamic", "--out", out, "--verify", "--limit", "4")
+    assert status == 0, said.err
+    assert "batch any, any size to logits" in said.out
+    assert open_artefact(out).info.size is None
+    assert sizes == [(96, 128), (73, 107), (113, 145), (96, 128)]
+    status, said = lsabinet("--to", "torchscript", "--size", "dynamic", "--out", tmp_path / "net.pt")
+    assert status == 1
+    assert "give a size, such as --size" in said.err
+
+
+def test_parity_with_the_engines_default_settings_is_reported(lsabinet, tmp_path, monkeypatch):
+    from lsabinet_core.inference import export as exporting
+
+    checked = []
+
+    def by_defaults(network, artefact, images):
+        checked.append(len(list(images)))
+        return "bf16", exporting.Parity(2, 0.1, 0.1, 1.0, 0.9876)
+
+    monkeypatch.setattr(exporting, "parity_by_defaults", by_defaults)
+    out = tmp_path / "net.pt"
+    status, said = lsabinet("--to", "torchscript", "--out", out, "--verify", "--limit", "2")
+    assert status == 0, said.err
+    assert "100.0000 % of pixels" in said.out
+    assert "98.7600 % of pixels" in said.out
+    assert "bf16" in said.out
+    assert "INFERENCE_PRECISION_HINT" in said.out
+    assert checked == [2]
+    assert open_artefact(out).info.parity["engine_defaults"] == {"precision": "bf16", "pixel_agreement": 0.9876}
+
+
+def test_sigterm_leaves_no_files_behind(lsabinet, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "lsabinet_core.inference.export.check_parity", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)
     )
@@ -66,41 +115,48 @@ def test_terminated_it_leaves_nothing_behind(lsabinet, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as left:
         lsabinet("--to", "torchscript", "--out", tmp_path / "new" / "net.pt", "--verify")
     assert left.value.code == 128 + signal.SIGTERM
-    assert not list((tmp_path / "new").iterdir()) and signal.getsignal(signal.SIGTERM) == handler
+    assert not list((tmp_path / "new").iterdir())
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_openvino_for_the_cache_only(lsabinet, tmp_path):
     status, said = lsabinet("--to", "openvino", "--size", "64x72", "--batch", "dynamic")
     assert status == 0, said.err
-    assert "in the engine cache" in said.out and "--verify does that" in said.err
+    assert "in the engine cache" in said.out
+    assert "--verify" in said.err
     names = sorted(folder.name.rpartition("-")[0] for folder in (tmp_path / "cache" / "engines").iterdir())
-    # What is compiled of it for one image, too, so that no frame waits.
+    # The compiled model for one image is cached as well, so that no frame waits for it.
     assert names == ["openvino-64x72-fp32", "openvino-compiled-64x72-fp32"]
 
 
 def test_a_cache_that_cannot_be_written(lsabinet, tmp_path, monkeypatch):
     (tmp_path / "occupied").write_text("a file, not a folder")
     monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path / "occupied"))
-    for arguments in (["--to", "openvino"], ["--to", "onnx"]):
-        status, said = lsabinet(*arguments)
-        assert status == 1 and "nothing was made: the engine cache" in said.err and not said.out
+    status, said = lsabinet("--to", "openvino")
+    assert status == 1
+    assert "the engine cache" in said.err
+    assert not said.out
     # The file is there nevertheless.
     status, said = lsabinet("--to", "openvino", "--out", tmp_path / "net.xml")
-    assert status == 0 and "cannot be written" in said.err and (tmp_path / "net.bin").exists()
+    assert status == 0
+    assert "cannot be written" in said.err
+    assert (tmp_path / "net.bin").exists()
 
 
-def test_a_disk_that_is_full(lsabinet, tmp_path, monkeypatch):
-    """OpenVINO and PyTorch have errors of their own for that."""
+def test_a_full_disk(lsabinet, tmp_path, monkeypatch):
+    """OpenVINO and PyTorch raise their own error types for it."""
 
     def full(*args, **options):
         raise RuntimeError("Exception from src/core:\nbasic_ios::clear: iostream error")
 
     monkeypatch.setattr(openvino_.import_openvino(), "save_model", full)
     status, said = lsabinet("--to", "openvino", "--out", tmp_path / "net.xml")
-    assert status == 1 and "basic_ios::clear: iostream error): is there space" in said.err
+    assert status == 1
+    assert "basic_ios::clear: iostream error): is there free space" in said.err
     monkeypatch.setattr(Path, "write_bytes", lambda path, data: os.open("/dev/full/no", os.O_WRONLY))
     status, said = lsabinet("--to", "torchscript", "--out", tmp_path / "net.pt")
-    assert status == 1 and said.err.strip().splitlines()[-1].startswith("lsabinet: error: ")
+    assert status == 1
+    assert said.err.strip().splitlines()[-1].startswith("lsabinet: error: ")
     assert not [file for file in tmp_path.iterdir() if "net" in file.name]
 
 
@@ -110,12 +166,14 @@ def test_frames_that_cannot_be_read(lsabinet, tmp_path):
     status, said = lsabinet(
         "--to", "torchscript", "--out", tmp_path / "net.pt", "--verify", "--frames", tmp_path / "frames"
     )
-    assert status == 1 and "to have a frame that can be read, got none" in said.err and "Traceback" not in said.err
+    assert status == 1
+    assert "readable frame, got none" in said.err
+    assert "Traceback" not in said.err
     assert not (tmp_path / "net.pt").exists()
 
 
-def test_int8_is_measured_on_what_did_not_calibrate_it(lsabinet, tmp_path, monkeypatch):
-    """The frames and the judgement; quantising itself is tested beside it."""
+def test_int8_is_verified_on_frames_not_used_for_calibration(lsabinet, tmp_path, monkeypatch):
+    """Test the choice of frames and the verdict; quantisation itself is tested elsewhere."""
     seen = {}
 
     def pretend(model, images, count, keep):
@@ -131,35 +189,121 @@ def test_int8_is_measured_on_what_did_not_calibrate_it(lsabinet, tmp_path, monke
     assert seen == {"shapes": [(96, 128, 3)] * 3, "count": 3, "keep": (".*stem.*",)}
     info = open_artefact(out).info
     assert info.calibration["frames"] == "synthetic val, 3 of 100 frames"
-    assert info.parity["count"] == 2 and info.parity["miou_int8"] == pytest.approx(info.parity["miou_fp32"], abs=1e-3)
-    assert "mIoU on 2 frames (synthetic val, not calibrated on)" in said.out
+    assert info.parity["count"] == 2
+    assert info.parity["miou_int8"] == pytest.approx(info.parity["miou_fp32"], abs=1e-3)
+    assert "mIoU on 2 frames (synthetic val, not used for calibration)" in said.out
 
-    status, said = lsabinet(*arguments, "--verify-split", "test")
-    assert status == 0 and "mIoU on 2 frames (synthetic test, not calibrated on)" in said.out
+    status, said = lsabinet(*arguments, "--output", "mask", "--verify-split", "test")
+    assert status == 0, said.err
+    assert "mIoU on 2 frames (synthetic test, not used for calibration)" in said.out
+    masked = open_artefact(out).info
+    assert masked.output == "mask"
+    assert masked.precision == "int8"
+    # Exported masks are upsampled with nearest neighbours, and so are those of the reference.
+    assert masked.parity["miou_int8"] == pytest.approx(masked.parity["miou_fp32"], abs=1e-3)
 
     out.unlink()
-    monkeypatch.setattr(verb, "MOST_MIOU_LOSS", -1.0)
+    monkeypatch.setattr(verb, "MAX_MIOU_LOSS", -1.0)
     status, said = lsabinet(*arguments)
-    assert status == 1 and "int8 loses" in said.err and "expected at most -100" in said.err and not out.exists()
+    assert status == 1
+    assert "int8 loses" in said.err
+    assert "expected at most -100" in said.err
+    assert not out.exists()
+
+
+@pytest.fixture
+def drive(tmp_path, noise_image):
+    """A folder of 12 frames, whose first pixel is their number."""
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    for index in range(12):
+        image = noise_image(index, (96, 128))
+        image[0, 0] = index
+        cv2.imwrite(str(folder / f"{index:02d}.png"), image)
+    return folder
+
+
+@pytest.mark.parametrize("output", ["logits", "mask"])
+def test_int8_from_a_drive_without_labels(lsabinet, tmp_path, drive, monkeypatch, output):
+    """Test the choice of frames and the verdict; quantisation itself is tested elsewhere."""
+    seen = {}
+
+    def pretend(model, images, count, keep):
+        seen.update(numbers=[int(image[0, 0, 0]) for image in images], count=count)
+        return model.clone()
+
+    monkeypatch.setattr(quantize, "quantize", pretend)
+    out = tmp_path / "int8.xml"
+    arguments = ("--to", "openvino", "--precision", "int8", "--out", out, "--frames", drive, "--output", output)
+    status, said = lsabinet(*arguments)
+    assert status == 0, said.err
+    # Every fourth frame is for verification.
+    assert seen == {"numbers": [1, 2, 3, 5, 6, 7, 9, 10, 11], "count": 9}
+    info = open_artefact(out).info
+    assert info.output == output
+    assert info.calibration["frames"] == f"{drive}, 9 of 12 frames"
+    assert info.parity["count"] == 3
+    assert info.parity["pixel_agreement"] > 0.999
+    assert info.parity["mask_miou"] > 0.99
+    assert "mIoU of the masks" in said.out
+
+    # Of a longer drive, fewer are kept, spread over all of it.
+    status, said = lsabinet(*arguments, "--calibration-frames", "3", "--limit", "1")
+    assert status == 0, said.err
+    assert seen == {"numbers": [4, 8], "count": 2}
+    assert open_artefact(out).info.parity["count"] == 1
+
+
+def test_int8_that_differs_from_fp32_is_refused(lsabinet, tmp_path, drive, monkeypatch):
+    """The weights of the last convolution with the opposite sign stand for a quantisation that went wrong."""
+
+    def spoil(model, images, count, keep):
+        from openvino import opset13
+
+        spoilt = model.clone()
+        result = spoilt.get_results()[0]
+        logits = result.input_value(0)
+        result.input(0).replace_source_output(opset13.negative(logits).output(0))
+        spoilt.validate_nodes_and_infer_types()
+        return spoilt
+
+    monkeypatch.setattr(quantize, "quantize", spoil)
+    out = tmp_path / "int8.xml"
+    status, said = lsabinet("--to", "openvino", "--precision", "int8", "--out", out, "--frames", drive)
+    assert status == 1
+    assert "int8 differs from fp32 on 3 held-out frames" in said.err
+    assert "expected 97 %" in said.err
+    assert not out.exists()
+    # One frame cannot be both.
+    for path in sorted(drive.iterdir())[1:]:
+        path.unlink()
+    status, said = lsabinet("--to", "openvino", "--precision", "int8", "--out", out, "--frames", drive)
+    assert status == 1
+    assert "at least 2 readable frames" in said.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--to", "openvino", "--precision", "int8"], "give --dataset D --root DIR"),
-        (["--to", "onnx", "--precision", "int8"], "int8 is made for openvino only"),
+        (["--to", "openvino", "--precision", "int8"], "add --frames DRIVE"),
+        (["--to", "onnx", "--precision", "int8"], "int8 is supported for openvino only"),
         (["--to", "onnx", "--out", "net.xml"], "file ending in .onnx, got net.xml"),
         (["--to", "openvino", "--size", "32x32"], "at least 64x64"),
         (["--to", "tensorrt", "--batch", "dynamic"], "a number, such as --batch 1"),
-        (["--to", "torchscript", "--out", "net.pt", "--verify", "--dataset", "camvid"], "its folder: give --root DIR"),
+        (["--to", "torchscript", "--out", "net.pt", "--verify", "--dataset", "camvid"], "--root DIR"),
         (["--to", "torchscript"], "give the file to write"),
         (["--to", "onnx", "--batch", "2"], "give the file to write"),
         (["--to", "openvino", "--output", "mask"], "give the file to write"),
-        (["--to", "onnx", "--limit", "2"], "--limit is for --verify: add that, or leave it out"),
-        (["--to", "onnx", "--verify", "--keep-floating", "a"], "--keep-floating is for --precision int8"),
-        (["--to", "openvino", "--precision", "int8", "--verify-split", "val"], "--verify-split is for --verify"),
-        (["--to", "openvino", "--precision", "int8", "--frames", "a"], "--frames is not for int8"),
-        (["--to", "onnx", "--verify", "--frames", "a", "--root", "b"], "--root is of no use beside --frames"),
+        (["--to", "onnx", "--limit", "2"], "--limit requires --verify"),
+        (["--to", "onnx", "--verify", "--keep-floating", "a"], "--keep-floating requires --precision int8"),
+        (["--to", "openvino", "--precision", "int8", "--verify-split", "val"], "--verify-split requires --verify"),
+        (["--to", "openvino", "--precision", "int8", "--frames", "nowhere"], "no input 'nowhere'"),
+        (
+            ["--to", "openvino", "--precision", "int8", "--frames", "a", "--verify-split", "val", "--verify"],
+            "--verify-split has no effect together with --frames",
+        ),
+        (["--to", "openvino", "--precision", "int8", "--limit", "2"], "--limit requires --verify"),
+        (["--to", "onnx", "--verify", "--frames", "a", "--root", "b"], "--root has no effect together with --frames"),
         (
             [
                 "--to",
@@ -172,15 +316,17 @@ def test_int8_is_measured_on_what_did_not_calibrate_it(lsabinet, tmp_path, monke
                 "--verify-split",
                 "train",
             ],
-            "--verify-split train is what int8 is calibrated on",
+            "--verify-split train is the calibration split",
         ),
     ],
 )
 def test_errors_are_one_line(lsabinet, arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, said = lsabinet(*arguments)
-    assert status == 1 and message in said.err
-    assert said.err.strip().splitlines()[-1].startswith("lsabinet: error: ") and "Traceback" not in said.err
+    assert status == 1
+    assert message in said.err
+    assert said.err.strip().splitlines()[-1].startswith("lsabinet: error: ")
+    assert "Traceback" not in said.err
     assert not list(tmp_path.glob("net*"))
 
 

@@ -1,6 +1,8 @@
-"""``lsabinet predict`` on images, folders, videos and cameras that the tests make."""
+"""``lsabinet predict`` on synthetic images, folders, videos and a fake camera."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -69,7 +71,7 @@ def test_image(tmp_path, random_weights, image_folder, capsys):
     assert "frames: 1" in capsys.readouterr().out
 
 
-def test_the_engine_is_chosen_unless_one_is_named(tmp_path, random_weights, image_folder, monkeypatch):
+def test_the_engine_is_selected_automatically_by_default(tmp_path, random_weights, image_folder, monkeypatch):
     asked = []
 
     def create(name, **options):
@@ -89,13 +91,17 @@ def test_folder(tmp_path, random_weights, image_folder):
     assert names(out / "masks") == ["street0.png", "street1.png", "street2.png"]
     assert names(out / "overlays") == ["street0.jpg", "street1.jpg", "street2.jpg"]
     written = summary(out)
-    assert written["frames"] == 3 and written["kind"] == "images" and not written["interrupted"]
+    assert written["frames"] == 3
+    assert written["kind"] == "images"
+    assert not written["interrupted"]
     assert written["frame_sizes"] == [[75, 121], [96, 128]]
-    assert written["weights"] == str(random_weights) and written["device"] == "cpu"
+    assert written["weights"] == str(random_weights)
+    assert written["device"] == "cpu"
     assert written["classes"] == list(CAMVID.names)
     for stage in ("preprocess", "inference", "postprocess", "total"):
         figures = written["latency_ms"][stage]
-        assert figures["count"] == 3 and 0 < figures["p50"] <= figures["p95"] <= figures["p99"]
+        assert figures["count"] == 3
+        assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"]
     assert predict(image_folder, random_weights, out) == 0, "again into the same folder"
 
 
@@ -108,7 +114,8 @@ def test_video_gives_an_overlay_video_of_the_same_rate_and_length(tmp_path, rand
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(10)
     for index in range(7):
         found, frame = capture.read()
-        assert found and frame.shape == (96, 130, 3), "MPEG-4 takes even sizes: the odd row and column are cut"
+        assert found
+        assert frame.shape == (96, 130, 3), "MPEG-4 takes even sizes: the odd row and column are cut"
         still = cv2.imread(str(out / "overlays" / f"drive_{index:06d}.jpg"))[:96, :130]
         assert np.abs(frame.astype(int) - still).mean() < 12, "but for the video's compression"
     assert not capture.read()[0]
@@ -133,8 +140,82 @@ def test_unreadable_image_is_named_and_the_rest_is_done(tmp_path, random_weights
     assert summary(out)["unreadable"] == [str(image_folder / "street1.png")]
 
 
+def test_a_file_name_that_is_too_long_is_skipped(tmp_path, random_weights, image_folder, capsys):
+    """Files with a common stem keep their full name in the mask name, which becomes too long with the new suffix."""
+    content = (image_folder / "street0.png").read_bytes()
+    long = "n" * 251
+    for suffix in (".png", ".jpg"):
+        (image_folder / f"{long}{suffix}").write_bytes(content)
+    (image_folder / f"{'m' * 251}.png").write_bytes(content)
+    out = tmp_path / "out"
+    assert predict(image_folder, random_weights, out) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "warning" in line and long in line]) == 2
+    assert lines[-1].startswith("lsabinet: error: 2 of 6 images could not be segmented or written, the first: ")
+    done = [f"{'m' * 251}.png", "street0.png", "street1.png", "street2.png"]
+    assert names(out / "masks") == done
+    assert len(names(out / "overlays")) == 4
+    assert sorted(summary(out)["failed"]) == [f"{long}_jpg", f"{long}_png"]
+    assert summary(out)["frames"] == 4
+
+
+def test_an_image_too_large_for_jpeg_is_skipped(tmp_path, random_weights, image_folder, capsys):
+    cv2.imwrite(str(image_folder / "panorama.png"), np.zeros((2, 65600, 3), np.uint8))
+    out = tmp_path / "out"
+    assert predict(image_folder, random_weights, out) == 1
+    assert "2x65600 cannot be written as .jpg" in capsys.readouterr().err.splitlines()[-1]
+    assert summary(out)["frames"] == 3
+    assert list(summary(out)["failed"]) == ["panorama"]
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, random_weights, image_folder, monkeypatch, capsys):
+    def write_bytes(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    assert predict(image_folder, random_weights, tmp_path / "out") == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("lsabinet: error: ")
+    assert os.strerror(errno.ENOSPC) in last
+    assert "legend.png" in last
+
+
+def test_an_incomplete_overlay_video_is_an_error(tmp_path):
+    """The encoder does not report write errors; a file size limit simulates the full disk."""
+    program = """
+import resource, sys
+import numpy as np
+from lsabinet_core.cli.image_files import OverlayVideo
+from lsabinet_core.errors import FrameError
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+random = np.random.default_rng(0)
+try:
+    with OverlayVideo(sys.argv[1], 10) as video:
+        for _ in range(30):
+            video.write(random.integers(0, 256, (96, 128, 3), np.uint8))
+except FrameError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "overlay.mp4")]
+    finished = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=120, check=True)
+    assert "overlay.mp4: " in finished.stdout
+    assert "of 30 frames could be written" in finished.stdout
+    assert names(tmp_path) == []
+
+
+def test_a_video_that_ends_early_is_reported(tmp_path, random_weights, video, capsys):
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    out = tmp_path / "out"
+    assert predict(video, random_weights, out, "--no-overlay") == 3
+    frames = summary(out)["frames"]
+    assert 0 < frames < 7 == summary(out)["declared_frames"]
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert "drive.avi declares 7 frames" in warning
+    assert f" {frames} could be decoded" in warning
+
+
 class FakeCamera:
-    """Gives frames for ever, or until a Ctrl-C at frame ``interrupt_at``."""
+    """Returns frames without end, or until a Ctrl-C at frame ``interrupt_at``."""
 
     interrupt_at = None
 
@@ -169,10 +250,11 @@ def test_camera_until_ctrl_c(tmp_path, random_weights, monkeypatch):
     monkeypatch.setattr(FakeCamera, "interrupt_at", 4)
     assert predict("0", random_weights, tmp_path) == 0
     assert len(names(tmp_path / "masks")) == len(names(tmp_path / "overlays")) == 4
-    assert summary(tmp_path)["frames"] == 4 and summary(tmp_path)["interrupted"]
+    assert summary(tmp_path)["frames"] == 4
+    assert summary(tmp_path)["interrupted"]
 
 
-def test_ctrl_c_in_a_video_leaves_what_was_written(tmp_path, random_weights, noise_image):
+def test_ctrl_c_in_a_video_keeps_the_written_results(tmp_path, random_weights, noise_image):
     path = tmp_path / "long.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (128, 96))
     frame = noise_image(1, (96, 128))
@@ -185,8 +267,10 @@ def test_ctrl_c_in_a_video_leaves_what_was_written(tmp_path, random_weights, noi
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
     try:
         deadline = time.monotonic() + 120
-        while not (out / "masks" / "long_000004.png").exists():
-            assert process.poll() is None and time.monotonic() < deadline
+        # The sixth mask is there: five frames are done.
+        while not (out / "masks" / "long_000005.png").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
@@ -194,7 +278,8 @@ def test_ctrl_c_in_a_video_leaves_what_was_written(tmp_path, random_weights, noi
         process.kill()
     assert process.returncode == 130
     assert "Traceback" not in stderr
-    assert summary(out)["interrupted"] and 5 <= summary(out)["frames"] < 3000
+    assert summary(out)["interrupted"]
+    assert 5 <= summary(out)["frames"] < 3000
     assert len(names(out / "masks")) >= summary(out)["frames"]
     assert cv2.VideoCapture(str(out / "overlay.mp4")).read()[0]
     assert not [name for name in names(out) if ".tmp" in name]
@@ -203,7 +288,7 @@ def test_ctrl_c_in_a_video_leaves_what_was_written(tmp_path, random_weights, noi
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("no video", "broken.mp4 is not a video (or image) that OpenCV can read"),
+        ("no video", "broken.mp4 is not a video (or image) that can be read"),
         ("no input", "no input"),
         ("empty folder", "holds no image"),
         ("text as weights", "weights.safetensors"),
@@ -226,7 +311,7 @@ def test_errors_are_one_line(tmp_path, random_weights, image_folder, monkeypatch
         source.mkdir()
     elif case == "text as weights":
         weights = tmp_path / "weights.safetensors"
-        weights.write_text("these are no weights\n" * 100)
+        weights.write_text("this is not a weights file\n" * 100)
     elif case == "no weights":
         weights = "nothing"
     elif case == "out is a file":
@@ -241,7 +326,8 @@ def test_errors_are_one_line(tmp_path, random_weights, image_folder, monkeypatch
     assert predict(source, weights, out, *options) == 1
     captured = capsys.readouterr()
     [line] = captured.err.strip().splitlines()
-    assert line.startswith("lsabinet: error: ") and message in line
+    assert line.startswith("lsabinet: error: ")
+    assert message in line
     assert not out.is_dir(), "nothing was written"
 
 
@@ -252,7 +338,7 @@ def test_from_the_shell_without_a_traceback(tmp_path, random_weights):
     command = [sys.executable, "-m", "lsabinet_core.cli", "predict", source, "--weights", random_weights, "--out", out]
     finished = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=120, check=False)
     assert finished.returncode == 1
-    assert finished.stderr == f"lsabinet: error: {source} is not a video (or image) that OpenCV can read\n"
+    assert finished.stderr == f"lsabinet: error: {source} is not a video (or image) that can be read\n"
     assert finished.stdout == ""
 
 

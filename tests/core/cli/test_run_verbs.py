@@ -49,10 +49,15 @@ def test_table(runs, tmp_path, capsys, monkeypatch):
     columns = [header.index(word) for word in ("run", "model", "data", "recipe")]
     assert [whole[at:].split("  ")[0] for at in columns] == ["whole", "lsabinet", "camvid train -> val", "the whole"]
     assert whole.split()[-7:] == ["80/80", "finished", "70.00", "70.00", "1:02:05", "4.0", "3"]
-    assert "lsabinet (no svfm)" in cut and "40/80" in cut and "unfinished" in cut and "50.00" in cut
+    assert "lsabinet (no svfm)" in cut
+    assert "40/80" in cut
+    assert "unfinished" in cut
+    assert "50.00" in cut
     rows = {os.path.basename(row["run"]): row for row in json.loads((tmp_path / "runs.json").read_text())["runs"]}
-    assert rows["whole"]["best_val_miou"] == pytest.approx(0.7) and rows["whole"]["seconds"] == 3725
-    assert rows["cut"]["model_options"] == {"svfm": False} and not rows["cut"]["finished"]
+    assert rows["whole"]["best_val_miou"] == pytest.approx(0.7)
+    assert rows["whole"]["seconds"] == 3725
+    assert rows["cut"]["model_options"] == {"svfm": False}
+    assert not rows["cut"]["finished"]
     assert (rows["cut"]["iterations"], rows["cut"]["total_iterations"]) == (40, 80)
 
 
@@ -95,7 +100,8 @@ def test_errors_of_runs(runs, tmp_path, capsys):
     assert cli.main(["runs", str(runs)]) == 1
     captured = capsys.readouterr()
     assert "whole" in captured.out, "the others are listed"
-    assert "1 of 2 runs cannot be read, the first: " in captured.err and "line 7" in captured.err
+    assert "1 of 2 runs cannot be read, the first: " in captured.err
+    assert "line 7" in captured.err
 
 
 def test_plot_loss_with_csv(runs, tmp_path, capsys):

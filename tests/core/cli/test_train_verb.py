@@ -1,5 +1,6 @@
-"""``lsabinet train``: what it shows, and the leave-one-drive-out split."""
+"""``lsabinet train``: what it shows, its time limit, and leave-one-sequence-out."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 from lsabinet_core.cli import main
-from lsabinet_core.cli.training_progress import TrainingProgress
-from lsabinet_core.training import distributed, drives
+from lsabinet_core.cli.progress import TrainingProgress
+from lsabinet_core.training import distributed, sweep
 
 
 @pytest.fixture
@@ -24,22 +25,25 @@ def root(tmp_path) -> Path:
     return tmp_path
 
 
-def test_split_drives(root, monkeypatch, capsys):
-    calls = []
+def test_leave_one_sequence_out(root, monkeypatch, capsys):
+    planned = []
 
-    def train_drives(recipe, dataset, folder, out, *, device, workers, observer):
-        calls.append((recipe.seed, dataset, folder, out, device.type, workers))
+    def train_runs(runs, folder, open_split, *, device, workers, observer, deadline, failed):
+        planned.extend((run.name, run.recipe.seed, run.split, run.val_split) for run in runs)
+        assert (folder, device.type, workers, deadline, failed) == (out, "cpu", 0, None, None)
+        assert [len(open_split(split)) for split in (runs[0].split, runs[0].val_split)] == [1, 1]
         observer({"event": "run", "name": "0001TP", "done": 0, "total": 2})
-        return {"val_miou": 0.4321, "drives": {"0001TP": {}, "0016E5": {}}}
+        yield runs[0]
 
-    monkeypatch.setattr(drives, "train_drives", train_drives)
+    monkeypatch.setattr(sweep, "train_runs", train_runs)
     out = root / "out"
     arguments = ["train", "--split", "drives", "--root", str(root), "--out", str(out), "--device", "cpu"]
     assert main([*arguments, "--set", "seed=5", "--workers", "0"]) == 0
-    assert calls == [(5, "camvid", root, out, "cpu", 0)]
+    assert planned == [(name, 5, f"drives:{name}:train", f"drives:{name}:val") for name in ("0001TP", "0016E5")]
     shown = capsys.readouterr()
-    assert "val mIoU 43.21 % on the drive left out, the mean of 2" in shown.out and "drives.json" in shown.out
     assert "run 0001TP (1 of 2)" in shown.err
+    assert [line.split()[0] for line in shown.out.splitlines()[:3]] == ["sequence", "0001TP", "0016E5"]
+    assert json.loads((out / "table.json").read_text())["complete"] is False
 
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     assert main(arguments) == 1
@@ -48,14 +52,12 @@ def test_split_drives(root, monkeypatch, capsys):
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_progress_shows_every_event(terminal, monkeypatch, capsys):
-    import sys
-
     monkeypatch.setenv("COLUMNS", "200")
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
         monkeypatch.setenv("TERM", "xterm")
     step = {"event": "step", "total": 20, "epoch": 1, "loss": 1.25, "lr": 1e-3, "images_per_s": 33.3}
-    with TrainingProgress(sys.stderr) as progress:
+    with TrainingProgress() as progress:
         for run in (0, 1):
             progress({"event": "run", "name": f"000{run}", "done": run, "total": 2})
             progress({"event": "loading", "done": 4, "total": 4})
@@ -69,32 +71,32 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
     warning = "warning: no compiler in [/tmp/x.py]"
     for part in ("run 0001 (2 of 2)", "val mIoU 50.00 %", "iteration 12: ", "step skipped", "compiling", warning):
         assert part in shown
-    assert "loss 1.2500" in shown and "33.3 images/s" in shown
+    assert "loss 1.2500" in shown
+    assert "33.3 images/s" in shown
     assert "ETA" in shown
 
 
 def test_a_narrow_terminal_cuts_the_text_and_no_figure(monkeypatch, capsys):
-    import sys
-
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     step = {"event": "step", "epoch": 400, "loss": 1.25, "lr": 1e-3, "images_per_s": 1333.3}
-    with TrainingProgress(sys.stderr) as progress:
+    with TrainingProgress() as progress:
         progress({"event": "validation", "iteration": 1, "epoch": 1, "miou": float("nan"), "per_class_iou": {}})
         progress({**step, "iteration": 161_000, "total": 161_500})
     shown = capsys.readouterr().err
     assert "val mIoU undefined" in shown
     [*_, last] = [line for line in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).splitlines() if "loss" in line]
-    assert "161000/161500" in last and "0:00:00 ETA" in last and "loss 1.2500" in last and last.endswith("…")
+    assert "161000/161500" in last
+    assert "0:00:00 ETA" in last
+    assert "loss 1.2500" in last
+    assert last.endswith("…")
 
 
 def test_a_resumed_runs_bar_goes_by_its_own_pace(monkeypatch):
-    import sys
-
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
-    progress, now = TrainingProgress(sys.stderr), 100.0
+    progress, now = TrainingProgress(), 100.0
     progress._bar.get_time = lambda: now
     for iteration in (500, 510, 520):
         progress(
@@ -106,12 +108,14 @@ def test_a_resumed_runs_bar_goes_by_its_own_pace(monkeypatch):
         now += 2
     [task] = progress._bar.tasks
     # 10 iterations in two seconds, 480 to go.
-    assert task.completed == 520 and task.time_remaining == 96
+    assert task.completed == 520
+    assert task.time_remaining == 96
 
 
 @pytest.mark.parametrize("option", ["--threads", "--workers"])
 def test_negative_counts_are_refused(option, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", "--out", str(tmp_path / "out"), option, "-1"])
-    assert stop.value.code == 2 and f"argument {option}: " in capsys.readouterr().err
+    assert stop.value.code == 2
+    assert f"argument {option}: " in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

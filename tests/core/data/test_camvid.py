@@ -1,4 +1,4 @@
-"""CamVid's layout: what is read, and the error for each way of breaking it."""
+"""CamVid's layout: samples, and the error for each kind of broken data set."""
 
 import cv2
 import numpy as np
@@ -57,7 +57,7 @@ def test_unknown_names(root):
 
 def test_missing_list(root):
     (root / "val.txt").unlink()
-    with pytest.raises(DatasetError, match="val.txt"):
+    with pytest.raises(DatasetError, match=r"val.txt"):
         open_dataset("camvid", root, "val")
 
 
@@ -67,9 +67,9 @@ def test_missing_file_is_named(root):
         open_dataset("camvid", root, "train")
 
 
-def test_line_that_is_no_pair(root):
+def test_line_that_is_not_a_pair(root):
     (root / "train.txt").write_text("/SegNet/CamVid/train/a.png\n")
-    with pytest.raises(DatasetError, match="train.txt, line 1: expected 'image annotation'"):
+    with pytest.raises(DatasetError, match=r"train.txt, line 1: expected 'image annotation'"):
         open_dataset("camvid", root, "train")
 
 
@@ -80,7 +80,7 @@ def test_empty_list(root):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all"])
-def test_file_that_is_no_image(root, content):
+def test_file_that_is_not_an_image(root, content):
     (root / "train" / f"{NAMES[0]}.png").write_bytes(content)
     with pytest.raises(DatasetError, match=f"{NAMES[0]}.png: not an image"):
         open_dataset("camvid", root, "train").sample(0)
@@ -99,7 +99,7 @@ def test_colour_label(root):
         open_dataset("camvid", root, "train").sample(0)
 
 
-def test_pair_of_two_sizes(root):
+def test_image_and_label_of_different_sizes(root):
     cv2.imwrite(str(root / "trainannot" / f"{NAMES[0]}.png"), np.zeros((20, 31), np.uint8))
     with pytest.raises(DatasetError, match=r"label of \(20, 31\) for an image of \(20, 30\)"):
         open_dataset("camvid", root, "train").sample(0)
@@ -111,7 +111,7 @@ def names(dataset):
 
 @pytest.fixture
 def driven(root):
-    """Three drives, of which 0001TP is in train and val; the test split would be a fourth."""
+    """Three drives; 0001TP is in both train and val. The test split contains another drive."""
     for split, added in (("train", "0006R0_7"), ("val", "0016E5_8"), ("test", "Seq05VD_9")):
         for folder in (split, f"{split}annot"):
             (root / folder).mkdir(exist_ok=True)
@@ -131,20 +131,21 @@ def test_a_fold_leaves_one_drive_out(driven):
     every = names(open_dataset("camvid", driven, "trainval"))
     for drive, count in (("0001TP", 4), ("0006R0", 1), ("0016E5", 1)):
         train, val = (open_dataset("camvid", driven, split) for split in drive_fold(drive))
-        assert len(val) == count and all(name.startswith(f"{drive}_") for name in names(val))
+        assert len(val) == count
+        assert all(name.startswith(f"{drive}_") for name in names(val))
         assert sorted(names(train) + names(val)) == sorted(every)
         assert not set(names(train)) & set(names(val))
         assert train.split == f"drives:{drive}:train"
 
 
-def test_folds_that_are_not_there(driven, root):
-    with pytest.raises(DatasetError, match="unknown drive '0005VD' .* has 0001TP, 0006R0, 0016E5"):
+def test_unknown_folds(driven, root):
+    with pytest.raises(DatasetError, match=r"unknown drive '0005VD' .* has 0001TP, 0006R0, 0016E5"):
         open_dataset("camvid", driven, "drives:0005VD:val")
     for split in ("drives", "drives:0006R0", "drives:0006R0:test", "folds:0006R0:val"):
-        with pytest.raises(DatasetError, match="unknown split .* of camvid: .*drives:NAME:train, drives:NAME:val"):
+        with pytest.raises(DatasetError, match=r"unknown split .* of camvid: .*drives:NAME:train, drives:NAME:val"):
             open_dataset("camvid", driven, split)
 
 
 def test_one_drive_cannot_be_left_out(root):
-    with pytest.raises(DatasetError, match="needs two drives or more, .* has only 0001TP"):
+    with pytest.raises(DatasetError, match=r"needs two drives or more.* has only 0001TP"):
         open_dataset("camvid", root, "drives:0001TP:train")

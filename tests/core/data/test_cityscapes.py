@@ -22,7 +22,7 @@ def root(tmp_path):
             str(tmp_path / "leftImg8bit" / split / "aachen" / f"{STEM}_leftImg8bit.png"),
             rng.integers(0, 256, (16, 40, 3), np.uint8),
         )
-        # Every labelId, -1 included, which a uint8 file stores as 255.
+        # Every labelId, including -1, which a uint8 file stores as 255.
         ids = np.tile(np.array([label.id for label in official_labels]).astype(np.uint8), 19)[: 16 * 40].reshape(16, 40)
         cv2.imwrite(str(tmp_path / "gtFine" / split / "aachen" / f"{STEM}_gtFine_labelIds.png"), ids)
     return tmp_path
@@ -44,7 +44,7 @@ def test_names_and_colours_are_the_official_ones():
     assert CITYSCAPES.colors == tuple(label.color for label in evaluated)
 
 
-def test_train_ids_are_read_as_they_are(root):
+def test_train_ids_are_read_unchanged(root):
     folder = root / "gtFine/val/aachen"
     (folder / f"{STEM}_gtFine_labelIds.png").unlink()
     ids = np.resize(np.array([*range(19), 255], np.uint8), (16, 40))
@@ -52,7 +52,7 @@ def test_train_ids_are_read_as_they_are(root):
     assert np.array_equal(open_dataset("cityscapes", root, "val").sample(0).label, ids)
     ids[3, 4] = 19
     cv2.imwrite(str(folder / f"{STEM}_gtFine_labelTrainIds.png"), ids)
-    with pytest.raises(DatasetError, match="labelTrainIds.png: label 19 is not an id"):
+    with pytest.raises(DatasetError, match=r"labelTrainIds.png: label 19 is not an id"):
         open_dataset("cityscapes", root, "val").sample(0)
 
 

@@ -1,9 +1,10 @@
-"""Images of one's own: what the description says about the annotations, and the error for each way of breaking it."""
+"""Folder data sets: annotations read as described in dataset.yaml, and the error for each kind of broken data set."""
 
 import cv2
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from lsabinet_core.data import open_dataset
 from lsabinet_core.data.listed import drive_fold
@@ -45,11 +46,13 @@ def test_classes_and_void_are_those_of_the_description(root):
     assert dataset.label_set.colors[1] == (0, 0, 200)
     sample = dataset.sample(0)
     np.testing.assert_array_equal(sample.label, LABEL)
-    assert sample.label.dtype == np.uint8 and sample.image.shape == (2, 4, 3) and sample.name == "mon_1"
+    assert sample.label.dtype == np.uint8
+    assert sample.image.shape == (2, 4, 3)
+    assert sample.name == "mon_1"
 
 
-def test_ids_are_the_places_in_the_list_and_void_is_255_where_nothing_is_said(root):
-    describe(root, {"name": "plain", "classes": [{"name": n, "color": [0, 0, 0]} for n in "abcdefghij"]})
+def test_default_ids_are_list_positions_and_default_void_is_255(root):
+    describe(root, {"name": "plain", "classes": [{"name": n, "color": [i, 0, 0]} for i, n in enumerate("abcdefghij")]})
     dataset = open_dataset("folder", root, "val")
     np.testing.assert_array_equal(dataset.sample(0).label, ANNOTATION)
     assert dataset.licence == "not stated"
@@ -60,9 +63,64 @@ def test_drives_are_left_out(root):
     assert [open_dataset("folder", root, split).sample(0).name for split in drive_fold("mon")] == ["tue_1", "mon_1"]
 
 
+def palette_png(label, path):
+    image = Image.frombytes("P", label.shape[::-1], label.tobytes())
+    image.putpalette([0, 0, 0, 128, 0, 0])
+    image.save(path, transparency=0)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda label, path: Image.fromarray(label > 0).save(path),
+        lambda label, path: Image.fromarray(label.astype(np.uint16)).save(path),
+        palette_png,
+    ],
+)
+def test_annotations_of_other_bit_depths(root, save):
+    describe(root, {"name": "two", "classes": [{"name": n, "color": [9, 9, i]} for i, n in enumerate("ab")]})
+    label = (np.arange(8).reshape(2, 4) % 3 == 0).astype(np.uint8)
+    save(label, root / "images" / "mon_1.png")
+    np.testing.assert_array_equal(open_dataset("folder", root, "train").sample(0).label, label)
+
+
+def test_masks_of_0_and_255_are_read_as_described(root):
+    classes = [{"name": "quay", "color": [1, 1, 1], "ids": [0]}, {"name": "water", "color": [2, 2, 2], "ids": [255]}]
+    describe(root, {"name": "two", "void": [], "classes": classes})
+    mask = np.array([[0, 255, 0, 0], [255, 255, 0, 0]], np.uint8)
+    cv2.imwrite(str(root / "images" / "mon_1.png"), mask)
+    np.testing.assert_array_equal(open_dataset("folder", root, "train").sample(0).label, mask // 255)
+
+
+def test_a_lossy_annotation_is_rejected_whatever_its_suffix(root):
+    content = cv2.imencode(".jpg", ANNOTATION)[1].tobytes()
+    (root / "images" / "mon_1.png").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"mon_1.png: expected a PNG .* got JPEG"):
+        open_dataset("folder", root, "train").sample(0)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_files_from_windows(root, encoding, end):
+    """PowerShell's `>` writes UTF-16 with a byte order mark and CRLF."""
+    for name in ("train.txt", "dataset.yaml"):
+        text = (root / name).read_text()
+        (root / name).write_bytes(text.replace("\n", end).encode(encoding))
+    np.testing.assert_array_equal(open_dataset("folder", root, "train").sample(0).label, LABEL)
+
+
+def test_lists_with_unsupported_encoding_or_backslashes(root):
+    (root / "train.txt").write_bytes("images/mon_1.jpg images/mon_1.png\n".encode("utf-16-le"))
+    with pytest.raises(DatasetError, match=r"train.txt"):
+        open_dataset("folder", root, "train")
+    (root / "train.txt").write_text("images\\mon_1.jpg images\\mon_1.png\n")
+    with pytest.raises(DatasetError, match=r"train.txt, line 1: .* does not exist: separate folders with /"):
+        open_dataset("folder", root, "train")
+
+
 def test_a_value_without_a_class_is_named(root):
     describe(root, {**DESCRIPTION, "void": [0]})
-    with pytest.raises(DatasetError, match="mon_1.png: label 255 is not an id of this data set"):
+    with pytest.raises(DatasetError, match=r"mon_1.png: label 255 is not an id of this data set"):
         open_dataset("folder", root, "train").sample(0)
 
 
@@ -79,8 +137,12 @@ def test_a_value_without_a_class_is_named(root):
         ),
         ({"void": [256]}, "void.0: input should be less than or equal to 255, got 256"),
         (
-            {"classes": [{"name": "quay", "color": [1, 2, 3]}, {"name": "quay", "color": [1, 2, 3]}], "void": [255]},
-            "expected every class to have a name of its own",
+            {"classes": [{"name": "quay", "color": [1, 2, 3]}, {"name": "quay", "color": [1, 2, 4]}], "void": [255]},
+            "expected unique class names",
+        ),
+        (
+            {"classes": [{"name": "quay", "color": [1, 2, 3]}, {"name": "kerb", "color": [1, 2, 3]}], "void": [255]},
+            r"classes quay and kerb have the color \[1, 2, 3\]: choose another",
         ),
         (
             {"classes": [{"name": "a", "colour": [1, 2, 3]}, {"name": "b", "color": [1, 2, 3]}]},
@@ -92,20 +154,33 @@ def test_a_value_without_a_class_is_named(root):
         ),
     ],
 )
-def test_descriptions_that_are_wrong(root, change, message):
+def test_invalid_descriptions(root, change, message):
     describe(root, {**DESCRIPTION, **change})
     with pytest.raises(DatasetError, match=f"dataset.yaml: .*{message}"):
         open_dataset("folder", root, "train")
 
 
 @pytest.mark.parametrize("content", ["", "- a\n- b", "name: [", "\xff"])
-def test_descriptions_that_are_none(root, content):
+def test_files_that_are_not_a_description(root, content):
     (root / "dataset.yaml").write_text(content, encoding="latin-1")
-    with pytest.raises(DatasetError, match="dataset.yaml: "):
+    with pytest.raises(DatasetError, match=r"dataset.yaml: "):
         open_dataset("folder", root, "train")
 
 
-def test_no_description(root):
+def test_missing_description(root):
     (root / "dataset.yaml").unlink()
-    with pytest.raises(DatasetError, match="dataset.yaml: cannot be read .*expected name and classes as YAML"):
+    with pytest.raises(DatasetError, match=r"dataset.yaml: cannot be read .*expected name and classes as YAML"):
         open_dataset("folder", root, "train")
+
+
+@pytest.mark.parametrize(("values", "warned"), [((0, 255), True), ((0, 1), False), ((0, 1, 255), False), ((0,), False)])
+def test_a_mask_of_0_and_255_is_reported_once(root, caplog, values, warned):
+    classes = [{"name": "quay", "color": [1, 1, 1]}, {"name": "water", "color": [2, 2, 2]}]
+    describe(root, {"name": "harbour", "classes": classes})
+    cv2.imwrite(str(root / "images" / "mon_1.png"), np.resize(np.array(values, np.uint8), (2, 4)))
+    dataset = open_dataset("folder", root, "train")
+    for _ in range(2):
+        dataset.sample(0)
+    told = [record.getMessage() for record in caplog.records if record.name == "lsabinet_core.data.folder"]
+    assert len(told) == warned
+    assert all("ids: [255]" in message and "void: []" in message for message in told)

@@ -1,4 +1,4 @@
-"""The procedural streets: geometry against hand-computed projections, determinism, statistics."""
+"""Procedural streets: geometry against hand-computed projections, determinism and statistics."""
 
 import hashlib
 import subprocess
@@ -112,7 +112,8 @@ def test_post_moves_through_the_picture_as_the_pinhole_model_predicts():
 def test_yaw_turns_the_view_to_the_right():
     camera = replace(level_camera(), yaw=0.2)
     pixel, depth = camera.project(np.array([10 * np.sin(0.2), 1.3, 10 * np.cos(0.2)]))
-    assert pixel == pytest.approx((239.5, 179.5)) and depth == pytest.approx(10)
+    assert pixel == pytest.approx((239.5, 179.5))
+    assert depth == pytest.approx(10)
 
 
 def test_nearer_things_hide_further_ones():
@@ -169,7 +170,8 @@ def test_railing_is_seen_through_but_labelled_as_a_whole():
     Fence(Motion(8.0, 3.0), 2.0, "railing", 1.2, GREY, 0.2, 1).draw(canvas, Course(), 0.0)
     labelled = canvas.label == CLASS["Fence"]
     share = canvas.image.any(axis=-1)[labelled].mean()
-    assert labelled.sum() > 1000 and 0.2 < share < 0.9
+    assert labelled.sum() > 1000
+    assert 0.2 < share < 0.9
 
 
 # -- data set ------------------------------------------------------------------------------------------------------
@@ -179,8 +181,10 @@ def test_protocol():
     dataset = SyntheticDataset("val")
     sample = dataset.sample(7)
     assert (dataset.name, dataset.split, dataset.label_set, len(dataset)) == ("synthetic", "val", CAMVID, 100)
-    assert sample.image.shape == (360, 480, 3) and sample.image.dtype == np.uint8
-    assert sample.label.shape == (360, 480) and sample.label.dtype == np.uint8
+    assert sample.image.shape == (360, 480, 3)
+    assert sample.image.dtype == np.uint8
+    assert sample.label.shape == (360, 480)
+    assert sample.label.dtype == np.uint8
     assert sample.name == "val_0007"
     assert {split: len(SyntheticDataset(split)) for split in SPLITS} == {
         "train": 2000,
@@ -232,7 +236,8 @@ def test_pictures_vary_in_brightness_and_colour():
 def test_odd_sizes(size):
     for split in ("train", "drive"):
         sample = SyntheticDataset(split, size).sample(1)
-        assert sample.image.shape == (*size, 3) and sample.label.shape == size
+        assert sample.image.shape == (*size, 3)
+        assert sample.label.shape == size
         assert sample.label.max() < 11
 
 
@@ -268,8 +273,8 @@ def test_render_clip():
 # -- errors --------------------------------------------------------------------------------------------------------
 
 
-def test_unknown_split_is_told_with_the_known_ones():
-    with pytest.raises(DatasetError, match="train, val, test, drive.*'trian'"):
+def test_unknown_split_error_lists_the_known_splits():
+    with pytest.raises(DatasetError, match=r"train, val, test, drive.*'trian'"):
         SyntheticDataset("trian")
 
 

@@ -1,10 +1,12 @@
-"""Test-time augmentation against the same sums in plain torch."""
+"""Test-time augmentation against the same mean computed in plain torch."""
 
 import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lsabinet_core.errors import FrameError, ModelError
 from lsabinet_core.evaluation.augmented import AugmentedSegmenter, scaled_size
@@ -43,7 +45,7 @@ def test_mean_of_scales_and_mirror_images(segmenter, plain_probabilities, noise_
         views.append(plain_probabilities(frame, size))
         views.append(plain_probabilities(frame[:, ::-1].copy(), size).flip(-1))
     best, ids = torch.stack(views).mean(0).max(0)
-    # Pixels where two classes are equal to the last digits may go either way.
+    # Pixels with two nearly equal classes may differ.
     assert (result.mask != ids.numpy()).mean() < 1e-3
     expected = (255 * best).round().numpy()
     assert np.abs(result.confidence.astype(float) - expected).max() <= 1
@@ -59,8 +61,8 @@ def test_one_view_is_the_plain_segmenter(segmenter, noise_image):
     assert np.abs(ours.confidence.astype(int) - plain.confidence).max() <= 1
 
 
-def test_mirroring_has_a_side_to_it(segmenter, noise_image):
-    """With the mirror image, the mask of a mirrored frame is the mirrored mask; without it that need not be."""
+def test_flipping_makes_masks_equivariant(segmenter, noise_image):
+    """With flipping, the mask of a flipped frame is the flipped mask; without it, this is not guaranteed."""
     frame = noise_image(3, (96, 128))
     mirrored = np.ascontiguousarray(frame[:, ::-1])
     both = AugmentedSegmenter(segmenter, flip=True).segment([frame, mirrored], confidence=False)
@@ -70,7 +72,7 @@ def test_mirroring_has_a_side_to_it(segmenter, noise_image):
     assert both[0].confidence is None
 
 
-def test_says_what_it_does(segmenter):
+def test_description_names_the_augmentation(segmenter):
     augmented = AugmentedSegmenter(segmenter, scales=[0.5, 1], flip=True)
     assert augmented.describe() == {
         **segmenter.describe(),
@@ -81,10 +83,22 @@ def test_says_what_it_does(segmenter):
     assert augmented.network_size((480, 640)) == segmenter.network_size((480, 640))
 
 
-def test_times_every_view(segmenter, noise_image):
+def test_timings_include_every_view(segmenter, noise_image):
     frame = noise_image(1, (96, 128))
     timings = AugmentedSegmenter(segmenter, scales=(1, 1.5)).segment([frame])[0].timings
     assert min(timings.preprocess_ms, timings.inference_ms, timings.postprocess_ms) > 0
+
+
+@given(st.tuples(st.integers(64, 4096), st.integers(64, 4096)), st.floats(0.1, 4))
+def test_scaled_sizes_suit_the_network(size, scale):
+    scaled = scaled_size(size, scale)
+    if scale == 1:
+        assert scaled == size
+        return
+    for side, old in zip(scaled, size, strict=True):
+        assert side % 8 == 0
+        assert side >= 64
+        assert abs(side - max(64, old * scale)) <= 4
 
 
 def test_scaled_sizes():

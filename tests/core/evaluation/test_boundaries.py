@@ -1,4 +1,4 @@
-"""Boundary F-score, by hand and against a search over all pairs of pixels."""
+"""Boundary F-score against hand-computed cases and a brute-force search over all pixel pairs."""
 
 import cv2
 import numpy as np
@@ -10,14 +10,14 @@ from lsabinet_core.labels import VOID
 
 
 def halves(column: int, size: tuple[int, int] = (6, 20)) -> np.ndarray:
-    """Class 0 left of ``column``, class 1 from it on."""
+    """Return a mask with class 0 left of ``column`` and class 1 from it on."""
     ids = np.zeros(size, np.uint8)
     ids[:, column:] = 1
     return ids
 
 
 def search(prediction, label, num_classes, tolerance):
-    """The same from the definition: every pixel, every neighbour, every pair."""
+    """Compute the score from its definition: every pixel, every neighbour, every pair."""
     height, width = label.shape
 
     def boundary(ids, class_id):
@@ -60,7 +60,7 @@ def test_agrees_with_a_search_over_all_pairs(seed, tolerance):
         cv2.resize(rng.integers(0, 4, (4, 5)).astype(np.uint8), (31, 24), interpolation=cv2.INTER_NEAREST)
         for _ in range(2)
     )
-    # A prediction that shares most of its outlines with the truth, shifted and with noise.
+    # A prediction with most outlines of the label, shifted and with noise.
     keep = np.roll(label, (1, 2), (0, 1))
     prediction = np.where(rng.random(label.shape) < 0.02, prediction, keep)
     label[rng.random(label.shape) < 0.004] = VOID
@@ -88,7 +88,7 @@ def test_line_that_moved(shift, tolerance, expected):
 
 
 def test_precision_and_recall_by_hand():
-    """The true edge is found, and so is one that is not there: precision 1/2, recall 1."""
+    """The prediction has the true edge and a false one: precision 1/2, recall 1."""
     prediction = halves(5)
     prediction[:, 15:] = 0
     # Class 0's predicted edges are columns 4 and 15, class 1's are 5 and 14; the true ones are 4 and 5.
@@ -103,14 +103,14 @@ def test_distance_is_euclidean():
     assert boundary_f(prediction, label, 2, 3)[1] == 1
 
 
-def test_class_in_only_one_of_the_two():
+def test_class_in_only_prediction_or_label():
     blank = np.zeros((6, 20), np.uint8)
     np.testing.assert_array_equal(boundary_f(halves(10), blank, 3, 3), [0, 0, np.nan])
     np.testing.assert_array_equal(boundary_f(blank, halves(10), 3, 3), [0, 0, np.nan])
     assert np.isnan(boundary_f(blank, blank, 3, 3)).all()
 
 
-def test_void_makes_no_boundary_and_hides_those_near_it():
+def test_void_creates_no_boundary_and_hides_boundaries_near_it():
     label = halves(10)
     label[:, 9:11] = VOID
     # The only true boundary lies in void, and the predicted one within the tolerance of it.

@@ -1,4 +1,4 @@
-"""Expected calibration error against torchmetrics, and the bins by hand."""
+"""Expected calibration error against torchmetrics, and bins against hand-computed values."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_agrees_with_torchmetrics(seed):
     classes = 4
     ours = Calibration()
     oracle = MulticlassCalibrationError(num_classes=classes, n_bins=15, norm="l1", ignore_index=VOID)
-    # Every 17th level is an edge between bins, where float32 decides by its last bit.
+    # Every 17th level is a bin edge, where float32 rounding decides.
     levels = np.array([level for level in range(90, 255) if level % 17])
     for _ in range(3):
         prediction = rng.integers(0, classes, (20, 30)).astype(np.uint8)
@@ -46,7 +46,8 @@ def test_bins_by_hand():
     assert bins.counts.tolist() == [2, 1, *[0] * 12, 3]
     np.testing.assert_allclose(bins.confidence[[0, 1, 14]], [8 / 255, 17 / 255, (238 + 255 + 255) / 3 / 255])
     np.testing.assert_allclose(bins.accuracy[[0, 1, 14]], [1 / 2, 1, 2 / 3])
-    assert np.isnan(bins.confidence[2:14]).all() and np.isnan(bins.accuracy[2:14]).all()
+    assert np.isnan(bins.confidence[2:14]).all()
+    assert np.isnan(bins.accuracy[2:14]).all()
     gaps = [abs(8 / 255 - 1 / 2), abs(17 / 255 - 1), abs(748 / 765 - 2 / 3)]
     assert bins.ece == pytest.approx((2 * gaps[0] + gaps[1] + 3 * gaps[2]) / 6)
     assert bins.ece == calibration.ece
@@ -60,7 +61,8 @@ def test_other_numbers_of_bins():
         bins = calibration.bins(count)
         counts, _ = np.histogram(levels / 255, bins=np.linspace(0, 1, count + 1))
         # numpy's edges are rounded too; a level on an edge may fall to either side of it.
-        assert np.abs(bins.counts - counts).max() <= 1 and bins.counts.sum() == 256
+        assert np.abs(bins.counts - counts).max() <= 1
+        assert bins.counts.sum() == 256
 
 
 def test_nothing_labelled_is_undefined():

@@ -1,4 +1,4 @@
-"""Confusion matrix and IoU against torchmetrics and against cases counted by hand."""
+"""Confusion matrix and IoU against torchmetrics and hand-computed cases."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from lsabinet_core.labels import VOID
 
 
 def random_case(seed: int, num_classes: int, images: int = 3):
-    """Pairs of (prediction, label) with void; one class is in neither, one is in the labels only."""
+    """Return pairs of (prediction, label) with void; one class is in neither, one only in the labels."""
     rng = np.random.default_rng(seed)
     absent, missed = rng.choice(num_classes, 2, replace=False)
     pairs = []
@@ -42,13 +42,13 @@ def test_agrees_with_torchmetrics(seed, num_classes):
     np.testing.assert_array_equal(ours.matrix, matrix.compute().numpy())
     iou = ours.iou_per_class
     assert np.isnan(iou).sum() == 1
-    # torchmetrics computes in float32, and calls the absent class 0 but leaves it out of the mean.
+    # torchmetrics computes in float32 and reports 0 for the absent class, but excludes it from the mean.
     np.testing.assert_array_equal(np.nan_to_num(iou).astype(np.float32), per_class.compute().numpy())
     assert ours.miou == pytest.approx(float(macro.compute()), abs=1e-7)
 
 
 def test_counted_by_hand():
-    # classes: 0 half found, 1 found with a false positive, 2 present and always missed, 3 in neither
+    # Classes: 0 half predicted, 1 with a false positive, 2 present but never predicted, 3 in neither.
     label = np.array([[0, 0, 1, 1], [2, 2, VOID, VOID]], dtype=np.uint8)
     prediction = np.array([[0, 1, 1, 1], [0, 1, 2, 3]], dtype=np.uint8)
     confusion = ConfusionMatrix(4)
@@ -86,11 +86,12 @@ def test_only_void_is_undefined_not_an_error():
     confusion = ConfusionMatrix(2)
     confusion.update(np.zeros((2, 2), np.uint8), np.full((2, 2), VOID, np.uint8))
     assert np.isnan([confusion.miou, confusion.miou_paper_rule, confusion.pixel_accuracy]).all()
-    assert np.isnan(confusion.mean_class_accuracy) and np.isnan(confusion.normalised).all()
+    assert np.isnan(confusion.mean_class_accuracy)
+    assert np.isnan(confusion.normalised).all()
     assert confusion.matrix.sum() == 0
 
 
-def test_bad_input_changes_nothing_and_says_why():
+def test_bad_input_raises_and_leaves_the_matrix_unchanged():
     confusion = ConfusionMatrix(3)
     with pytest.raises(DatasetError, match=r"shape \(2, 2\).*got \(2, 3\)"):
         confusion.update(np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from lsabinet_core.cli import evaluate as verb
+from lsabinet_core.cli import segmenter_options
 from lsabinet_core.evaluation import BoundaryScore, Calibration, ConfusionMatrix, Report
 from lsabinet_core.evaluation.boundaries import DEFAULT_TOLERANCE_PX
-from lsabinet_core.evaluation.formats import FORMATS
+from lsabinet_core.evaluation.formats import FORMATS, table
 from lsabinet_core.labels import LabelSet
 
 LABELS = LabelSet("four", ("road", "sky", "car", "traffic light"), ((0, 0, 0),) * 4)
@@ -18,7 +19,7 @@ LABELS = LabelSet("four", ("road", "sky", "car", "traffic light"), ((0, 0, 0),) 
 
 @pytest.fixture
 def report():
-    """Class 3 is nowhere; road is found in 3 of 4 pixels, sky always, car never."""
+    """Class 3 is absent; road is predicted in 3 of 4 pixels, sky always, car never."""
     label = np.array([[0, 0, 0, 0, 1, 1, 2, 255]] * 4, np.uint8)
     prediction = np.array([[0, 0, 0, 1, 1, 1, 1, 3]] * 4, np.uint8)
     confusion, boundaries, calibration = ConfusionMatrix(4), BoundaryScore(4, 0), Calibration()
@@ -28,7 +29,7 @@ def report():
     return Report(LABELS, confusion, 1, {}, {"dataset": "made"}, boundaries, calibration)
 
 
-def test_json_has_every_figure(report):
+def test_json_contains_every_metric(report):
     figures = json.loads(FORMATS["json"](report))
     assert figures["miou"] == pytest.approx((3 / 4 + 2 / 4 + 0) / 3)
     assert figures["miou_paper_rule"] == pytest.approx((3 / 4 + 2 / 4) / 2)
@@ -45,7 +46,8 @@ def test_json_has_every_figure(report):
     assert figures["boundary_f"]["per_class_images"] == {"road": 1, "sky": 1, "car": 1, "traffic light": 0}
     assert figures["calibration"]["ece"] == pytest.approx(204 / 255 - 5 / 7)
     bins = figures["calibration"]["bins"]
-    assert len(bins) == 15 and sum(one["count"] for one in bins) == 28
+    assert len(bins) == 15
+    assert sum(one["count"] for one in bins) == 28
     assert bins[12] == {
         "lower": 0.8,
         "upper": pytest.approx(13 / 15),
@@ -56,7 +58,7 @@ def test_json_has_every_figure(report):
     assert bins[0]["accuracy"] is None
 
 
-def test_csv_holds_the_same_numbers(report):
+def test_csv_contains_the_same_numbers(report):
     figures = report.to_dict()
     rows = list(csv.DictReader(io.StringIO(FORMATS["csv"](report))))
     values = {(row["figure"], row["class"]): row["value"] for row in rows}
@@ -84,8 +86,8 @@ def test_table(report):
     assert lines[-4].split() == ["0", "road", "75", "25", "0", "0"]
     assert lines[-1].split() == ["3", "traffic", "light", "-", "-", "-", "-"]
     # The short form, for other reports, is the beginning of the long one.
-    assert FORMATS["table"](report).startswith(report.table())
-    assert "confusion" not in report.table()
+    assert FORMATS["table"](report).startswith(table(report))
+    assert "confusion" not in table(report)
 
 
 def test_markdown(report):
@@ -95,15 +97,17 @@ def test_markdown(report):
         assert set(block[1]) <= set("|-: ")
     assert first[2] == "| road | 75.00 | 75.00 | 100.00 | 0.00 | 16 | 57.14 |"
     assert "| mIoU | 41.67 |  |" in second
-    assert confusion[0] == "```text" and confusion[-1] == "```"
+    assert confusion[0] == "```text"
+    assert confusion[-1] == "```"
     assert confusion[1:-1] == FORMATS["table"](report).splitlines()[-len(confusion) + 2 :]
 
 
-def test_what_was_not_measured_is_not_there(report):
+def test_metrics_that_were_not_measured_are_absent(report):
     plain = Report(LABELS, report.confusion, 1)
     assert not {"boundary_f", "calibration"} & set(plain.to_dict())
     for text in (form(plain) for form in FORMATS.values()):
-        assert "bound" not in text.lower() and "ECE" not in text
+        assert "bound" not in text.lower()
+        assert "ECE" not in text
 
 
 def test_nothing_labelled(report):
@@ -111,6 +115,6 @@ def test_nothing_labelled(report):
         assert form(Report(LABELS, ConfusionMatrix(4), 0, {}, {}, BoundaryScore(4), Calibration()))
 
 
-def test_the_verb_offers_them():
-    assert verb.FORMATS == tuple(FORMATS)
-    assert verb.DEFAULT_TOLERANCE_PX == DEFAULT_TOLERANCE_PX
+def test_the_verb_offers_all_formats():
+    assert tuple(FORMATS) == verb.FORMATS
+    assert segmenter_options.DEFAULT_TOLERANCE_PX == DEFAULT_TOLERANCE_PX

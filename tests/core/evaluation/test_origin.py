@@ -1,4 +1,4 @@
-"""Which images weights have learned from, by the names of the splits; the line that says where figures come from."""
+"""Whether weights were trained on a split, judged by its name; the line that describes the origin of metrics."""
 
 import pytest
 
@@ -30,6 +30,7 @@ def test_has_learned_from(trained_on, split, seen):
 def test_describe_origin():
     details = {"weights": "w", "dataset": "camvid", "split": "val", "network_sizes": [[360, 480]]}
     assert describe_origin(details) == "w on camvid val at 360x480"
+    assert describe_origin({**details, "precision": "bf16"}) == "w on camvid val at 360x480 in bf16"
 
     def with_views(scales, flip):
         return describe_origin({**details, "test_time_augmentation": {"scales": scales, "flip": flip}})

@@ -1,4 +1,4 @@
-"""What goes to the Cityscapes server, and our figures against those of cityscapesScripts on it."""
+"""Submissions to the Cityscapes server, and our metrics against those of cityscapesScripts."""
 
 import copy
 import math
@@ -23,7 +23,7 @@ TRAIN_ID_OF_TRAIN = 16
 
 @pytest.fixture
 def root(tmp_path):
-    """Cityscapes' exact layout: val with labels of all ids but that of trains, test without labels."""
+    """Create Cityscapes' layout: val with labels of all ids except train, test without labels."""
     rng = np.random.default_rng(0)
     for split in ("val", "test"):
         for name in NAMES:
@@ -40,7 +40,7 @@ def root(tmp_path):
 
 
 class Answers:
-    """A segmenter that gives the masks of a list, one after the other."""
+    """A segmenter that returns the masks of a list in order."""
 
     label_set = CITYSCAPES
 
@@ -58,7 +58,7 @@ class Answers:
 
 
 def guesses(seed: int, dataset, never: set[int]) -> list[np.ndarray]:
-    """Masks that are right in some 70 % of the pixels, other classes in the rest; those in ``never`` are never said."""
+    """Return masks that are correct in about 70 % of the pixels and never contain the classes in ``never``."""
     rng = np.random.default_rng(seed)
     said = np.array([i for i in range(19) if i not in never], np.uint8)
     masks = []
@@ -69,7 +69,7 @@ def guesses(seed: int, dataset, never: set[int]) -> list[np.ndarray]:
 
 
 def official_results(root, results):
-    """cityscapesScripts on a folder of results, which it finds by their names."""
+    """Run cityscapesScripts on a folder of results, which it finds by name."""
     settings = copy.copy(official.args)
     settings.evalInstLevelScore, settings.JSONOutput, settings.quiet = False, False, True
     settings.predictionPath, settings.predictionWalk = str(results), None
@@ -79,9 +79,9 @@ def official_results(root, results):
     return official.evaluateImgLists(found, labels, settings)
 
 
-# Trains in neither (undefined), said only (0), and a class that is there but never said (0).
+# Class "train" in neither (undefined), only predicted (0), and a class present but never predicted (0).
 @pytest.mark.parametrize(("seed", "never"), [(0, {TRAIN_ID_OF_TRAIN}), (1, set()), (2, {TRAIN_ID_OF_TRAIN, 4, 11})])
-def test_same_figures_as_cityscapesscripts_to_the_last_digit(root, tmp_path, seed, never):
+def test_same_metrics_as_cityscapesscripts_to_the_last_digit(root, tmp_path, seed, never):
     dataset = open_dataset("cityscapes", root, "val")
     path = tmp_path / "out" / "results.zip"
     with CityscapesSubmission(path) as submission:
@@ -103,7 +103,7 @@ def test_same_figures_as_cityscapesscripts_to_the_last_digit(root, tmp_path, see
     assert figures["miou_paper_rule"] >= figures["miou"]
 
 
-def test_zip_is_what_the_server_takes(root, tmp_path):
+def test_zip_matches_the_format_of_the_server(root, tmp_path):
     dataset = open_dataset("cityscapes", root, "test")
     masks = [np.random.default_rng(i).integers(0, 19, SIZE).astype(np.uint8) for i in range(3)]
     path = tmp_path / "results.zip"
@@ -111,12 +111,14 @@ def test_zip_is_what_the_server_takes(root, tmp_path):
         for index, mask in enumerate(masks):
             submission.add(dataset.sample(index).name, mask)
         assert not path.exists()
-    assert submission.count == 3 and submission.sizes == {SIZE}
+    assert submission.count == 3
+    assert submission.sizes == {SIZE}
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == [f"{name}_leftImg8bit.png" for name in NAMES]
         for name, mask in zip(archive.namelist(), masks):
             image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
-            assert image.shape == SIZE and image.dtype == np.uint8
+            assert image.shape == SIZE
+            assert image.dtype == np.uint8
             official_ids = np.array([official.trainId2label[i].id for i in range(19)])
             np.testing.assert_array_equal(image, official_ids[mask])
 

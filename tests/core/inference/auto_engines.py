@@ -5,12 +5,13 @@ import threading
 import torch
 
 from lsabinet_core.inference.backends.auto import AutoBackend
-from lsabinet_core.inference.backends.common import ShapedBackend
+from lsabinet_core.inference.backends.shaped import ShapedBackend
+from lsabinet_core.inference.backends.shapes import Run
 from lsabinet_core.inference.backends.torch_ import TorchBackend
 
 
 class Clock:
-    """Goes by what engines say they take, so that the machine's own speed does not matter."""
+    """Returns the durations that the engines report, so that the speed of the machine does not matter."""
 
     def __init__(self):
         self.now = 0.0
@@ -23,11 +24,17 @@ CLOCK = Clock()
 
 
 class Engine(TorchBackend):
-    """PyTorch under another name that takes ``seconds``, with an error in its logits, or failing."""
+    """PyTorch in fp32 under another name and precision that takes ``seconds``, with an error in its logits, or
+    failing."""
 
-    def __init__(self, name, seconds=0.01, error=0.0, fails_in=(), **options):
-        super().__init__(**options)
+    def __init__(self, name, seconds=0.01, error=0.0, fails_in=(), precision="fp32", **options):
+        super().__init__(**options, precision="fp32" if precision == "bf16" else precision)
+        self.claimed = precision if precision == "bf16" else self.precision
         self.name, self.seconds, self.error, self.fails_in = name, seconds, error, fails_in
+
+    def load(self, source):
+        super().load(source)
+        self.precision = self.claimed
 
     def prepare(self, size, batch=1):
         self._fail("prepare")
@@ -44,7 +51,7 @@ class Engine(TorchBackend):
 
 
 class Converted(ShapedBackend):
-    """An engine that has to be converted for each size first: PyTorch, which tells what it ran."""
+    """An engine that must be converted for each size: PyTorch, which records the shapes that it ran."""
 
     name = "openvino"
 
@@ -59,7 +66,7 @@ class Converted(ShapedBackend):
         self._inner.load(source)
 
     def is_built(self, shape):
-        return shape in self._runs
+        return self.shapes.is_built(shape)
 
     def _build(self, shape):
         assert self.may_build.wait(60)
@@ -71,19 +78,19 @@ class Converted(ShapedBackend):
             self.ran.append(shape)
             return self._inner.infer(images)
 
-        return run
+        return Run(run)
 
     def close(self):
         self.may_build.set()
         super().close()
 
 
-def load(network) -> AutoBackend:
-    backend = AutoBackend("cpu")
+def load(network, precision="auto") -> AutoBackend:
+    backend = AutoBackend("cpu", precision)
     backend.load(network)
     return backend
 
 
 def until_built(engine, shape) -> None:
     engine.may_build.set()
-    engine._building[shape].exception(60)
+    engine.shapes.build(shape).exception(60)

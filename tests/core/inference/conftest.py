@@ -1,4 +1,4 @@
-"""Engines of these tests are kept in a folder of their own, and built once for all of them."""
+"""Engines of these tests have a cache folder of their own, and are built once for all tests."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def images(noise_image):
 
 @pytest.fixture(scope="session")
 def plain(network):
-    """The network by plain torch code, without its deployed form: images uint8 (N, H, W, 3) -> logits (N, C, h, w)."""
+    """The network in plain PyTorch, not deployed: images uint8 (N, H, W, 3) -> logits (N, C, h, w)."""
     import torch
 
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (network.metadata.mean, network.metadata.std))
@@ -51,7 +51,7 @@ def plain(network):
 
 @pytest.fixture
 def start():
-    """A loaded backend by name and network or artefact; closed at the end."""
+    """Create a loaded backend by name, from a network or exported model; closed at the end."""
     backends = []
 
     def run(name, source, **options):
@@ -67,15 +67,16 @@ def start():
 
 @pytest.fixture
 def auto_alone(tmp_path, monkeypatch):
-    """``backend="auto"`` with nothing built or remembered, comparing in one round."""
+    """``backend="auto"`` with nothing built or cached, which compares in a single round."""
     monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr("lsabinet_core.inference.backends.auto.WARM_UP_RUNS", 0)
-    monkeypatch.setattr("lsabinet_core.inference.backends.auto.ROUNDS", 1)
+    monkeypatch.setattr("lsabinet_core.inference.backends.trial.WARM_UP_RUNS", 0)
+    monkeypatch.setattr("lsabinet_core.inference.backends.trial.ROUNDS", 1)
 
 
 @pytest.fixture
 def engines(auto_alone, monkeypatch):
-    """Settings of the engines by name, and the names that were started, in order."""
+    """Settings of the engines by name (in bf16 "NAME bf16" if there are any), and the names that were started, in
+    order; on a processor without bf16."""
     settings = {
         "openvino": {},
         "torch-compile": BackendError("no compiler"),
@@ -86,18 +87,21 @@ def engines(auto_alone, monkeypatch):
 
     def create(name, *, device, precision, threads):
         started.append(name)
-        if isinstance(settings[name], Exception):
-            raise settings[name]
-        return Engine(name, device=device, precision=precision, **settings[name])
+        key = f"{name} {precision}"
+        setting = settings.get(key, settings[name])
+        if isinstance(setting, Exception):
+            raise setting
+        return Engine(name, device=device, precision=precision, **setting)
 
     monkeypatch.setattr(backends, "create_backend", create)
-    monkeypatch.setattr("lsabinet_core.inference.backends.auto.time", CLOCK)
+    monkeypatch.setattr("lsabinet_core.inference.backends.auto.computes_in_bf16", lambda device: False)
+    monkeypatch.setattr("lsabinet_core.inference.backends.trial.time", CLOCK)
     return settings, started
 
 
 @pytest.fixture
 def converted(engines, network, monkeypatch):
-    """A backend whose engine has to be converted for each size, and that engine."""
+    """A backend whose engine must be converted for each size, and that engine."""
     create = backends.create_backend
 
     def convert_openvino(name, **options):

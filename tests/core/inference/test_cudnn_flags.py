@@ -1,11 +1,11 @@
-"""cuDNN's flags while frames and builders run in threads of their own."""
+"""cuDNN's flags while frames and builds run in separate threads."""
 
 import threading
 
 import pytest
 import torch
 
-from lsabinet_core.inference.backends.common import plain_float32
+from lsabinet_core.inference.backends.cudnn_flags import plain_float32
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def flags():
     cudnn.benchmark, cudnn.allow_tf32 = before
 
 
-def test_set_within_and_put_back(flags):
+def test_flags_are_restored(flags):
     with plain_float32():
         assert flags() == (True, False)
     assert flags() == (False, True)
@@ -27,7 +27,7 @@ def test_set_within_and_put_back(flags):
     assert flags() == (False, True)
 
 
-def test_a_builder_goes_on_searching_beside_frames(flags):
+def test_frames_do_not_stop_the_search_of_a_build(flags):
     with plain_float32():
         for _ in range(2):
             with plain_float32(search=False):
@@ -39,7 +39,7 @@ def test_a_builder_goes_on_searching_beside_frames(flags):
         assert flags() == (False, False)
 
 
-def test_the_last_to_go_puts_them_back(flags):
+def test_last_context_restores_the_flags(flags):
     inside, leave = threading.Event(), threading.Event()
 
     def build():
@@ -51,7 +51,7 @@ def test_the_last_to_go_puts_them_back(flags):
     with plain_float32():
         thread.start()
         assert inside.wait(10)
-    # The builder is within still.
+    # The build is still inside the context.
     assert flags() == (True, False)
     leave.set()
     thread.join()

@@ -1,4 +1,4 @@
-"""The deployed form says what the network says."""
+"""The deployed network has the same outputs as the original."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from lsabinet_core.models import create_model, list_models
 
 
 def randomise_norms(model: nn.Module) -> nn.Module:
-    """Statistics and factors as after a training, negative factors among them."""
+    """Random statistics and factors as after training, including negative factors."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             if module.track_running_stats:
@@ -30,14 +30,14 @@ def randomise_norms(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 @pytest.mark.parametrize("static", [False, True])
-def test_is_the_network_with_its_normalisation(network, plain, images, static):
+def test_deployed_network_matches_the_original(network, plain, images, static):
     deployed = DeployedNetwork(network.model, network.metadata, static=static)
     expected = plain(images)
     assert (deployed(torch.from_numpy(images)) - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 class Operators(TorchDispatchMode):
-    """Names of the operators that ran."""
+    """Records the names of the operators that run."""
 
     def __init__(self):
         super().__init__()
@@ -50,25 +50,26 @@ class Operators(TorchDispatchMode):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", list_models())
-def test_nothing_is_copied_to_the_device_for_a_frame(name, network):
-    """A CUDA graph cannot hold such a copy, and without one each would stop the frame."""
+def test_no_host_transfers_per_frame(name, network):
+    """A CUDA graph cannot contain such copies, and elsewhere each one would synchronise with the device."""
     deployed = DeployedNetwork(create_model(name, 5), network.metadata).eval().to("meta")
     with Operators() as operators:
         deployed(torch.empty(1, 104, 136, 3, dtype=torch.uint8, device="meta"))
     assert "aten.convolution.default" in operators.names
-    # An index that is a list, a number that is read from a tensor, a tensor made of Python's numbers.
+    # Indexing with a list, reading a scalar from a tensor, creating a tensor from Python numbers.
     hosts = ("aten.index.Tensor", "aten._local_scalar_dense.default", "aten.lift_fresh.default", "aten.nonzero.default")
     assert not {*operators.names} & {*hosts}
 
 
 @torch.no_grad()
-def test_merged_projection_is_less_work(network):
+def test_merged_projection_needs_fewer_macs(network):
     deployed = DeployedNetwork(network.model, network.metadata).network
     svfm = deployed.svfm
-    assert svfm.from_structure.weight.shape == (131, 259, 1, 1) and svfm.from_detail.weight.shape == (131, 518, 1, 1)
+    assert svfm.from_structure.weight.shape == (131, 259, 1, 1)
+    assert svfm.from_detail.weight.shape == (131, 518, 1, 1)
     torch.manual_seed(3)
     model = create_model("lsabinet", 5).eval()
-    # Biases and factors that are not those of a new network.
+    # Biases and factors that differ from those of a new network.
     for parameter in (*model.svfm.parameters(), *model.decoder.project.parameters()):
         parameter.normal_(0, 0.2)
     x = torch.randn(2, 259, 11, 14)
@@ -80,7 +81,7 @@ def test_merged_projection_is_less_work(network):
 
 @torch.no_grad()
 @pytest.mark.parametrize("options", [{}, {"lrfa": False, "svfm": False}, {"rcad": False}])
-def test_folding_any_statistics(options):
+def test_folding_with_arbitrary_statistics(options):
     torch.manual_seed(0)
     model = randomise_norms(create_model("lsabinet", 5, **options))
     image = torch.randn(2, 3, 72, 88)
@@ -89,7 +90,7 @@ def test_folding_any_statistics(options):
     found = folded.low_resolution_logits(image)
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    # Behind each convolution that has a normalisation of its own it is gone, elsewhere it is one step.
+    # A normalisation used only by the preceding convolution is folded into it; any other becomes a single Affine.
     steps = sum(isinstance(module, Affine) for module in folded.modules())
     norms = [name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)]
     alone = [name for name in norms if ".norm" in name or ".merge" in name]
@@ -98,7 +99,7 @@ def test_folding_any_statistics(options):
 
 
 class Awkward(nn.Module):
-    """Convolutions and normalisations that must not, and that must, be merged."""
+    """Convolutions and normalisations, some of which must be merged and some of which must not."""
 
     def __init__(self):
         super().__init__()
@@ -122,7 +123,7 @@ class Awkward(nn.Module):
 
 
 @torch.no_grad()
-def test_folds_only_what_is_the_same():
+def test_folding_is_limited_to_equivalent_cases():
     torch.manual_seed(1)
     model = randomise_norms(Awkward())
     image = torch.randn(2, 3, 64, 70)
@@ -141,7 +142,7 @@ def test_folds_only_what_is_the_same():
 
 
 @torch.no_grad()
-def test_half_precision_keeps_sums_wide(network, plain, images):
+def test_half_precision_accumulates_in_fp32(network, plain, images):
     deployed = DeployedNetwork(network.model, network.metadata, dtype=torch.float16, static=True)
     expected = plain(images)
     found = deployed(torch.from_numpy(images))
@@ -152,7 +153,7 @@ def test_half_precision_keeps_sums_wide(network, plain, images):
 @pytest.mark.parametrize("size", [(45, 60), (12, 17), (7, 7), (64, 96)])
 @pytest.mark.parametrize("output", [(5, 7), (1, 1), (3, 6), (7, 7), 4, (None, 5)])
 @pytest.mark.parametrize("pool", [F.adaptive_max_pool2d, F.adaptive_avg_pool2d])
-def test_static_pooling_is_adaptive_pooling(size, output, pool):
+def test_static_pooling_matches_adaptive_pooling(size, output, pool):
     x = torch.randn(2, 3, *size)
     expected = pool(x, output)
     with StaticShapes():
@@ -162,14 +163,14 @@ def test_static_pooling_is_adaptive_pooling(size, output, pool):
 
 
 @pytest.mark.parametrize(("size", "output_size"), [((12, 18), None), ((13, 19), (13, 19)), ((13, 19), (2, 3, 13, 19))])
-def test_unpooling_puts_values_back(size, output_size):
+def test_unpooling_matches_pytorch(size, output_size):
     x, indices = F.max_pool2d(torch.randn(2, 3, *size), 2, return_indices=True)
     expected = F.max_unpool2d(x, indices, 2, output_size=output_size)
     with StaticShapes():
         torch.testing.assert_close(F.max_unpool2d(x, indices, 2, output_size=output_size), expected)
 
 
-def test_static_pooling_leaves_no_adaptive_operator(network):
+def test_no_adaptive_pooling_remains(network):
     deployed = DeployedNetwork(network.model, network.metadata, static=True)
     script = torchscript.trace(deployed, 1, (104, 136))
     kinds = {node.kind() for node in script.inlined_graph.nodes()}
@@ -178,7 +179,7 @@ def test_static_pooling_leaves_no_adaptive_operator(network):
 
 
 @torch.no_grad()
-def test_depthwise_convolutions_that_widen_are_split():
+def test_depthwise_convolutions_with_more_outputs_are_split():
     torch.manual_seed(5)
     widening = nn.Conv2d(6, 18, 3, padding=1, groups=6), nn.Conv2d(18, 7, 1)
     others = nn.Conv2d(7, 7, 3, groups=7), nn.Conv2d(7, 5, 1), nn.Conv2d(5, 10, 3, groups=5), nn.GELU()

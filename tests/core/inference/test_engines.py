@@ -1,4 +1,4 @@
-"""Every engine that runs on the CPU, against plain torch code."""
+"""Every engine that runs on the CPU, against plain PyTorch code."""
 
 import logging
 import os
@@ -20,22 +20,25 @@ ON_CPU = ("torch", "openvino", "onnxruntime")
 
 
 @pytest.mark.parametrize("name", ON_CPU)
-def test_logits_are_the_networks(name, start, network, plain, images):
+def test_logits_match_the_network(name, start, network, plain, images):
     backend = start(name, network)
     backend.prepare((96, 128))
     expected = plain(images)
     for count in (1, 3):
         found = backend.infer(images[:count]).clone()
-        assert found.dtype == torch.float32 and found.device.type == "cpu"
+        assert found.dtype == torch.float32
+        assert found.device.type == "cpu"
         assert (found - expected[:count]).abs().max() < 1e-4 * (expected.max() - expected.min())
-    assert backend.name == name and backend.precision == "fp32"
+    assert backend.name == name
+    assert backend.precision == "fp32"
     description = backend.describe()
     assert set(description) == {"backend", "engine", "device", "device_name", "precision"}
-    assert description["engine"] and description["device_name"]
+    assert description["engine"]
+    assert description["device_name"]
 
 
-@pytest.mark.parametrize("name", ("openvino", "onnxruntime"))
-def test_the_segmenter_does_not_care(name, random_weights, noise_image):
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_masks_agree_for_every_engine(name, random_weights, noise_image):
     frames = [noise_image(seed, (120, 160)) for seed in range(3)]
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as segmenter:
         expected = segmenter.segment(frames)
@@ -44,7 +47,7 @@ def test_the_segmenter_does_not_care(name, random_weights, noise_image):
         for found, right in zip(segmenter.segment(frames), expected, strict=True):
             assert (found.mask != right.mask).mean() < 1e-3
             assert np.abs(found.confidence.astype(int) - right.confidence).mean() < 0.5
-        # Frames that their owner made read-only, and of the network's own size, so that none is copied.
+        # A read-only frame of the network's own size, which is passed on without a copy.
         frame = noise_image(5, (96, 128))
         frame.setflags(write=False)
         once = segmenter.segment(frame).mask
@@ -54,11 +57,11 @@ def test_the_segmenter_does_not_care(name, random_weights, noise_image):
 
 @pytest.mark.parametrize(
     ("precision", "tolerance"),
-    # fp16 is a matter of storage on the CPU: numbers are rounded once.
+    # fp16 only affects storage on the CPU: weights are rounded once.
     [("fp16", 0.01), ("bf16", 0.1)],
 )
 @pytest.mark.parametrize("again", [False, True], ids=["built", "from disk"])
-def test_openvino_in_less(precision, tolerance, again, start, network, plain, images):
+def test_openvino_in_reduced_precision(precision, tolerance, again, start, network, plain, images):
     capabilities = create_backend("openvino", device="cpu")._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and "BF16" not in capabilities:
         with pytest.raises(BackendError, match="no bf16 instructions"):
@@ -66,11 +69,11 @@ def test_openvino_in_less(precision, tolerance, again, start, network, plain, im
         return
     parity = compare(plain, start("openvino", network, precision=precision).infer, images)
     assert 1e-5 < parity.relative_error < tolerance
-    # An untrained network's classes are close to each other.
+    # The classes of an untrained network are nearly tied.
     assert parity.agreement > 0.93
 
 
-def test_openvino_keeps_its_forms_on_disk(start, network, images, monkeypatch, caplog):
+def test_openvino_models_are_cached(start, network, images, monkeypatch, caplog):
     from lsabinet_core.inference.backends.openvino_ import COMPILED, FILE, OpenVINOBackend, compiled_key, engine_key
     from lsabinet_core.inference.convert import openvino_
 
@@ -96,37 +99,39 @@ def test_openvino_keeps_its_forms_on_disk(start, network, images, monkeypatch, c
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             torch.testing.assert_close(start("openvino", network).infer(images), expected, rtol=0, atol=1e-3)
-        assert done == built and caplog.text.count("is damaged") == len(damaged)
+        assert done == built
+        assert caplog.text.count("is damaged") == len(damaged)
 
 
-def test_openvino_with_fewer_threads_leaves_the_choice_of_cores_to_the_system(start, network, monkeypatch):
-    """Otherwise the threads of all programs would go to the first ones. The first may be built, the others not."""
+def test_openvino_pins_threads_only_on_all_cores(start, network, monkeypatch):
+    """With fewer threads the system places them: pinned threads of all programs would share the first cores."""
     cores = usable_cores()
     for usable in (cores + 1, cores, cores + 1):
-        monkeypatch.setattr("lsabinet_core.inference.backends.openvino_.usable_cores", lambda usable=usable: usable)
+        monkeypatch.setattr("lsabinet_core.inference.backends.openvino_.visible_cores", lambda usable=usable: usable)
         compiled = start("openvino", network, threads=cores)._compiled((1, 96, 128))
         assert compiled.get_property("ENABLE_CPU_PINNING") == (usable == cores)
         assert compiled.get_property("INFERENCE_NUM_THREADS") == cores
 
 
-def test_openvino_int8_has_to_be_made_first(start, network):
+def test_openvino_int8_requires_an_export(start, network):
     with pytest.raises(BackendError, match="lsabinet export --to openvino --precision int8 --size 96x128"):
         start("openvino", network, precision="int8").prepare((96, 128))
 
 
 @pytest.mark.parametrize("threads", [0, 1])
-def test_compilers_are_bounded_as_frames_are(start, network, threads, monkeypatch):
+def test_thread_limit_applies_to_compiler_processes(start, network, threads, monkeypatch):
     import torch._inductor.config as config
 
     seen = []
     monkeypatch.setattr(torch, "compile", lambda module, **options: seen.append(config.compile_threads) or module)
     with config.patch(compile_threads=7):
         start("torch-compile", network, threads=threads).prepare((96, 128))
-        assert seen == [threads or 7] and config.compile_threads == 7
+        assert seen == [threads or 7]
+        assert config.compile_threads == 7
 
 
-def test_a_tensorrt_engine_that_onnxruntime_cannot_read_is_built_again(network, tmp_path, monkeypatch, caplog):
-    """A stand-in for the provider, which few machines have."""
+def test_unreadable_tensorrt_engine_is_rebuilt(network, tmp_path, monkeypatch, caplog):
+    """With a stand-in for the provider, which few machines have."""
     from lsabinet_core.inference.backends.onnxruntime_ import OnnxRuntimeBackend, OnnxRuntimeTensorRTBackend
 
     builds = []
@@ -151,29 +156,39 @@ def test_a_tensorrt_engine_that_onnxruntime_cannot_read_is_built_again(network, 
     fails = []
     monkeypatch.setattr(OnnxRuntimeBackend, "_build", build)
     backend = Stood()
-    assert backend._build((1, 96, 128)) == "run" and builds == [0]
+    assert backend._build((1, 96, 128)) == "run"
+    assert builds == [0]
     (tmp_path / "engines" / "a.engine").write_text("half")
-    assert backend._build((1, 96, 128)) == "run" and builds == [0, 1, 0]
-    assert "cannot be used (could not deserialize engine from cache): it is built again" in caplog.text
-    # What is wrong with the machine is not mended by building again.
+    assert backend._build((1, 96, 128)) == "run"
+    assert builds == [0, 1, 0]
+    assert "cannot be used (could not deserialize engine from cache): rebuilding it" in caplog.text
+    # Rebuilding does not help if the machine is the problem.
     for error in (BackendError("no provider"), RuntimeError("out of memory")):
         fails[:] = [error]
         with pytest.raises(type(error), match=str(error)):
             backend._build((4, 96, 128))
         assert (tmp_path / "engines" / "a.engine").read_text() == "whole"
         assert [folder.name for folder in tmp_path.iterdir()] == ["engines"]
+    # Engines that others may have written are not run, either.
+    fails.clear()
+    builds.clear()
+    (tmp_path / "engines").chmod(0o777)
+    assert not backend.builds_quickly((96, 128))
+    with pytest.raises(BackendError, match=r"others may write to .*chmod -R go-w"):
+        backend._build((1, 96, 128))
+    assert builds == []
 
 
-def test_shapes_stay_bounded(start, network, images, monkeypatch):
-    monkeypatch.setattr("lsabinet_core.inference.backends.common.MOST_SHAPES", 2)
+def test_number_of_shapes_is_bounded(start, network, images, monkeypatch):
+    monkeypatch.setattr("lsabinet_core.inference.backends.shapes.MAX_SHAPES", 2)
     backend = start("openvino", network)
     for count in (1, 2, 3, 1):
         backend.infer(images[:count])
-    assert list(backend._runs) == [(3, 96, 128), (1, 96, 128)]
+    assert backend.shapes.built == [(3, 96, 128), (1, 96, 128)]
 
 
-@pytest.mark.parametrize("name", ("openvino", "onnxruntime", "torch-compile", "torch"))
-def test_closed(name, network, images):
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch-compile", "torch"])
+def test_closed_backend_is_rejected(name, network, images):
     backend = create_backend(name, device="cpu")
     backend.close()
     with pytest.raises(BackendError, match="closed"):
@@ -187,19 +202,19 @@ def test_closed(name, network, images):
         ("onnxruntime", "onnxruntime", r"pip install 'lsabinet_ros\[onnx\]'"),
     ],
 )
-def test_a_missing_package_says_what_to_install(name, package, extra, monkeypatch):
+def test_missing_package_names_the_install_command(name, package, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(BackendError, match=f"backend {name} needs the package {package}.*{extra}"):
         create_backend(name, device="cpu")
 
 
-def test_openvino_does_not_call_home(network, start):
+def test_openvino_sends_no_telemetry(network, start):
     start("openvino", network).prepare((96, 128))
     assert sys.modules["openvino_telemetry"] is None
 
 
-def test_onnxruntime_does_not_call_home(tmp_path):
-    """What it would send it first keeps in the user's cache."""
+def test_onnxruntime_sends_no_telemetry(tmp_path):
+    """Pending telemetry would first be written to the user's cache folder."""
     program = (
         "from lsabinet_core.inference.optional import require; import time; require('onnxruntime', 'a test'); "
         "time.sleep(1)"
@@ -210,14 +225,14 @@ def test_onnxruntime_does_not_call_home(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name or path.name == "deviceid"]
 
 
-@pytest.mark.parametrize("name", ("cuda-graph", "tensorrt", "onnxruntime-tensorrt"))
-def test_engines_for_gpus_say_so(name, monkeypatch):
+@pytest.mark.parametrize("name", ["cuda-graph", "tensorrt", "onnxruntime-tensorrt"])
+def test_gpu_engines_require_a_gpu(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BackendError, match=f"'{name}' needs a CUDA GPU, which PyTorch does not find here"):
         create_backend(name)
 
 
-def test_bad_options():
+def test_invalid_options():
     assert {"auto", "torch", "openvino", "onnxruntime", "torch-compile", "cuda-graph"} < set(list_backends())
     for name, device, precision, message in (
         ("openvino", "cuda", "auto", "no CUDA GPU here|runs on the CPU"),
@@ -230,8 +245,8 @@ def test_bad_options():
             create_backend(name, device=device, precision=precision)
 
 
-def test_compiled(start, network, plain, images, monkeypatch, caplog):
-    """Inductor itself takes a minute; what is around it is looked at with a compiler that changes nothing."""
+def test_torch_compile_backend(start, network, plain, images, monkeypatch, caplog):
+    """Inductor itself takes a minute; a compiler that changes nothing tests everything around it."""
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda module, **options: compiled.append(options) or module)
     backend = start("torch-compile", network)
@@ -239,10 +254,11 @@ def test_compiled(start, network, plain, images, monkeypatch, caplog):
     expected = plain(images)
     torch.testing.assert_close(backend.infer(images[:1]), expected[:1], rtol=1e-3, atol=1e-4)
     assert len(compiled) == 1
-    # Another shape must not stop the frames for a build.
+    # Another shape must not delay frames with a build.
     with caplog.at_level(logging.WARNING):
         torch.testing.assert_close(backend.infer(images), expected, rtol=1e-3, atol=1e-4)
-    assert len(compiled) == 1 and "not built for 3 x 96x128" in caplog.text
+    assert len(compiled) == 1
+    assert "not built for 3 x 96x128" in caplog.text
     backend.prepare((96, 128), batch=2)
     assert len(compiled) == 2
 
@@ -252,8 +268,8 @@ class Tiny(torch.nn.Module):
         return images.permute(0, 3, 1, 2).float() + 1
 
 
-def test_every_shape_is_compiled(start, network, images, monkeypatch):
-    """PyTorch by itself compiles eight forms of a function and runs any other uncompiled."""
+def test_more_than_eight_shapes_are_compiled(start, network, images, monkeypatch):
+    """PyTorch alone compiles at most eight variants of a function and runs all others uncompiled."""
     graphs, compile_ = [], torch.compile
 
     def count(graph, examples):
@@ -268,8 +284,8 @@ def test_every_shape_is_compiled(start, network, images, monkeypatch):
     assert len(graphs) == 11
 
 
-def test_what_was_compiled_is_kept(start, network, monkeypatch, tmp_path):
-    """Where Inductor's own files are gone it must not take minutes again."""
+def test_compiled_network_is_cached(start, network, monkeypatch, tmp_path):
+    """If Inductor's own files are gone, the network must not be compiled for minutes again."""
     monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch, "compile", lambda module, **options: module)
     monkeypatch.setattr(torch.compiler, "save_cache_artifacts", lambda: (b"kernels", None))
@@ -279,17 +295,19 @@ def test_what_was_compiled_is_kept(start, network, monkeypatch, tmp_path):
     first = start("torch-compile", network)
     assert not first.builds_quickly((96, 128))
     first.prepare((96, 128))
-    assert loaded == [] and first.builds_quickly((96, 128)) and not first.builds_quickly((72, 96))
-    # It may be the fastest now.
+    assert loaded == []
+    assert first.builds_quickly((96, 128))
+    assert not first.builds_quickly((72, 96))
+    # The cached choice is invalidated, because the compiled network may now be the fastest.
     assert not (tmp_path / "choices").exists()
     start("torch-compile", network).prepare((96, 128))
     assert loaded == [b"kernels"]
 
 
-def test_a_compiler_that_fails(start, network, monkeypatch):
+def test_compiler_failure_is_reported(start, network, monkeypatch):
     def fail(module, **options):
         raise RuntimeError("No working C++ compiler found\nand pages more")
 
     monkeypatch.setattr(torch, "compile", fail)
-    with pytest.raises(BackendError, match="No working C.. compiler found.*apt install"):
+    with pytest.raises(BackendError, match=r"No working C.. compiler found.*apt install"):
         start("torch-compile", network).prepare((96, 128))

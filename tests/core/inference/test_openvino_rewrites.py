@@ -1,4 +1,4 @@
-"""OpenVINO's graphs are rewritten for speed; what they compute is what PyTorch computes."""
+"""OpenVINO's graphs are rewritten for speed and still match PyTorch."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ from lsabinet_core.inference.backends.openvino_kernels import prefer_fast_kernel
 from lsabinet_core.inference.backends.openvino_winograd import use_winograd
 from lsabinet_core.inference.convert import openvino_
 
-# As the package imports it, without what calls home.
+# Imported like the package does, which disables telemetry.
 openvino = openvino_.import_openvino()
 op = openvino.opset13
 
@@ -23,7 +23,7 @@ def noise(*shape, seed=0) -> np.ndarray:
 
 
 def model_of(build, *shape):
-    """(an openvino.Model of one input, the input's numbers)"""
+    """(an openvino.Model with one input, the values of the input)"""
     parameter = op.parameter(shape, np.float32)
     return openvino.Model([op.result(build(parameter))], [parameter]), noise(*shape, seed=9)
 
@@ -38,14 +38,14 @@ def kinds(model) -> Counter:
 
 
 def kernels(model) -> set:
-    """Heights and widths of the convolutions' kernels."""
+    """Heights and widths of the convolution kernels."""
     convolutions = (operator for operator in model.get_ordered_ops() if operator.get_type_name() == "Convolution")
     return {tuple(conv.input(1).get_partial_shape().to_shape()[2:]) for conv in convolutions}
 
 
-# Whole tiles of six, whole tiles of four, and widths that no tile divides.
+# Widths divisible by six, divisible by four, and by neither.
 @pytest.mark.parametrize("width", [12, 16, 14, 9, 5, 1])
-def test_winograd_is_the_convolution(width):
+def test_winograd_matches_direct_convolution(width):
     weights, biases, slopes = [noise(64, 66, 3, 3), noise(32, 64, 3, 3)], [noise(1, 64, 1, 1)], noise(64)
 
     def chain(x):
@@ -54,17 +54,19 @@ def test_winograd_is_the_convolution(width):
 
     model, x = model_of(chain, 2, 66, 7, width)
     use_winograd(model)
-    # All of it is replaced, and between the two nothing is put together.
-    assert kernels(model) == {(3, 1)} and kinds(model)["Concat"] == 1
+    # Both convolutions are replaced, and nothing is joined between them.
+    assert kernels(model) == {(3, 1)}
+    assert kinds(model)["Concat"] == 1
     expected = F.conv2d(
         torch.from_numpy(x), torch.from_numpy(weights[0]), torch.from_numpy(biases[0]).flatten(), padding=1
     )
     expected = F.conv2d(F.prelu(expected, torch.from_numpy(slopes)), torch.from_numpy(weights[1]), padding=1).numpy()
     found = run(model, x)
-    assert found.shape == expected.shape and np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 2e-5 * np.abs(expected).max()
 
 
-def test_winograd_where_others_look_too():
+def test_winograd_with_several_consumers():
     weight = noise(64, 64, 3, 3)
 
     def branches(x):
@@ -78,7 +80,7 @@ def test_winograd_where_others_look_too():
     assert np.abs(run(model, x) - expected).max() < 2e-5 * np.abs(expected).max()
 
 
-def test_winograd_of_numbers_that_are_stored_in_half():
+def test_winograd_with_fp16_weights():
     model, x = model_of(lambda x: op.convolution(x, op.constant(noise(64, 64, 3, 3)), **PLAIN), 1, 64, 4, 12)
     half = openvino_.rounded_to_half(model)
     expected = run(half, x)
@@ -98,7 +100,7 @@ def test_winograd_of_numbers_that_are_stored_in_half():
         ((16, 64, 3, 3), {}),
     ],
 )
-def test_no_winograd(shape, options):
+def test_winograd_is_not_applied(shape, options):
     model, _ = model_of(
         lambda x: op.convolution(x, op.constant(noise(*shape)), **{**PLAIN, **options}), 1, shape[1], 9, 12
     )
@@ -107,7 +109,7 @@ def test_no_winograd(shape, options):
     assert kinds(model) == before
 
 
-def test_no_winograd_in_int8():
+def test_winograd_is_not_applied_to_int8():
     def quantised(x):
         weight = op.multiply(op.convert(op.constant(np.ones((64, 64, 3, 3), np.int8)), np.float32), np.float32(0.1))
         return op.convolution(x, weight, **PLAIN)
@@ -122,16 +124,17 @@ def average(x, exclude_pad=False, rounding="floor"):
     return op.avg_pool(x, [2, 2], [1, 1], [1, 1], [3, 3], exclude_pad, rounding)
 
 
-def test_few_channels_are_averaged_by_a_convolution():
+def test_average_pooling_of_few_channels_becomes_a_convolution():
     model, x = model_of(average, 2, 3, 9, 12)
     prefer_fast_kernels(model)
-    assert kinds(model)["AvgPool"] == 0 and kernels(model) == {(3, 3)}
+    assert kinds(model)["AvgPool"] == 0
+    assert kernels(model) == {(3, 3)}
     expected = F.avg_pool2d(torch.from_numpy(x), 3, stride=2, padding=1).numpy()
     np.testing.assert_allclose(run(model, x), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("channels", "options"), [(5, {}), (3, {"exclude_pad": True}), (3, {"rounding": "ceil"})])
-def test_other_averages_stay(channels, options):
+def test_other_average_poolings_are_kept(channels, options):
     model, _ = model_of(lambda x: average(x, **options), 1, channels, 10, 12)
     prefer_fast_kernels(model)
     assert kinds(model)["AvgPool"] == 1
@@ -146,7 +149,7 @@ def test_other_averages_stay(channels, options):
         ((3, 1), [4, 1], [4, 1]),
     ],
 )
-def test_depthwise_kernels_that_are_one_wide(kernel, dilations, found):
+def test_depthwise_kernels_with_a_side_of_one(kernel, dilations, found):
     weight = noise(8, 1, 1, *kernel)
     pads = [(side - 1) // 2 * step for side, step in zip(kernel, dilations, strict=True)]
     options = {"strides": [1, 1], "pads_begin": pads, "pads_end": pads, "dilations": dilations}
@@ -159,16 +162,17 @@ def test_depthwise_kernels_that_are_one_wide(kernel, dilations, found):
 
 
 def test_selu():
-    # What torch.nn.SELU says its constants are.
+    # The constants in the documentation of torch.nn.SELU.
     constants = [op.constant(np.float32(value)) for value in (1.6732632423543772, 1.0507009873554805)]
     model, x = model_of(lambda x: op.selu(x, *constants), 2, 8, 5, 7)
     prefer_fast_kernels(model)
-    assert kinds(model)["Selu"] == 0 and kinds(model)["Elu"] == 1
+    assert kinds(model)["Selu"] == 0
+    assert kinds(model)["Elu"] == 1
     np.testing.assert_allclose(run(model, x), F.selu(torch.from_numpy(x)).numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("kind", "lengths"), [("Split", None), ("VariadicSplit", [1, 1, 1])])
-def test_a_reversal_is_one_operator(kind, lengths):
+def test_channel_reversal_becomes_one_operator(kind, lengths):
     def reverse(x):
         parts = op.split(x, 3, 3) if lengths is None else op.variadic_split(x, 3, op.constant(np.array(lengths)))
         assert parts.get_type_name() == kind
@@ -176,22 +180,24 @@ def test_a_reversal_is_one_operator(kind, lengths):
 
     model, x = model_of(reverse, 2, 4, 5, 3)
     prefer_fast_kernels(model)
-    assert kinds(model)["Concat"] == kinds(model)[kind] == 0 and kinds(model)["Gather"] == 1
+    assert kinds(model)["Concat"] == kinds(model)[kind] == 0
+    assert kinds(model)["Gather"] == 1
     np.testing.assert_array_equal(run(model, x), x[..., ::-1])
 
 
-# In another order, not all of them, parts of two channels, and along another axis than they were taken apart.
+# Another order, a subset, parts of two channels, and concatenation along another axis than the split.
 @pytest.mark.parametrize(
     ("channels", "count", "order", "joined"),
     [(3, 3, (0, 1, 2), 3), (3, 3, (1, 0), 3), (6, 3, (2, 1, 0), 3), (3, 3, (2, 1, 0), 0), (3, 3, (0,), 0)],
 )
-def test_no_reversal(channels, count, order, joined):
+def test_other_shuffles_are_kept(channels, count, order, joined):
     def shuffle(x):
         parts = op.split(x, 3, count)
         return op.concat([parts.output(index) for index in order], joined)
 
     model, x = model_of(shuffle, 1, 4, 5, channels)
     prefer_fast_kernels(model)
-    assert kinds(model)["Concat"] == 1 and kinds(model)["Gather"] == 0
+    assert kinds(model)["Concat"] == 1
+    assert kinds(model)["Gather"] == 0
     expected = np.concatenate([np.split(x, count, 3)[index] for index in order], joined)
     np.testing.assert_array_equal(run(model, x), expected)

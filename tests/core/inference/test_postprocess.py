@@ -1,4 +1,4 @@
-"""Masks from logits: the CPU path class by class, the device path in one go, and torch in the plainest form."""
+"""Masks from logits: the CPU path (class by class) and the device path (all at once) against plain PyTorch."""
 
 import numpy as np
 import pytest
@@ -18,9 +18,10 @@ def test_agrees_with_softmax_and_argmax(path, size, spread):
 
     enlarged = F.interpolate(logits, size=size, mode="bilinear", align_corners=False).double()
     probability, expected = enlarged.softmax(1).max(1)
-    assert masks.dtype == confidences.dtype == np.uint8 and masks.shape == confidences.shape == (2, *size)
+    assert masks.dtype == confidences.dtype == np.uint8
+    assert masks.shape == confidences.shape == (2, *size)
     assert (masks != expected.numpy()).mean() < 1e-3
-    # The two best are close to each other where float32 rounding shows most; nowhere else may the confidence differ.
+    # Near ties of the two best classes are affected by float32 rounding; elsewhere the confidences must be equal.
     two = enlarged.topk(2, dim=1).values
     clear = ((two[:, 0] - two[:, 1]) > 1e-4 * spread).numpy()
     assert clear.mean() > 0.99
@@ -32,13 +33,13 @@ def test_agrees_with_softmax_and_argmax(path, size, spread):
 
 @pytest.mark.parametrize(("best", "other"), [(20.0, -240.0), (-20.0, -190.0), (0.0, -400.0), (90.0, 0.0), (0.0, 0.0)])
 @pytest.mark.parametrize("size", [(39, 39), (40, 40), (12, 12)])
-def test_logits_far_apart(best, other, size):
-    """Between samples of different classes both may be far below what either is at its own."""
+def test_confidence_of_distant_logits(best, other, size):
+    """Between samples of different classes both logits may be far below their values at the samples."""
     logits = torch.full((1, 2, 4, 4), other)
     logits[0, 0, :, ::2] = logits[0, 1, :, 1::2] = best
     _, confidences = postprocess.masks_from_logits(logits, size, confidence=True)
     probability = F.interpolate(logits.double(), size=size, mode="bilinear").softmax(1).amax(1).numpy()
-    # Half a level, and float32 where logits of hundreds cancel each other.
+    # Half a level, plus float32 rounding where logits of several hundred cancel.
     assert np.abs(confidences - 255 * probability).max() < 0.6
 
 

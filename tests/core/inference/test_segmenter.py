@@ -1,5 +1,7 @@
-"""The Segmenter against the network run by plain torch code."""
+"""The Segmenter against the network in plain PyTorch code."""
 
+import copy
+import pickle
 import threading
 
 import cv2
@@ -14,6 +16,7 @@ from lsabinet_core.inference import Segmenter
 from lsabinet_core.inference.device_frames import DeviceFrames
 from lsabinet_core.inference.postprocess import masks_from_logits
 from lsabinet_core.inference.preprocess import network_size
+from lsabinet_core.labels import CITYSCAPES
 from lsabinet_core.models.weights import load_weights
 
 
@@ -25,7 +28,7 @@ def segmenter(random_weights):
 
 @pytest.fixture(scope="module")
 def plain_logits(random_weights):
-    """(BGR frame, network size) -> full-size logits (C, H, W) of the network, by torch alone."""
+    """(BGR frame, network size) -> full-size logits (C, H, W) of the network, by plain PyTorch."""
     model, metadata = load_weights(random_weights)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (metadata.mean, metadata.std))
 
@@ -41,12 +44,12 @@ def plain_logits(random_weights):
 
 
 def assert_same_mask(mask: np.ndarray, expected: np.ndarray) -> None:
-    """Equal but for pixels where rounding tips the balance between two classes."""
+    """Equal except for pixels where rounding decides between two classes."""
     assert mask.shape == expected.shape
     assert (mask != expected).mean() < 1e-3
 
 
-def test_native_size_is_the_argmax_of_forward(segmenter, random_weights, noise_image):
+def test_native_size_matches_argmax_of_forward(segmenter, random_weights, noise_image):
     model, metadata = load_weights(random_weights)
     frame = noise_image(50, (96, 128))
     rgb = torch.from_numpy(frame[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 255
@@ -61,9 +64,9 @@ def test_native_size_is_the_argmax_of_forward(segmenter, random_weights, noise_i
     assert np.abs(result.confidence - expected).mean() < 0.3
 
 
-# Shrunk, grown, odd, wide, smaller than any network takes, tall.
+# Reduced, enlarged, odd, wide, below the minimum network size, tall.
 @pytest.mark.parametrize("size", [(192, 256), (80, 90), (97, 201), (64, 300), (33, 20), (301, 99)])
-def test_any_size(segmenter, plain_logits, noise_image, size):
+def test_frames_of_any_size(segmenter, plain_logits, noise_image, size):
     frame = noise_image(60, size)
     result = segmenter.segment(frame)
     low = plain_logits(frame, segmenter.network_size(size))
@@ -74,7 +77,7 @@ def test_any_size(segmenter, plain_logits, noise_image, size):
     assert result.mask.shape == result.confidence.shape == size
 
 
-def test_input_size_is_obeyed(random_weights, plain_logits, noise_image):
+def test_input_size_is_used(random_weights, plain_logits, noise_image):
     frame = noise_image(61, (120, 160))
     segmenter = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", input_size=(72, 104))
     assert segmenter.input_size == segmenter.network_size((120, 160)) == (72, 104)
@@ -98,10 +101,10 @@ def test_network_size_keeps_pixels_and_aspect(frame, trained, expected):
     assert network_size(frame, trained) == expected
 
 
-def test_rgb_and_bgr_are_the_same_picture(segmenter, noise_image):
+def test_rgb_and_bgr_give_the_same_mask(segmenter, noise_image):
     frame = noise_image(62, (96, 128))
     bgr = segmenter.segment(frame)
-    # A view with negative strides, as frame[..., ::-1] gives, must do as well as a copy.
+    # A view with negative strides, such as frame[..., ::-1], must work like a copy.
     for rgb in (frame[..., ::-1], frame[..., ::-1].copy()):
         result = segmenter.segment(rgb, order="rgb")
         np.testing.assert_array_equal(result.mask, bgr.mask)
@@ -121,7 +124,7 @@ def test_list_keeps_order_and_agrees_with_single_frames(segmenter, noise_image):
     assert segmenter.segment([]) == []
 
 
-def test_parts_of_larger_frames(segmenter, noise_image):
+def test_region_of_a_larger_frame(segmenter, noise_image):
     """A region of interest is not contiguous in memory."""
     frame = noise_image(63, (150, 200))
     for part in (frame[10:106, 20:148], frame[::-1, ::-1], frame[:, :180:2]):
@@ -129,7 +132,7 @@ def test_parts_of_larger_frames(segmenter, noise_image):
         np.testing.assert_array_equal(segmenter.segment(part).mask, expected.mask)
 
 
-def test_frame_is_left_alone(segmenter, noise_image):
+def test_frame_is_not_modified(segmenter, noise_image):
     frame = noise_image(64, (96, 128))
     before = frame.copy()
     frame.setflags(write=False)
@@ -144,13 +147,28 @@ def test_results_do_not_share_memory(segmenter, noise_image):
     np.testing.assert_array_equal(first.mask, kept)
 
 
-def test_timings_and_confidence_on_demand(segmenter, noise_image):
+@pytest.mark.parametrize("attempt", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_segmenter_cannot_be_copied_or_pickled(segmenter, noise_image, attempt):
+    with pytest.raises(BackendError, match=r"create one in each process with Segmenter.from_pretrained"):
+        attempt(segmenter)
+    assert segmenter.segment(noise_image(1, (96, 128))).mask.shape == (96, 128)
+
+
+def test_timings_and_optional_confidence(segmenter, noise_image):
     result = segmenter.segment(noise_image(67, (96, 128)), confidence=False)
     assert result.confidence is None
     timings = result.timings
     assert min(timings.preprocess_ms, timings.inference_ms, timings.postprocess_ms) > 0
     assert timings.total_ms == pytest.approx(timings.preprocess_ms + timings.inference_ms + timings.postprocess_ms)
     np.testing.assert_array_equal(result.mask, segmenter.segment(noise_image(67, (96, 128))).mask)
+
+
+def test_overlay_has_the_colours_of_the_given_label_set(segmenter, noise_image):
+    frame = noise_image(71, (96, 128))
+    mask = np.full((96, 128), 3, np.uint8)
+    for given, label_set in ((None, segmenter.label_set), (CITYSCAPES, CITYSCAPES)):
+        drawn = segmenter.overlay(frame, mask, 1.0, given)
+        assert tuple(drawn[0, 0, ::-1]) == label_set.colors[3]
 
 
 def test_bf16_agrees_with_fp32(segmenter, random_weights, noise_image):
@@ -168,22 +186,27 @@ def test_model_in_memory_is_copied(random_weights, segmenter, noise_image):
     in_memory = Segmenter(model, metadata, device="cpu", backend="torch")
     expected = segmenter.segment(frame)
     np.testing.assert_array_equal(in_memory.segment(frame).mask, expected.mask)
-    assert model.training and all(parameter.requires_grad for parameter in model.parameters())
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
     np.testing.assert_array_equal(in_memory.segment(frame).mask, expected.mask)
 
 
-def test_describes_itself(segmenter, random_weights):
-    assert segmenter.device == "cpu" and segmenter.precision == "fp32" and segmenter.backend == "torch"
-    assert segmenter.input_size is None and segmenter.label_set.name == "camvid11"
+def test_describe(segmenter, random_weights):
+    assert segmenter.device == "cpu"
+    assert segmenter.precision == "fp32"
+    assert segmenter.backend == "torch"
+    assert segmenter.input_size is None
+    assert segmenter.label_set.name == "camvid11"
     description = segmenter.describe()
     assert description["weights"] == str(random_weights)
-    assert description["backend"] == "torch" and description["device"] == "cpu"
+    assert description["backend"] == "torch"
+    assert description["device"] == "cpu"
 
 
-def test_threads_bound_torch_and_opencv(random_weights, noise_image):
+def test_threads_limit_torch_and_opencv(random_weights, noise_image):
     before = torch.get_num_threads(), cv2.getNumThreads()
     try:
         with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", threads=1) as segmenter:
@@ -207,7 +230,7 @@ def test_threads_bound_torch_and_opencv(random_weights, noise_image):
         ("frame.png", r"numpy array.*got str"),
     ],
 )
-def test_bad_frames(segmenter, frame, message):
+def test_invalid_frames(segmenter, frame, message):
     with pytest.raises(FrameError, match=message):
         segmenter.segment(frame)
     good = np.zeros((96, 128, 3), np.uint8)
@@ -216,11 +239,11 @@ def test_bad_frames(segmenter, frame, message):
     assert segmenter.segment(good).mask.shape == (96, 128)
 
 
-def test_bad_options(random_weights, tmp_path):
+def test_invalid_options(random_weights, tmp_path):
     def build(**options):
         return Segmenter.from_pretrained(random_weights, **{"backend": "torch", **options})
 
-    with pytest.raises(BackendError, match="one of auto, .*torch.*, got 'tensorflow'"):
+    with pytest.raises(BackendError, match=r"one of auto, .*torch.*, got 'tensorflow'"):
         build(backend="tensorflow")
     for device in ("gpu", "cpu:1", "cuda:x", ""):
         with pytest.raises(BackendError, match="auto, cpu, cuda or cuda:N"):
@@ -246,7 +269,7 @@ def test_cuda_without_a_gpu(random_weights, monkeypatch):
     assert Segmenter.from_pretrained(random_weights, backend="torch").device == "cpu"
 
 
-def test_closed(random_weights):
+def test_closed_segmenter_is_rejected(random_weights):
     segmenter = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch")
     segmenter.close()
     segmenter.close()
@@ -255,8 +278,8 @@ def test_closed(random_weights):
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_cameras_of_one_size_go_through_together(backend, random_weights, noise_image, monkeypatch):
-    """In one batch, for which ``warm_up`` has built the engine; and each camera gets what it would get alone."""
+def test_frames_of_one_size_form_a_batch(backend, random_weights, noise_image, monkeypatch):
+    """In one batch, for which ``warm_up`` built the engine; each mask equals that of a single frame."""
     frames = [noise_image(80 + index, (96, 128)) for index in range(10)]
     with Segmenter.from_pretrained(random_weights, device="cpu", backend=backend) as segmenter:
         singles = [segmenter.segment(frame) for frame in frames]
@@ -274,14 +297,14 @@ def test_cameras_of_one_size_go_through_together(backend, random_weights, noise_
             for result, single in zip(results, singles, strict=False):
                 assert_same_mask(result.mask, single.mask)
                 assert np.abs(result.confidence.astype(int) - single.confidence).mean() < 0.5
-        # What is warm stays so.
+        # Warm shapes are not warmed up again.
         ran.clear()
         segmenter.warm_up((96, 128), frames=10)
         assert ran == []
 
 
-def test_cameras_of_several_sizes_go_through_together(random_weights, noise_image, monkeypatch):
-    """Where the network's input has one size; each camera gets a mask of its own size, as it would alone."""
+def test_frames_of_several_sizes_form_a_batch(random_weights, noise_image, monkeypatch):
+    """If the network's input has a fixed size; each mask has its own frame's size and equals that of a single frame."""
     frames = [noise_image(index, size) for index, size in enumerate([(96, 128), (120, 90), (120, 90), (96, 128)])]
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", input_size=(72, 88)) as segmenter:
         expected = [segmenter.segment(frame) for frame in frames]
@@ -294,23 +317,23 @@ def test_cameras_of_several_sizes_go_through_together(random_weights, noise_imag
         assert ran == [4]
 
 
-def test_more_batches_than_an_engine_keeps(random_weights, noise_image, monkeypatch):
-    """A warm-up brings back what others have displaced."""
-    monkeypatch.setattr("lsabinet_core.inference.backends.common.MOST_SHAPES", 2)
+def test_warm_up_rebuilds_evicted_shapes(random_weights, noise_image, monkeypatch):
+    """A warm-up rebuilds shapes that others have evicted."""
+    monkeypatch.setattr("lsabinet_core.inference.backends.shapes.MAX_SHAPES", 2)
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="openvino") as segmenter:
         for frames in (1, 2, 3, 1, 1):
             segmenter.warm_up((96, 128), frames=frames)
-            assert (frames, 96, 128) in segmenter._backend._runs
+            assert (frames, 96, 128) in segmenter._backend.shapes.built
 
 
-def test_threads_beyond_the_cores(random_weights, noise_image):
-    """Thousands crash OpenMP."""
+def test_threads_are_limited_to_the_cores(random_weights, noise_image):
+    """Thousands of threads crash OpenMP."""
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", threads=100_000) as segmenter:
         assert segmenter.segment(noise_image(1, (96, 128))).mask.shape == (96, 128)
         assert segmenter.describe()["threads"] == usable_cores()
 
 
-def test_a_named_engine_is_built_beside_the_frames(random_weights, noise_image, monkeypatch):
+def test_named_engine_is_built_in_the_background(random_weights, noise_image, monkeypatch):
     frame = noise_image(90, (80, 120))
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as segmenter:
         expected = segmenter.segment(frame).mask
@@ -320,15 +343,16 @@ def test_a_named_engine_is_built_beside_the_frames(random_weights, noise_image, 
         monkeypatch.setattr(engine, "_build", lambda shape: may_build.wait(60) and build(shape))
         segmenter.warm_up((80, 120), wait=False)
         assert_same_mask(segmenter.segment(frame).mask, expected)
-        assert engine.ran_plain and not engine._runs
+        assert engine.ran_plain
+        assert not engine.shapes.built
         may_build.set()
         segmenter.warm_up((80, 120))
-        assert list(engine._runs) == [(1, *segmenter.network_size((80, 120)))]
+        assert engine.shapes.built == [(1, *segmenter.network_size((80, 120)))]
         assert_same_mask(segmenter.segment(frame).mask, expected)
 
 
-def test_frames_that_go_to_the_device_whole(segmenter, random_weights, noise_image, monkeypatch):
-    """As on a GPU, which resizes frames behind the upload; here the device is the CPU."""
+def test_frames_resized_on_the_device(segmenter, random_weights, noise_image, monkeypatch):
+    """As on a GPU, which resizes frames after the upload; here the device is the CPU."""
     frames = [noise_image(seed, size) for seed, size in enumerate([(96, 128), (120, 160), (60, 80), (120, 160)])]
     stack = DeviceFrames(torch.device("cpu"))
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as other:

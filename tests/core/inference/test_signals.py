@@ -1,9 +1,9 @@
-"""Engines that come and go leave the process able to handle a signal."""
+"""A process can still handle signals after engines were created and closed."""
 
 import subprocess
 import sys
 
-# Two engines at a time, the first to come goes first, and in another thread; the same where a crash would be seen.
+# Two engines; the first one is closed first, in another thread, and then the other: the order that used to crash.
 PROGRAM = """
 import gc, os, signal, threading
 import numpy as np
@@ -35,6 +35,6 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
 
 
-def test_a_signal_after_engines_have_gone():
+def test_signal_after_engines_were_closed():
     result = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=120)
     assert (result.returncode, result.stdout) == (0, "handled\n"), result.stderr

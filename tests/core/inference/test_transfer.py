@@ -1,4 +1,4 @@
-"""Images to the device; here that is the CPU."""
+"""Upload of images to the device, which is the CPU here."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,8 @@ from lsabinet_core.inference.backends.transfer import PinnedUpload
 
 @pytest.mark.parametrize("made_in", [torch.inference_mode, torch.no_grad])
 @pytest.mark.parametrize("used_in", [torch.inference_mode, torch.no_grad])
-def test_a_buffer_may_be_filled_from_anywhere(made_in, used_in):
-    """An engine may be built where frames are segmented and compared with others elsewhere."""
+def test_buffer_may_be_filled_outside_inference_mode(made_in, used_in):
+    """An engine may be built in the thread that segments frames and compared in another."""
     images = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
     with made_in():
         out = torch.zeros(2, 3, 4, 3, dtype=torch.uint8)
@@ -19,8 +19,9 @@ def test_a_buffer_may_be_filled_from_anywhere(made_in, used_in):
     np.testing.assert_array_equal(out.numpy(), images)
 
 
-def test_memory_is_shared_without_a_buffer():
+def test_cpu_tensor_shares_memory():
     images = np.zeros((1, 2, 2, 3), dtype=np.uint8)
     tensor = PinnedUpload(torch.device("cpu"))(images)
     images[0, 1, 1, 2] = 7
-    assert tensor.shape == (1, 2, 2, 3) and tensor[0, 1, 1, 2] == 7
+    assert tensor.shape == (1, 2, 2, 3)
+    assert tensor[0, 1, 1, 2] == 7

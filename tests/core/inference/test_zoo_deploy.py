@@ -1,4 +1,4 @@
-"""The deployed form of every network, and the Segmenter on top of it, say what the network says."""
+"""The deployed form of every network, and the Segmenter on top of it, match the original network."""
 
 import copy
 
@@ -19,19 +19,19 @@ ODD_SIZE = (77, 101)
 each_network = pytest.mark.parametrize("name", list_models())
 
 
-# Operators that some engine lacks, or that a file for one size has no need of.
+# Operators that some engine lacks, or that a file for one size does not need.
 UNWANTED = ("adaptive", "unpool", "with_indices", "batch_norm", "dropout", "Loop", "If")
 
 
 @each_network
 @torch.no_grad()
-def test_deployed_and_traced(name):
+def test_deployed_and_traced_networks_match(name):
     network = zoo_network(name)
-    # In fp64 rounding does not decide where a maximum was.
+    # In fp64 rounding does not move the position of a maximum.
     dtype = torch.float64 if name in UNPOOLING else torch.float32
     model = copy.deepcopy(network.model).to(dtype)
     deployed = DeployedNetwork(model, network.metadata, dtype=dtype, static=True)
-    # What `lsabinet export --to torchscript` writes: traced with one image, and run with two.
+    # The trace that `lsabinet export --to torchscript` writes: made with one image, and run with two.
     script = torchscript.trace(deployed, 1, ODD_SIZE)
     kinds = {node.kind() for node in script.inlined_graph.nodes()}
     assert not {kind for kind in kinds if any(part in kind for part in UNWANTED)}
@@ -51,11 +51,12 @@ def test_segmenter(name):
     options = {"backend": "torch", "device": "cpu", "input_size": SIZE, "threads": 1}
     with Segmenter(network.model, network.metadata, **options) as segmenter:
         assert segmenter.describe()["architecture"] == name
-        # At its own size the network's last upsampling is the Segmenter's, whatever size its logits have.
+        # At the network's own size the Segmenter does the final upsampling, whatever the size of the logits.
         (frame,) = patches(1, SIZE, seed=3)
         expected = network.model(normalised(frame[None], network.metadata)).argmax(1)[0].numpy()
         mask = segmenter.segment(frame).mask
-        assert len(set(mask.ravel())) > 1 and (mask != expected).mean() < tolerated
+        assert len(set(mask.ravel())) > 1
+        assert (mask != expected).mean() < tolerated
         (frame,) = patches(1, (90, 131), seed=4)
         logits = plain_logits(network, stack_frames([frame], SIZE))
         expected = F.interpolate(logits, (90, 131), mode="bilinear").argmax(1)[0].numpy()
@@ -64,13 +65,14 @@ def test_segmenter(name):
 
 @pytest.mark.parametrize("size", [(12, 18), (13, 19)])
 @pytest.mark.parametrize(("kernel_size", "padding"), [(2, 0), (3, 1)], ids=["segnet", "enet"])
-def test_unpooling_by_comparing(kernel_size, padding, size):
-    """Equal maxima in most windows, and windows that overlap: places and values are PyTorch's."""
+def test_unpooling_by_comparison(kernel_size, padding, size):
+    """Most windows have equal maxima, and some overlap: positions and values match PyTorch's."""
     x = torch.randint(-2, 1, (2, 3, *size), generator=torch.Generator().manual_seed(6)).float()
     expected, indices = F.max_pool2d(x, kernel_size, stride=2, padding=padding, return_indices=True)
     values = torch.randn(expected.shape)
     unpooled = F.max_unpool2d(values, indices, 2, output_size=size)
     with StaticShapes():
         maxima, found = F.max_pool2d(x, kernel_size, stride=2, padding=padding, return_indices=True)
-        assert torch.equal(maxima, expected) and torch.equal(found, indices)
+        assert torch.equal(maxima, expected)
+        assert torch.equal(found, indices)
         assert torch.equal(F.max_unpool2d(values, found, 2, output_size=size), unpooled)

@@ -1,4 +1,4 @@
-"""Every network of the zoo as after a training, without one, for tests of what serves them."""
+"""Every network of the zoo with statistics as after training, but untrained, for tests of the inference code."""
 
 from functools import cache
 
@@ -15,17 +15,17 @@ LABELS = LabelSet("four", ("a", "b", "c", "d"), ((128, 0, 0), (0, 128, 0), (0, 0
 SIZE = (64, 96)
 
 UNPOOLING = ("enet", "segnet")
-"""Where rounding decides between two maxima, what is unpooled moves by a pixel: there few logits differ by more."""
+"""Networks with max unpooling: rounding may move unpooled values by a pixel, so a few logits differ by more."""
 
 
 @cache
 def zoo_network(name: str) -> Network:
-    """A network of four classes with random numbers, whose batch normalisation has the statistics of ``patches``."""
+    """A network of four classes with random weights, whose batch normalisation has the statistics of ``patches``."""
     torch.manual_seed(4)
     model = create_model(name, len(LABELS))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # The statistics of all that was seen, instead of running ones.
+            # Cumulative statistics of all batches instead of running ones.
             module.momentum = None
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.2)
@@ -38,7 +38,7 @@ def zoo_network(name: str) -> Network:
 
 
 def patches(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
-    """uint8 (count, H, W, 3): patches of all colours with some noise, so that masks have several classes."""
+    """uint8 (count, H, W, 3): noisy patches of all colours, so that masks contain several classes."""
     rng = np.random.default_rng(seed)
     rows, columns = (np.arange(length) * cells // length for length, cells in zip(size, (6, 8)))
     colours = rng.integers(20, 236, (count, 6, 8, 3))[:, rows][:, :, columns]
@@ -46,24 +46,25 @@ def patches(count: int, size: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 
 def normalised(images: np.ndarray, metadata: WeightsMetadata) -> Tensor:
-    """What the network sees of images uint8 (N, H, W, 3), BGR: float (N, 3, H, W), by plain torch code."""
+    """The network's input for images uint8 (N, H, W, 3), BGR: float (N, 3, H, W), in plain PyTorch code."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (metadata.mean, metadata.std))
     return (torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) / 255 - mean) / std
 
 
 def plain_logits(network: Network, images: np.ndarray) -> Tensor:
-    """The logits (N, C, h, w) of images uint8 (N, H, W, 3), BGR, without the deployed form."""
+    """The logits (N, C, h, w) of images uint8 (N, H, W, 3), BGR, of the original network."""
     with torch.no_grad():
         return network.model.low_resolution_logits(normalised(images, network.metadata))
 
 
 def check_close(network: Network, found: Tensor, expected: Tensor) -> None:
-    """Equal to 1e-4 of the logits' range; where values are unpooled, all but few."""
+    """Equal to 1e-4 of the logits' range; for networks with unpooling, all but a few."""
     assert found.shape == expected.shape
     spread = expected.max() - expected.min()
     error = (found - expected).abs() / spread
     assert spread > 0.5, "the networks are compared on flat logits"
     if network.metadata.architecture in UNPOOLING:
-        assert error.square().mean().sqrt() < 5e-3 and error.median() < 1e-4
+        assert error.square().mean().sqrt() < 5e-3
+        assert error.median() < 1e-4
     else:
         assert error.max() < 1e-4

@@ -1,11 +1,13 @@
-"""Preparing pytorchcv's networks, which others built, for a comparison with ours on the same weights."""
+"""Preparation of pytorchcv's independent implementations for a comparison with equal weights."""
 
 from torch import Tensor, nn
 
 
 def randomise(oracle: nn.Module, images: Tensor, bn_eps: float | None = None) -> None:
-    """Random numbers where constructors put zeros and ones, and the statistics of these images, so that none goes
-    unnoticed and the activations stay of order one; and our eps, where it is given."""
+    """Randomise parameters that constructors set to 0 or 1, and set the running statistics to those of ``images``.
+
+    In this way every parameter affects the output, and activations stay of order 1. ``bn_eps`` replaces eps if given.
+    """
     for module in oracle.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps = bn_eps or module.eps
@@ -21,7 +23,7 @@ def randomise(oracle: nn.Module, images: Tensor, bn_eps: float | None = None) ->
 
 
 def copy_in_order(source: nn.Module, target: nn.Module) -> None:
-    """Copies all parameters and statistics, paired by the order in which the two networks declare them."""
+    """Copy all parameters and statistics, paired in the order in which the two networks declare them."""
     for theirs, ours in zip(source.state_dict().values(), target.state_dict().values(), strict=True):
         assert theirs.shape == ours.shape
         ours.copy_(theirs)

@@ -1,4 +1,4 @@
-"""The network against the paper's table of parameters and operations, and against awkward inputs."""
+"""LSA-BiNet against the paper's parameter and operation counts, and with unusual inputs."""
 
 import pytest
 import torch
@@ -26,9 +26,9 @@ def variant(classes: int, modules: tuple[bool, bool, bool], device: str = "meta"
 
 
 def thop_macs(model: nn.Module, size: tuple[int, int]) -> int:
-    """thop's rule: convolutions, 4 per value of a batch normalisation, 1 per value of a PReLU or an average pooling.
+    """Count MACs as thop does: convolutions, 4 per batch normalisation value, 1 per PReLU or average pooling value.
 
-    The pooling is that of DABNet's published form, which pools the image anew for each of its three scales.
+    Pooling is counted as in DABNet's published code, which pools the original image for each of its three scales.
     """
     levels = [3 * -(-size[0] // stride) * -(-size[1] // stride) for stride in (2, 4, 8)]
     extra = 3 * levels[0] + 2 * levels[1] + levels[2]
@@ -79,7 +79,7 @@ def test_dabnet_is_the_baseline_row():
 
 
 def test_every_parameter_learns():
-    # The variance path starts at beta = 0, so that its gradient is that of beta, not beyond it: all are reached.
+    # The variance path starts at beta = 0, so only beta receives its gradient; every parameter still has one.
     model = create_model("lsabinet", 11)
     model(torch.randn(2, 3, 96, 96)).square().mean().backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
@@ -89,7 +89,7 @@ def test_every_parameter_learns():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 63, 200), (1, 4, 64, 64), (3, 64, 64)])
-def test_inputs_that_no_network_takes(shape):
+def test_invalid_inputs(shape):
     with pytest.raises(ModelError, match="at least 64"):
         create_model("lsabinet", 11)(torch.zeros(shape))
 

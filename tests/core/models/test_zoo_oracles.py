@@ -1,4 +1,4 @@
-"""SegNet, SQNet, CGNet and ESPNetv2's encoder against pytorchcv's, which others built: same weights, same outputs."""
+"""SegNet, SQNet, CGNet and ESPNetv2's encoder against pytorchcv's implementations: same weights, same outputs."""
 
 import pytest
 import torch
@@ -22,12 +22,12 @@ def images() -> Tensor:
 
 
 def declared(oracle: nn.Module) -> nn.Module:
-    """The order in which the network declares its layers."""
+    """Return the network itself: its layers are declared in our order."""
     return oracle
 
 
 def sqnet_as_met(oracle: nn.Module) -> nn.Module:
-    """The layers of pytorchcv's SQNet in the order in which an image meets them; it declares the skips last."""
+    """Return the layers of pytorchcv's SQNet in the order of computation; pytorchcv declares the skips last."""
     up3, up2, up1 = oracle.hg.up_seq
     skip3, skip2, skip1 = oracle.hg.skip_seq
     return nn.ModuleList([oracle.stem, oracle.hg.down_seq, up1, skip1, up2, skip2, up3, skip3, oracle.head])
@@ -54,12 +54,12 @@ def test_same_weights_same_logits(name, build, in_order, images):
 
 @torch.no_grad()
 def test_encoder_of_espnetv2(images):
-    """pytorchcv has the classifier of images, whose first four levels are the encoder."""
+    """pytorchcv has the image classifier; its first four levels are the encoder."""
     oracle = espnetv2_w2()
     del oracle.features.stage4
     oracle.features.final_block = oracle.features.final_pool = oracle.output = nn.Identity()
     for block in [module for module in oracle.modules() if isinstance(module, ESPBlock)]:
-        # Declared in the order of computation, with the spare slopes that only the published code has.
+        # Declared in the order of computation, including the unused slopes of the published code.
         expand, slopes = block.merge_conv, nn.PReLU(block.merge_conv.bn.num_features)
         del block.merge_conv
         block.merge_conv = expand

@@ -1,7 +1,7 @@
-"""Networks of the zoo against pytorchcv's, which others built: the same weights must give the same logits.
+"""Networks against pytorchcv's independent implementations: the same weights must give the same logits.
 
-Compared before the last bilinear upsampling: pytorchcv aligns corner pixels there, lsabinet pixel centres. Batch
-normalisation of pytorchcv's networks is given lsabinet's eps first.
+The logits are compared before the last bilinear upsampling, where pytorchcv aligns corner pixels and lsabinet pixel
+centres. The batch normalisation of pytorchcv's networks is set to lsabinet's eps first.
 """
 
 import pytest
@@ -20,7 +20,7 @@ CLASSES = 11
 
 
 def mirror_right_branches(oracle: nn.Module) -> None:
-    """Gives LEDNet's right branches the paper's order, 1x3 before 3x1; pytorchcv has 3x1 first on both sides."""
+    """Give LEDNet's right branches the paper's order, 1x3 before 3x1; pytorchcv has 3x1 first in both branches."""
     for name, module in oracle.named_modules():
         if isinstance(module, nn.Conv2d) and ".right_branch." in name:
             module.kernel_size = module.kernel_size[::-1]
@@ -30,7 +30,7 @@ def mirror_right_branches(oracle: nn.Module) -> None:
 
 
 def drop_inner_relu(oracle: nn.Module) -> None:
-    """Takes away the ReLU that only pytorchcv's EDANet has between a module's dilated 3x1 and 1x3."""
+    """Remove the ReLU that only pytorchcv's EDANet has between a module's dilated 3x1 and 1x3."""
     for name, module in oracle.named_modules():
         if name.endswith("conv2.conv2.lw_conv"):
             module.activate = False
@@ -55,7 +55,7 @@ def logits_before(upsampling: nn.Module, oracle: nn.Module, image: Tensor) -> Te
 @torch.no_grad()
 def test_same_weights_give_the_same_logits(name, build, correct):
     torch.manual_seed(7)
-    # Sizes that pytorchcv's LEDNet can halve six times.
+    # pytorchcv's LEDNet requires sizes that are divisible by 2 six times.
     images = torch.randn(2, 3, 128, 192)
     oracle = build(num_classes=CLASSES)
     if correct is not None:

@@ -52,12 +52,14 @@ def test_against_miou(figure):
     drawn = figure(draw_latency, rows)
     [axes] = drawn.axes
     points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines[:3]]
-    assert points[:2] == [(20, 60), (10, 60)] and points[2][0] == 40
+    assert points[:2] == [(20, 60), (10, 60)]
+    assert points[2][0] == 40
     # The unknown one lies in a band of its own, below all that the axis of mIoU names.
     named = {text.get_text(): tick for text, tick in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
     assert named.pop("not\nknown") == points[2][1] < min(named.values()) < 60
     assert all(float(name) == pytest.approx(tick) for name, tick in named.items())
-    assert axes.get_ylim()[0] < points[2][1] and axes.get_xlim()[0] == 0
+    assert axes.get_ylim()[0] < points[2][1]
+    assert axes.get_xlim()[0] == 0
     legend = [text.get_text() for text in drawn.legends[0].get_texts()]
     assert legend == ["torch fp32", "openvino fp32", "a 64x96 (some data)", "b 64x96"]
 
@@ -66,11 +68,12 @@ def test_curves_from_zero(figure):
     curve = Curve("cost", np.array([4.0, 8.0]), np.array([10.0, 21.0]))
     labels = {"title": "t", "x_label": "x", "y_label": "y"}
     [axes] = figure(draw_curves, [curve], **labels, from_zero=True).axes
-    assert axes.get_xlim()[0] == axes.get_ylim()[0] == 0 and axes.get_ylim()[1] >= 21
+    assert axes.get_xlim()[0] == axes.get_ylim()[0] == 0
+    assert axes.get_ylim()[1] >= 21
     [axes] = figure(draw_curves, [curve], **labels).axes
     assert axes.get_ylim()[0] > 5
 
 
 def test_other_formats(tmp_path):
-    with pytest.raises(LsabinetError, match="ending in .png"):
+    with pytest.raises(LsabinetError, match=r"ending in .png"):
         draw_latency(tmp_path / "figure.bmp", [row("a", "torch", (64, 96), 1.0, 1.0)])

@@ -75,8 +75,11 @@ def test_course_of_a_run(tmp_path, figures):
     miou = Curve("mIoU", np.array([20.0, 40.0, 50.0]), np.array([30.0, 61.234, np.nan]))
     draw_run(tmp_path / "a.png", loss, rate, miou, title="CamVid, ours", x_label="iteration")
     above, below, right = figures[0].axes
-    assert above.get_title() == "CamVid, ours" and below.get_xlabel() == "iteration"
-    assert "loss" in above.get_ylabel() and "learning rate" in right.get_ylabel() and "(%)" in below.get_ylabel()
+    assert above.get_title() == "CamVid, ours"
+    assert below.get_xlabel() == "iteration"
+    assert "loss" in above.get_ylabel()
+    assert "learning rate" in right.get_ylabel()
+    assert "(%)" in below.get_ylabel()
     assert texts(below) == ["best 61.23 %"]
     assert below.texts[0].xy == (40.0, 61.234)
 
@@ -95,7 +98,7 @@ def test_confusion_is_normalised_by_row(tmp_path, figures):
     np.testing.assert_allclose(shown[0], [75, 25, 0])
     assert np.ma.getmaskarray(shown)[1].all() or np.isnan(shown[1]).all()
     assert [text.get_text() for text in axes.get_xticklabels()] == ["Sky", "Car$x$", "Road"]
-    assert [text.get_text() for text in axes.get_yticklabels()][0].startswith("Sky  (3.8 %)")
+    assert next(text.get_text() for text in axes.get_yticklabels()).startswith("Sky  (3.8 %)")
     assert "%" in bar.get_ylabel()
     with pytest.raises(ValueError, match="expected a matrix of shape"):
         draw_confusion(tmp_path / "b.png", matrix, ["Sky", "Car"])

@@ -50,10 +50,12 @@ def test_outline_goes_round_regions_and_leaves_slivers_out():
     marked[20:40, 30:60] = True
     marked[70:72, 10:90] = True
     outlined = outline(picture, marked)
-    assert (outlined[20, 30:60] == WHITE).all() and (outlined[20:40, 59] == WHITE).all()
+    assert (outlined[20, 30:60] == WHITE).all()
+    assert (outlined[20:40, 59] == WHITE).all()
     assert (outlined[28:32, 40:50] == 77).all(), "the inside stays"
     assert (outlined[60:] == 77).all(), "two pixels thin"
-    assert share(outlined, BLACK) > 0 and (picture == 77).all()
+    assert share(outlined, BLACK) > 0
+    assert (picture == 77).all()
 
 
 def test_fit_keeps_the_aspect_ratio_and_the_class_ids():
@@ -79,10 +81,11 @@ def test_sheet_has_every_panel_in_its_cell():
     for row in colors:
         for color in row:
             ys, xs = np.nonzero((picture == color).all(axis=2))
-            assert len(ys) == 30 * 40 and np.ptp(ys) == 29 and np.ptp(xs) == 39, "whole, and covered by no text"
+            assert (len(ys), np.ptp(ys), np.ptp(xs)) == (30 * 40, 29, 39), "whole, and covered by no text"
             places[color] = ys[0], xs[0]
     for row in colors:
-        assert places[row[0]][0] == places[row[1]][0] and places[row[1]][1] - places[row[0]][1] == 50 + 8
+        assert places[row[0]][0] == places[row[1]][0]
+        assert places[row[1]][1] - places[row[0]][1] == 50 + 8
     assert share(picture, (9, 8, 7)) > 100
 
 
@@ -115,7 +118,8 @@ def test_comparison_with_the_truth(tmp_path, street):
     assert share(right, bgr(CAR)) == 2 * 240 * 20 + swatch
     inner = share(wrong, bgr(CAR)) - 2 * 240 * 20 - swatch
     assert 2 * 30 * 50 <= inner < 2 * 40 * 60, "the car in the first network's row is outlined"
-    assert wrong.shape[0] > right.shape[0] and wrong.shape[1] == right.shape[1]
+    assert wrong.shape[0] > right.shape[0]
+    assert wrong.shape[1] == right.shape[1]
 
 
 def test_comparison_without_truth_is_with_the_first(tmp_path, street):

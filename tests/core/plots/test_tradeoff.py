@@ -32,10 +32,10 @@ def networks(count: int, trained: float, seed: int = 0) -> list[Point]:
     return points
 
 
-def labels(figure, axes, points):
+def labels(figure, points):
     renderer = figure.canvas.get_renderer()
     names = {point.label for point in points}
-    return {text.get_text(): text.get_window_extent(renderer) for text in axes.texts if text.get_text() in names}
+    return {text.get_text(): text.get_window_extent(renderer) for text in figure.texts if text.get_text() in names}
 
 
 def panels(figure):
@@ -56,15 +56,20 @@ def test_bubbles_are_at_their_figures(draw):
     figure = draw(points)
     upper, lower = panels(figure)
     above, below = bubbles(upper), bubbles(lower)
-    assert set(above) == {(20.0, 60.0), (40.0, 65.0)} and sorted(x for x, _ in below) == [300.0, 400.0]
+    assert set(above) == {(20.0, 60.0), (40.0, 65.0)}
+    assert sorted(x for x, _ in below) == [300.0, 400.0]
     # Areas are as the parameters are.
     sizes = [above[20.0, 60.0], above[40.0, 65.0], *sorted(below.values())]
     assert [size / sizes[0] for size in sizes] == pytest.approx([1, 4, 0.16, 16])
-    assert upper.get_xlim() == lower.get_xlim() and upper.get_title(loc="left") == "title"
-    assert "torch" in lower.get_xlabel() and "not trained" in lower.get_ylabel() and "mIoU" in upper.get_ylabel()
-    (ours,) = (text for text in upper.texts if text.get_text() == "b")
-    (other,) = (text for text in upper.texts if text.get_text() == "a")
-    assert ours.get_fontweight() == "bold" and ours.get_color() != other.get_color()
+    assert upper.get_xlim() == lower.get_xlim()
+    assert upper.get_title(loc="left") == "title"
+    assert "torch" in lower.get_xlabel()
+    assert "not trained" in lower.get_ylabel()
+    assert "mIoU" in upper.get_ylabel()
+    (ours,) = (text for text in figure.texts if text.get_text() == "b")
+    (other,) = (text for text in figure.texts if text.get_text() == "a")
+    assert ours.get_fontweight() == "bold"
+    assert ours.get_color() != other.get_color()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -72,21 +77,25 @@ def test_bubbles_are_at_their_figures(draw):
 def test_no_label_hides_another(draw, trained, seed):
     points = networks(17, trained, seed)
     figure = draw(points)
-    seen = set()
-    for axes in panels(figure):
-        found = labels(figure, axes, points)
-        seen |= set(found)
-        for (_, one), (_, other) in itertools.combinations(found.items(), 2):
-            assert not one.overlaps(other)
-        area = axes.get_window_extent()
-        for extent in found.values():
-            assert area.x0 <= extent.x0 and extent.x1 <= area.x1 + 1
-    assert seen == {point.label for point in points}
+    found = labels(figure, points)
+    assert set(found) == {point.label for point in points}
+    for (_, one), (_, other) in itertools.combinations(found.items(), 2):
+        assert not one.overlaps(other)
+    areas = [axes.get_window_extent() for axes in panels(figure)]
+    for extent in found.values():
+        assert any(
+            area.x0 - 1 <= extent.x0
+            and extent.x1 <= area.x1 + 1
+            and area.y0 - 1 <= extent.y0
+            and extent.y1 <= area.y1 + 1
+            for area in areas
+        )
 
 
 def test_all_trained_or_none(draw):
     (only,) = panels(draw([Point("a", 20.0, 1_000_000, 60.0)]))
-    assert "mIoU" in only.get_ylabel() and list(bubbles(only)) == [(20.0, 60.0)]
+    assert "mIoU" in only.get_ylabel()
+    assert list(bubbles(only)) == [(20.0, 60.0)]
     (only,) = panels(draw([Point("a", 20.0, 1_000_000, None), Point("b", 20.0, 1_000_000, None)]))
     assert "not trained" in only.get_ylabel()
     heights = [y for _, y in bubbles(only)]
@@ -98,8 +107,8 @@ def test_all_trained_or_none(draw):
 def test_names_are_literal(draw):
     points = [Point("$x$_1", 20.0, 1_000_000, 60.0, group="_hidden$")]
     figure = draw(points)
-    assert labels(figure, panels(figure)[0], points)
-    assert "_hidden$" in [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert labels(figure, points)
+    assert "_hidden$" in [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 def test_place_of_a_label():
@@ -114,11 +123,14 @@ def test_place_of_a_label():
     assert (taken.bottom, (taken.left + taken.right) / 2) == pytest.approx((63, 50))
     edge = Circle(95, 50, 4)
     moved = place_label(edge, (20, 8), area, [], [edge])
-    assert moved.right <= 100 and edge.distance(moved) >= 2
+    assert moved.right <= 100
+    assert edge.distance(moved) >= 2
 
 
 def test_boxes_and_circles():
     box = Box(0, 0, 4, 2)
     assert (box.area, box.overlap(Box(3, 1, 10, 10)), box.overlap(Box(5, 0, 6, 1))) == (8, 1, 0)
-    assert box.nearest(10, 1) == (4, 1) and box.nearest(-3, -4) == (0, 0)
-    assert Circle(-3, -4, 2).distance(box) == 3 and Circle(1, 1, 2).distance(box) == -2
+    assert box.nearest(10, 1) == (4, 1)
+    assert box.nearest(-3, -4) == (0, 0)
+    assert Circle(-3, -4, 2).distance(box) == 3
+    assert Circle(1, 1, 2).distance(box) == -2

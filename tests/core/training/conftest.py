@@ -11,7 +11,7 @@ from lsabinet_core.training import run_pictures
 
 @pytest.fixture(scope="session")
 def small_camvid(tmp_path_factory):
-    """Twelve small rendered scenes, eight to train on and four to validate on, in CamVid's layout."""
+    """Twelve small rendered scenes in CamVid's layout: eight for training and four for validation."""
     root = tmp_path_factory.mktemp("camvid")
     for split, indices in (("train", range(8)), ("val", range(4))):
         scenes = SyntheticDataset(split, size=(72, 96))
@@ -43,7 +43,7 @@ def no_pictures(monkeypatch):
 
 @pytest.fixture(scope="session")
 def whole(small_camvid, tmp_path_factory):
-    """The weights of the run that nothing happens to."""
+    """Weights of an undisturbed run."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +56,7 @@ def whole(small_camvid, tmp_path_factory):
 
 @pytest.fixture
 def batch():
-    """Four images with ever fewer labelled pixels."""
+    """Four images with a decreasing number of labelled pixels."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 32, 40, 3), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, CLASSES, (4, 8, 10), generator=generator, dtype=torch.uint8)

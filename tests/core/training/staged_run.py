@@ -1,4 +1,4 @@
-"""A short run whose course a test can change."""
+"""A short run in which a test can intervene."""
 
 import safetensors.torch
 import torch
@@ -10,7 +10,7 @@ from lsabinet_core.training.run_folder import RunFolder
 from lsabinet_core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-# Three epochs of two iterations, validated after each, of a network with few layers: it is not what is tested.
+# Three epochs of two iterations each, validated after every epoch; a small network, because it is not under test.
 CHANGES = [
     "model=espnet",
     *("augmentation.crop_size=[64, 64]", "augmentation.scales=[0.75, 1.0]", "batch_size=4", "epochs=3"),
@@ -19,7 +19,7 @@ CHANGES = [
 
 
 class Stage:
-    """A run whose course a test can change at its validations.
+    """A run in which a test can intervene at each validation.
 
     Args:
         at_validation: called with the validation's event.
@@ -55,7 +55,7 @@ class Stage:
 
 
 def once(action):
-    """An ``at_validation`` that acts at the second validation, whose checkpoint is written."""
+    """An ``at_validation`` that acts at the second validation, after its checkpoint was written."""
     return lambda event: action() if event["iteration"] == 4 else None
 
 

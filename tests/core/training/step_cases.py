@@ -1,4 +1,4 @@
-"""Steps of gradient descent on networks that are small enough to follow."""
+"""Training steps of networks that are small enough for independent calculation."""
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 class Tiny(nn.Module):
-    """A network whose parts of a batch do not influence each other: it has no batch normalisation."""
+    """A network that processes each image independently: it has no batch normalisation."""
 
     auxiliary_channels = (8,)
 
@@ -33,12 +33,12 @@ class Tiny(nn.Module):
 
 
 def make_step(network, recipe=None, *, loss=None, teacher=None, warn=None, **settings):
-    """A step of gradient descent whose update is the gradient."""
+    """A training step with SGD at learning rate 1, so that its update equals the gradient."""
     recipe = recipe or Recipe(**settings)
     torch.manual_seed(3)
     supervised = Supervised(network, CLASSES, heads=recipe.auxiliary_weight > 0)
     if supervised.heads:
-        # Without batch normalisation as the rest.
+        # Replace the head by one without batch normalisation, like the rest of the network.
         supervised.heads[0] = nn.Conv2d(8, CLASSES, 1)
     optimizer = torch.optim.SGD(supervised.parameters(), lr=1.0)
     options = {"warn": warn} if warn else {}
@@ -47,7 +47,7 @@ def make_step(network, recipe=None, *, loss=None, teacher=None, warn=None, **set
 
 
 def update(step, batch):
-    """The loss, and what the step changed."""
+    """The loss, and the change of each parameter in the step."""
     before = [parameter.detach().clone() for parameter in step.network.parameters()]
     loss, finite, _ = step(*batch)
     assert finite

@@ -1,4 +1,4 @@
-"""The ablation: its variants against the paper's table, and a whole one of short runs, cut and called again."""
+"""The ablation: its variants against the paper's table, and a complete ablation of short runs that is interrupted."""
 
 import csv
 import json
@@ -6,17 +6,19 @@ import math
 import statistics
 
 import pytest
+import torch
 
-from lsabinet_core.cli import main
+from lsabinet_core.cli import ablate, main
 from lsabinet_core.errors import RecipeError
-from lsabinet_core.models.complexity import count_macs, count_parameters
+from lsabinet_core.models import create_model
+from lsabinet_core.models.complexity import Cost, count_macs, count_parameters
 from lsabinet_core.models.weights import read_metadata
-from lsabinet_core.training.ablation import Cost, Row, Variant, module_variants, switch_variants, variant_recipes
-from lsabinet_core.training.ablation_table import cells, columns
-from lsabinet_core.training.campaign import RunRecord
+from lsabinet_core.reproduce.modules import module_variants
+from lsabinet_core.training.ablation import Variant, ablation_table, switch_variants, variant_runs
+from lsabinet_core.training.recipe import load_recipe
 
-# Modules: parameters for 11 classes, and as the paper prints them; counted by hand for the two that it does not print:
-# LRFA is 44,035 and SVFM 680,911 of them, RCAD 361,342 in place of the head.
+# Modules: number of parameters for 11 classes, and as printed in the paper; the two that it does not print are counted
+# by hand: LRFA has 44,035, SVFM 680,911, and RCAD 361,342 in place of the head.
 PARAMETERS = {
     "baseline": (754_571, "0.75", "20.9"),
     "lrfa": (798_606, "0.80", "3.50"),
@@ -37,8 +39,8 @@ SHORT = [
 
 @pytest.fixture(autouse=True, scope="module")
 def only_what_is_tested_here():
-    """Without the pictures of finished runs, and counting the operations of each network once: both take longer than
-    these runs, and are tested elsewhere."""
+    """Skip the pictures of finished runs and count the operations of each network only once: both take longer than
+    these runs, and have tests of their own."""
     counted = {}
 
     def count_once(network, size):
@@ -50,7 +52,7 @@ def only_what_is_tested_here():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lsabinet_core.cli.VERBS", ("ablate",))
         patch.setattr("lsabinet_core.training.run_pictures.write_pictures", lambda *_: None)
-        patch.setattr("lsabinet_core.training.ablation.count_macs", count_once)
+        patch.setattr("lsabinet_core.models.complexity.count_macs", count_once)
         yield
 
 
@@ -60,7 +62,7 @@ def run(root, out, *options: str) -> int:
 
 @pytest.fixture(scope="module")
 def finished(small_camvid, tmp_path_factory):
-    """All eight combinations for two iterations each, cut by a Ctrl-C in the fourth run."""
+    """All eight combinations for two iterations each, interrupted by Ctrl-C in the fourth run."""
     out = tmp_path_factory.mktemp("ablation")
     with pytest.MonkeyPatch.context() as patch:
         _interrupt_in_run(patch, 4)
@@ -87,26 +89,28 @@ def _interrupt_in_run(patch, number: int) -> None:
     patch.setattr(trainer.Trainer, "fit", interrupted)
 
 
-def test_all_eight_are_trained_and_finished_runs_are_passed_over(finished):
+def test_interrupted_ablation_continues(finished):
     out, before, stamps = finished
     assert before == ["baseline", "lrfa", "svfm"]
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert {path.parent.parent.name for path in out.glob("*/seed1/summary.json")} == set(PARAMETERS)
-    # The run that was cut before its first checkpoint was started anew: its first records are gone.
+    # The run that was interrupted before its first checkpoint was restarted: its first records are gone.
     losses = [json.loads(line).get("loss") for line in (out / "rcad/seed1/metrics.jsonl").read_text().splitlines()]
-    assert losses and 9.0 not in losses
+    assert losses
+    assert 9.0 not in losses
 
 
-def test_each_run_trained_its_own_network(finished):
+def test_each_variant_trains_its_own_network(finished):
     out, _, _ = finished
     for name in PARAMETERS:
         modules = set() if name == "baseline" else set(name.split("+"))
         metadata = read_metadata(out / name / "seed1" / "last.safetensors")
         assert {module for module, on in metadata.options.items() if on} == modules
-        assert metadata.training["iterations"] == 2 and metadata.training["recipe"]["seed"] == 1
+        assert metadata.training["iterations"] == 2
+        assert metadata.training["recipe"]["seed"] == 1
 
 
-def test_the_table(finished):
+def test_table_of_all_combinations(finished):
     out, _, _ = finished
     table = json.loads((out / "table.json").read_text())
     assert [row["variant"] for row in table["rows"]] == list(PARAMETERS)
@@ -120,7 +124,7 @@ def test_the_table(finished):
         assert row["runs"]["1"]["state"] == "finished"
         assert row["latency_ms"] > 0
     macs = {row["variant"]: row["gmacs"] for row in table["rows"]}
-    # A module costs the same beside any other.
+    # The cost of a module does not depend on the other modules.
     assert macs["lrfa+svfm"] - macs["svfm"] == pytest.approx(macs["lrfa"] - macs["baseline"], abs=1e-5)
     assert macs["lrfa+rcad"] - macs["rcad"] == pytest.approx(macs["lrfa"] - macs["baseline"], abs=1e-5)
 
@@ -136,11 +140,11 @@ def test_the_table(finished):
         assert (row["paper, M"], row["paper, G"]) == (paper_parameters, paper_macs)
 
 
-def test_called_again_it_only_prints_the_table(finished, small_camvid, capsys, monkeypatch):
+def test_finished_ablation_only_prints_its_table(finished, small_camvid, capsys, monkeypatch):
     out, _, _ = finished
     before = (out / "table.json").read_text()
     monkeypatch.setattr("lsabinet_core.training.trainer.Trainer.fit", lambda self: pytest.fail("trained again"))
-    monkeypatch.setattr("lsabinet_core.benchmark.networks.forward_latency", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr("lsabinet_core.cli.ablate.measure_forward", lambda *_: pytest.fail("measured"))
     assert run(small_camvid, out) == 0
     assert (out / "table.json").read_text() == before
     printed = capsys.readouterr().out
@@ -148,7 +152,7 @@ def test_called_again_it_only_prints_the_table(finished, small_camvid, capsys, m
         assert f"{parameters:,}" in printed
 
 
-def test_another_recipe_in_the_same_folder_is_refused(finished, small_camvid, capsys):
+def test_folder_with_another_recipe_is_rejected(finished, small_camvid, capsys):
     out, _, _ = finished
     assert run(small_camvid, out, "--set", "optimizer.lr=0.5") == 1
     assert "was trained with optimizer" in capsys.readouterr().err
@@ -177,32 +181,49 @@ def test_switches_of_a_recipe(small_camvid, tmp_path):
     assert "recipe as it is" in (out / "table.md").read_text()
 
 
-def test_a_variant_that_fails_does_not_stop_the_others(small_camvid, tmp_path, capsys):
+def test_failed_variant_does_not_stop_the_others(small_camvid, tmp_path, capsys):
     out = tmp_path / "switches"
     switches = ("--switch", "optimizer.lr=1e30", "--switch", "boundary_weight=1")
     options = ("--set", "model=espnet", "--set", "max_skipped=1", "--set", "epochs=2")
     assert run(small_camvid, out, *switches, *options) == 1
     printed = capsys.readouterr()
     assert "lsabinet: error: optimizer.lr=1e30/seed1: loss or gradient was not finite" in printed.err
-    assert printed.out.count("0/1, 1 failed") == 1 and printed.out.count("1/1") == 2
+    last = printed.out[printed.out.rindex("variant  ") :]
+    assert last.count("0/1, 1 failed") == 1
+    assert last.count("1/1") == 2
     rows = json.loads((out / "table.json").read_text())["rows"]
     assert [row["miou"] is None for row in rows] == [False, True, False]
     assert [row["failed"] for row in rows] == [0, 1, 0]
-    assert "not finite" in rows[1]["errors"]["1"] and rows[0]["errors"] == {}
+    assert "not finite" in rows[1]["errors"]["1"]
+    assert rows[0]["errors"] == {}
 
 
-def test_figures_of_a_row_by_hand():
-    def done(miou: float) -> RunRecord:
-        return RunRecord("finished", val_miou=miou, val_miou_paper_rule=miou + 0.1)
+def test_row_matches_hand_computed_figures():
+    def run(variant: str, seed: int, miou: float | None = None, state="finished", error=None) -> dict:
+        paper_rule = None if miou is None else miou + 0.1
+        return {
+            **{"run": f"{variant}/seed{seed}", "seed": seed, "state": state, "error": error},
+            **{"val_miou": miou, "val_miou_paper_rule": paper_rule},
+        }
 
-    cost = Cost(1_840_859, 8.6551, 12.34)
-    base = Row(Variant("base"), cost, {1: done(0.5), 2: done(0.6), 3: RunRecord("waiting")})
-    other = Row(Variant("x", ("a=1",)), cost, {1: done(0.53), 2: RunRecord("unfinished", val_miou=0.1), 3: done(0.9)})
-    assert base.mean == pytest.approx(0.55) and base.spread == pytest.approx(0.1 / math.sqrt(2))
-    # Seed 3 has no run of the base to be compared with.
-    assert other.difference(base) == pytest.approx(0.03)
-    named = dict(zip(columns([base, other]), cells(other, base), strict=True))
-    assert named == {
+    names = ["base", "x", "unlabelled", "empty"]
+    variants = [Variant(name, ("a=1",) * (name != "base")) for name in names]
+    runs = [run("base", 1, 0.5), run("base", 2, 0.6), run("base", 3, state="waiting")]
+    # Seed 3 has no run of the baseline to compare with.
+    runs += [run("x", 1, 0.53), run("x", 2, state="unfinished"), run("x", 3, 0.9)]
+    runs += [run("unlabelled", 1), run("unlabelled", 2, 0.4), run("unlabelled", 3, state="failed", error="it diverged")]
+    runs += [run("empty", 1, state="waiting")]
+    facts = {"recipe": "r", "dataset": "d", "split": "s", "val_split": "v", "seeds": [1, 2, 3]}
+    facts["latency"] = {"size": [1, 2], "device": "cpu", "threads": 1}
+    table = ablation_table(
+        variants, runs, dict.fromkeys(names, Cost(1_840_859, 0, 8.6551)), dict.fromkeys(names, 12.34), facts
+    )
+    base, other, unlabelled, empty = table.rows
+    assert base["miou"] == pytest.approx(0.55)
+    assert base["miou_spread"] == pytest.approx(0.1 / math.sqrt(2))
+    assert other["miou_difference"] == pytest.approx(0.03)
+    shown = [dict(zip(table.columns, cells, strict=True)) for cells in table.cells()]
+    assert shown[1] == {
         "variant": "a=1",
         "val mIoU %": "71.50",
         "spread": "26.16",
@@ -213,23 +234,43 @@ def test_figures_of_a_row_by_hand():
         "GMACs": "8.655",
         "latency ms": "12.3",
     }
-    unlabelled = Row(Variant("z"), cost, {1: RunRecord("finished"), 2: done(0.4)}, {3: "it diverged"})
-    assert (unlabelled.mean, unlabelled.spread) == (0.4, None) and cells(unlabelled, base)[5] == "2/2, 1 failed"
-    empty = Row(Variant("y"), cost, {1: RunRecord("waiting")})
-    assert (empty.mean, empty.spread, empty.difference(base)) == (None, None, None)
+    assert (shown[0]["variant"], shown[0]["difference"]) == ("recipe as it is", "-")
+    assert (unlabelled["miou"], unlabelled["miou_spread"], shown[2]["runs"]) == (0.4, None, "2/3, 1 failed")
+    assert unlabelled["errors"] == {"3": "it diverged"}
+    assert empty["miou"] is empty["miou_spread"] is empty["miou_difference"] is None
 
 
-def test_wrong_wishes(tmp_path, small_camvid, capsys):
-    with pytest.raises(RecipeError, match="has this value already"):
-        variant_recipes("synthetic", ["epochs=3"], switch_variants([["epochs=3"]]), [1])
+def test_latency_is_measured_in_evaluation_mode(monkeypatch):
+    seen = []
+
+    def create(*arguments, **options):
+        network = create_model(*arguments, **options)
+        network.register_forward_hook(
+            lambda module, inputs, _: seen.append((tuple(inputs[0].shape), module.training, torch.is_grad_enabled()))
+        )
+        return network
+
+    monkeypatch.setattr("lsabinet_core.models.create_model", create)
+    monkeypatch.setattr(ablate, "LATENCY_ROUNDS", 2)
+    recipes = {name: load_recipe("synthetic", [f"model={name}"]) for name in ("dabnet", "lsabinet")}
+    latencies = ablate.measure_forward(recipes, 3, (64, 96), torch.device("cpu"))
+    assert list(latencies) == ["dabnet", "lsabinet"]
+    assert min(latencies.values()) > 0
+    assert set(seen) == {((1, 3, 64, 96), False, False)}
+    assert len(seen) == 2 * 5
+
+
+def test_invalid_arguments(tmp_path, small_camvid, capsys):
+    with pytest.raises(RecipeError, match=r"epochs=3: .*already"):
+        switch_variants("synthetic", ["epochs=3"], [["epochs=3"]])
     with pytest.raises(RecipeError, match="unknown key 'epoch'"):
-        variant_recipes("synthetic", [], switch_variants([["epoch=3"]]), [1])
-    with pytest.raises(RecipeError, match="the recipe's model is dabnet"):
-        variant_recipes("synthetic", ["model=dabnet"], module_variants(), [1])
+        variant_runs("synthetic", [], [Variant("x", ("epoch=3",))], [1], "camvid")
+    with pytest.raises(RecipeError, match="got one of dabnet"):
+        module_variants("synthetic", ["model=dabnet"])
     with pytest.raises(RecipeError, match="give each change once"):
-        switch_variants([["seed=1"], ["seed=1"]])
+        switch_variants("synthetic", [], [["seed=7"], ["seed=7"]])
     assert run(small_camvid, tmp_path, "--factors", "recipe") == 1
-    assert "needs a --switch" in capsys.readouterr().err
+    assert "--switch" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run(small_camvid, tmp_path, "--seeds", "1,1")
     assert not list(tmp_path.iterdir())

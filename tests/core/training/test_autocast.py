@@ -1,4 +1,4 @@
-"""The precision of a training follows what the device can do."""
+"""The precision of a training follows the capabilities of the device."""
 
 import pytest
 import torch
@@ -21,14 +21,14 @@ CPU = torch.device("cpu")
         ({"neon": True, "bf16": True}, "bf16"),
     ],
 )
-def test_auto_is_bf16_where_the_processor_has_it(monkeypatch, instructions, precision):
+def test_auto_precision_follows_the_cpu_instructions(monkeypatch, instructions, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
     assert resolve_precision("auto", CPU) == precision
     objective = Objective(Supervised(torch.nn.Conv2d(3, 2, 1), 2, heads=False), None, Recipe(precision="auto"))
     assert objective.dtype == {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
 
 
-def test_what_is_asked_for_is_taken():
+def test_explicit_precision_is_kept():
     assert [resolve_precision(precision, CPU) for precision in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 

@@ -1,4 +1,4 @@
-"""A compiled step: in one piece, the plain step's gradient, and not trusted before that is seen."""
+"""A compiled step: one graph, with a gradient that is verified against the eager step's before it is used."""
 
 import copy
 import shutil
@@ -12,7 +12,7 @@ from lsabinet_core.models.blocks import resize_bilinear
 from lsabinet_core.training.losses import create_loss
 
 
-def test_the_objective_compiles_in_one_piece(batch):
+def test_objective_compiles_without_graph_breaks(batch):
     images, labels = batch
     for name in ("cross_entropy", "ohem"):
         loss = create_loss(name, torch.ones(CLASSES), label_smoothing=0.1)
@@ -36,11 +36,11 @@ class Dropping(Tiny):
 
 @pytest.mark.parametrize("network", [Tiny, Dropping])
 @pytest.mark.parametrize("wrong", [False, True])
-def test_a_compiled_gradient_that_is_wrong_is_noticed(batch, monkeypatch, network, wrong):
+def test_wrong_compiled_gradient_is_detected(batch, monkeypatch, network, wrong):
     def compile_wrongly(compute):
         def compiled(images, labels, masses):
             loss = compute(images, labels, masses)
-            # The value is right, the gradient of the labels' part is lost.
+            # The value is correct, but the gradient of the label loss is lost.
             return (loss - 1e-3 * loss).detach() + 1e-3 * -loss if wrong else loss
 
         return compiled
@@ -56,16 +56,16 @@ def test_a_compiled_gradient_that_is_wrong_is_noticed(batch, monkeypatch, networ
     torch.manual_seed(5)
     got = update(step, batch)
     assert step.objective.is_compiled is not wrong
-    message = "the compiled training step has another gradient than the network: it runs uncompiled"
+    message = "the gradient of the compiled training step is wrong: the step runs uncompiled"
     assert warnings == [message] * wrong
-    # With the masks of the uncompiled step, too.
+    # The fallback draws the same dropout masks as the eager step.
     torch.testing.assert_close(got, expected)
     step(*batch)
     assert len(warnings) == wrong
 
 
 class Enlarging(nn.Module):
-    """A classifier behind which a bilinear resize by 8 follows."""
+    """A classifier followed by a bilinear resize by 8."""
 
     def __init__(self):
         super().__init__()
@@ -76,21 +76,23 @@ class Enlarging(nn.Module):
         return resize_bilinear(self.classify(self.features(image)), image.shape[-2:])
 
 
-def test_the_check_waits_for_a_gradient(batch, monkeypatch):
-    """A batch without a labelled pixel has none."""
+def test_gradient_check_waits_for_a_nonzero_gradient(batch, monkeypatch):
+    """A batch without labelled pixels has no gradient to check."""
     monkeypatch.setattr(torch, "compile", lambda compute: lambda *arguments: compute(*arguments) * 3)
     images, labels = batch
     warnings = []
     step = make_step(tiny(), compile=True, warn=warnings.append)
     step(images, torch.full_like(labels, 255))
-    assert step.objective.is_compiled and warnings == []
+    assert step.objective.is_compiled
+    assert warnings == []
     step(images, labels)
-    assert not step.objective.is_compiled and len(warnings) == 1
+    assert not step.objective.is_compiled
+    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize(("share", "agrees"), [(0.5, False), (1e-5, True)])
-def test_a_lost_part_of_the_gradient(share, agrees):
-    """What is no more than rounding may be missing."""
+def test_missing_gradient_of_a_tensor(share, agrees):
+    """A gradient that may be pure rounding may be missing."""
     step = make_step(tiny())
     shares = [1.0, share, 1.0, 1.0]
     expected = [part * torch.ones_like(p) / p.numel() ** 0.5 for part, p in zip(shares, step.network.parameters())]
@@ -100,7 +102,7 @@ def test_a_lost_part_of_the_gradient(share, agrees):
 
 
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="no C++ compiler")
-def test_the_compiled_gradient_of_a_resize():
+def test_compiled_gradient_of_a_bilinear_resize():
     torch.manual_seed(0)
     images = torch.randint(0, 256, (4, 96, 128, 3), dtype=torch.uint8)
     labels = torch.randint(0, CLASSES, (4, 96, 128), dtype=torch.uint8)
@@ -112,10 +114,11 @@ def test_the_compiled_gradient_of_a_resize():
     got, expected = (update(step, (images, labels)) for step in (compiled, plain))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-6)
     torch.compiler.reset()
-    assert warnings == [] and compiled.objective.is_compiled
+    assert warnings == []
+    assert compiled.objective.is_compiled
 
 
-def test_without_a_compiler_it_runs_uncompiled(batch, monkeypatch, tmp_path):
+def test_missing_compiler_falls_back_to_eager(batch, monkeypatch, tmp_path):
     import torch._inductor.config
 
     expected = update(make_step(tiny()), batch)
@@ -128,5 +131,6 @@ def test_without_a_compiler_it_runs_uncompiled(batch, monkeypatch, tmp_path):
     torch.testing.assert_close(got, expected)
     step(*batch)
     torch.compiler.reset()
-    assert len(warnings) == 1 and "cannot be compiled and runs uncompiled: " in warnings[0]
+    assert len(warnings) == 1
+    assert "cannot be compiled and runs uncompiled: " in warnings[0]
     assert "compiler" in warnings[0]

@@ -1,4 +1,4 @@
-"""Two processes on the CPU compute what one does with the joined batch, and none waits for a dead one."""
+"""Two CPU processes compute the same as one with the joined batch, and none waits for a dead one."""
 
 import contextlib
 import functools
@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from lsabinet_core.cli import main
 from lsabinet_core.data import open_dataset
 from lsabinet_core.errors import RecipeError, TrainingError
 from lsabinet_core.models import create_model
-from lsabinet_core.training import distillation, distributed, objective
+from lsabinet_core.training import distillation, distributed, objective, trainer
 from lsabinet_core.training.auxiliary import Supervised
 from lsabinet_core.training.batches import EpochShuffle, SampleCache, open_batches
 from lsabinet_core.training.losses import class_weights, create_loss
@@ -45,8 +46,8 @@ def free_port() -> int:
 
 
 def launch(work, *arguments) -> list:
-    """Run ``work(rank, *arguments)`` in two processes as torchrun starts them; returns their results by rank."""
-    # Copies of a process that has imported what they need, which takes longer than most of the work.
+    """Run ``work(rank, *arguments)`` in two processes with torchrun's environment; returns their results by rank."""
+    # A fork server preloads the imports, which take longer than most of the work.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lsabinet_core.training.trainer"])
     results, port = context.Queue(), free_port()
@@ -70,12 +71,12 @@ def _child(work, rank, port, results, arguments):
     )
     try:
         results.put((rank, work(rank, *arguments)))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the parent reports it
         results.put((rank, f"{type(error).__name__}: {error}"))
 
 
 def joined(work):
-    """``work(rank, device, *arguments)`` in processes that have joined."""
+    """``work(rank, device, *arguments)`` in processes that have joined the process group."""
     return functools.partial(_joined, work)
 
 
@@ -86,7 +87,7 @@ def _joined(work, rank, *arguments):
 
 def joined_input():
     generator = torch.Generator().manual_seed(1)
-    # Far from zero, where a variance as the difference of fp32 squares would be lost.
+    # Means far from zero, at which computing a variance as a difference of fp32 squares would fail.
     return 3 * torch.randn(5, 4, 3, 6, generator=generator) + torch.tensor([0.0, 10, -300, 2000]).view(4, 1, 1)
 
 
@@ -100,12 +101,12 @@ def network():
 
 
 def passes(model, x):
-    """Two training passes; output, gradients and state of the second."""
+    """Run two training passes; returns output, gradients and state of the second."""
     for _ in range(2):
         model.zero_grad()
         own = x.clone().requires_grad_()
         output = model(own)
-        # A loss that does not forget the normalisation.
+        # A cubic loss, because the gradient of a plain sum would vanish in the normalisation.
         (output**3).sum().backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     return output.detach(), own.grad, gradients, model.state_dict()
@@ -118,7 +119,7 @@ def normalise_share(rank, device):
     assert list(model.state_dict()) == names
     assert all(new is old for new, old in zip(model.parameters(), parameters))
     assert isinstance(model[1][1], SynchronisedBatchNorm2d)
-    # Shares of different sizes.
+    # The shares differ in size.
     output, gradient, gradients, state = passes(model, joined_input()[[slice(0, 2), slice(2, 5)][rank]])
     for value in gradients.values():
         distributed.total(value)
@@ -127,7 +128,7 @@ def normalise_share(rank, device):
     return output.numpy(), gradient.numpy(), {key: value.numpy() for key, value in gradients.items()}, as_numpy, half
 
 
-def test_batch_norm_is_that_of_the_joined_batch():
+def test_batch_norm_matches_the_joined_batch():
     first, second = launch(joined(normalise_share))
     assert not isinstance(first, str), first
     model = network()
@@ -160,16 +161,16 @@ def one_dies(rank, device):
     distributed.total(torch.ones(3))
 
 
-def test_all_stop_when_one_fails():
+def test_failure_stops_all_processes():
     first, second = launch(joined(main_fails))
     assert first == (("done", True, 2), "the disk is full")
-    assert second == ((None, False, 2), "the main process of the run failed: see its message")
+    assert second == ((None, False, 2), "the main process of the run failed: see its error message")
     first, second = launch(joined(one_dies))
     assert first.startswith("TrainingError: another process of the run stopped or cannot be reached")
     assert second == "TrainingError: this one gives up"
 
 
-def test_alone():
+def test_single_process():
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
     assert distributed.on_main(lambda: 5, CPU) == 5
     assert distributed.total(torch.tensor([2.0])).item() == 2
@@ -178,8 +179,8 @@ def test_alone():
 def loss_curve(rank, device, root):
     """Losses of a run in fp64.
 
-    In fp32 the network is too chaotic at its start: weights that differ by 1e-7 have gradients that differ by 1e-3, in
-    one process too.
+    In fp32 the untrained network is too chaotic: weights that differ by 1e-7 have gradients that differ by 1e-3, even
+    in a single process.
     """
     objective.normalise = lambda *arguments: distillation.normalise(*arguments).double()
     recipe = load_recipe("synthetic", [*CHANGES, "clip_norm=3"])
@@ -196,17 +197,18 @@ def loss_curve(rank, device, root):
     return [float(step(images, labels)[0]) for images, labels in batches]
 
 
-def test_two_processes_have_the_loss_curve_of_one(small_camvid, monkeypatch):
+def test_loss_curve_of_two_processes_matches_one(small_camvid, monkeypatch):
     monkeypatch.setattr(objective, "normalise", objective.normalise)
     expected = loss_curve(0, CPU, small_camvid)
-    assert len(expected) == 10 and expected[-1] < 0.95 * expected[0]
+    assert len(expected) == 10
+    assert expected[-1] < 0.95 * expected[0]
     first, second = launch(joined(loss_curve), small_camvid)
     assert first == second
     assert first == pytest.approx(expected, abs=1e-4)
 
 
 def wrongly_compiled(rank, device, factor):
-    """What the first step changes, and the warnings, where the compiled loss is ``factor`` times the right one."""
+    """Changes and warnings of the first step if the compiled loss is ``factor`` times the correct one."""
     torch.compile = lambda compute: lambda *arguments: factor * compute(*arguments)
     torch.manual_seed(1)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 1))
@@ -224,17 +226,18 @@ def wrongly_compiled(rank, device, factor):
     return state, step.objective.is_compiled, len(warnings)
 
 
-def test_two_processes_notice_a_wrong_compiled_gradient():
+def test_two_processes_detect_a_wrong_compiled_gradient():
     right, wrong = launch(joined(wrongly_compiled), 1.0), launch(joined(wrongly_compiled), 3.0)
     for (expected, *kept), (got, *given_up) in zip(right, wrong):
-        assert kept == [True, 0] and given_up == [False, 1]
-        # The steps that were not made left nothing, nor in the statistics.
+        assert kept == [True, 0]
+        assert given_up == [False, 1]
+        # The discarded steps left no trace, not even in the statistics.
         assert all(got[name] == pytest.approx(value, abs=1e-6) for name, value in expected.items())
 
 
 @pytest.fixture(scope="module")
 def alone(small_camvid, tmp_path_factory):
-    """The run of one process."""
+    """The run of a single process."""
     run = RunFolder(tmp_path_factory.mktemp("alone") / "run")
     recipe = load_recipe("synthetic", CHANGES)
     run.create(recipe, {})
@@ -276,7 +279,7 @@ def test_torchrun(small_camvid, alone, tmp_path):
     assert result.returncode == 0, result.stderr
     losses = records(alone, "loss")
     assert len(losses) == 1
-    # In fp32; see loss_curve.
+    # fp32, see loss_curve.
     assert records(run, "loss") == pytest.approx(losses, abs=5e-3)
     expected, got = (torch.load(path.checkpoint, weights_only=True) for path in (alone, run))
     assert set(got["network"]) == set(expected["network"])
@@ -284,18 +287,38 @@ def test_torchrun(small_camvid, alone, tmp_path):
         for key, value in expected[kind].items():
             torch.testing.assert_close(got[kind][key], value, rtol=1e-2, atol=1e-2)
     assert records(run, "val")[0]["miou"] == pytest.approx(records(alone, "val")[0]["miou"], abs=0.01)
-    # Only the main process speaks.
+    # Only the main process prints.
     assert result.stdout.count("val mIoU") == 1
     assert json.loads((run.path / "run.json").read_text())["processes"] == 2
 
     (status, errors), (other_status, other_errors) = launch(run_command, command(small_camvid, run.path))
     assert status == other_status == 1
     assert "holds a finished run" in errors
-    assert "the main process of the run failed: see its message" in other_errors
+    assert "the main process of the run failed" in other_errors
 
 
-def test_a_batch_that_cannot_be_shared(small_camvid, tmp_path, monkeypatch):
+def test_batch_size_not_divisible_by_processes(small_camvid, tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "world_size", lambda: 3)
     train = open_dataset("camvid", small_camvid, "train")
-    with pytest.raises(RecipeError, match="batch_size: expected a multiple of 3, .* 3 processes, got 4"):
+    with pytest.raises(RecipeError, match=r"batch_size: expected a multiple of 3 .* 3 processes.*got 4"):
         Trainer(load_recipe("synthetic", CHANGES), train, train, RunFolder(tmp_path), device=CPU)
+
+
+def stop_when_one_is_late(rank, device, root, out):
+    trainer.LOG_ITERATIONS = 2
+    small = [*CHANGES[:8], "model=espnet"]
+    recipe = load_recipe("synthetic", small)
+    run = RunFolder(out)
+    distributed.on_main(lambda: run.create(recipe, {}), device)
+    train, val = (open_dataset("camvid", root, split) for split in ("train", "val"))
+    deadline = time.monotonic() + (0 if rank == 1 else 1e6)
+    late = Trainer(recipe, train, val, run, device=device, workers=0, deadline=deadline)
+    return late.fit(), late.iteration
+
+
+def test_processes_stop_at_the_same_iteration(small_camvid, tmp_path):
+    """Even if the clock of one is ahead: they stop at the first iteration at which they log."""
+    out = tmp_path / "run"
+    assert launch(joined(stop_when_one_is_late), small_camvid, out) == [(None, 2), (None, 2)]
+    assert (out / "checkpoint.pt").exists()
+    assert not (out / "summary.json").exists()

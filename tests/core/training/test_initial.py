@@ -13,7 +13,7 @@ from lsabinet_core.training.recipe import Recipe
 
 @pytest.fixture
 def weights(tmp_path):
-    """A file of LSA-BiNet without RCAD, and its network."""
+    """A weights file of LSA-BiNet without RCAD, and its network."""
     torch.manual_seed(1)
     network = create_model("lsabinet", len(CAMVID), rcad=False)
     metadata = WeightsMetadata("lsabinet", CAMVID, (72, 96), (0.5,) * 3, (0.2,) * 3, options={"rcad": False})
@@ -28,7 +28,7 @@ def start(recipe, label_set):
     return start_from_weights(network, recipe, label_set), network.state_dict(), random
 
 
-def test_same_classes_take_every_tensor(weights):
+def test_weights_of_same_classes_load_every_tensor(weights):
     file, trained = weights
     recipe = Recipe(initial_weights=str(file), model_options={"rcad": False, "svfm": True})
     skipped, tensors, _ = start(recipe, CAMVID)
@@ -36,15 +36,16 @@ def test_same_classes_take_every_tensor(weights):
     assert all(torch.equal(tensors[key], trained[key]) for key in trained)
 
 
-def test_other_classes_keep_their_own_classifier(weights):
+def test_weights_of_other_classes_keep_the_new_classifier(weights):
     file, trained = weights
     skipped, tensors, random = start(Recipe(initial_weights=str(file), model_options={"rcad": False}), CITYSCAPES)
-    assert skipped and all(tensors[key].shape[0] == 19 for key in skipped)
+    assert skipped
+    assert all(tensors[key].shape[0] == 19 for key in skipped)
     for key in trained:
         assert torch.equal(tensors[key], (random if key in skipped else trained)[key])
 
 
-def test_weights_that_do_not_fit(weights, tmp_path):
+def test_weights_of_another_network_are_rejected(weights, tmp_path):
     file, _ = weights
     with pytest.raises(RecipeError, match="initial_weights: expected weights of lsabinet, got lsabinet rcad=False in"):
         start(Recipe(initial_weights=str(file)), CAMVID)

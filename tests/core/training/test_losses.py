@@ -1,4 +1,4 @@
-"""Losses and schedule against hand-computed cases and torch's own."""
+"""Losses and schedule against hand-computed values and PyTorch's own losses."""
 
 import math
 
@@ -13,7 +13,7 @@ from lsabinet_core.training.losses import CrossEntropy, OhemCrossEntropy, bounda
 from lsabinet_core.training.schedule import warmup_poly
 
 
-def test_class_weights_by_hand():
+def test_class_weights_match_hand_computed_values():
     weights = class_weights(np.array([900, 100, 0]))
     expected = [1 / math.log(2.0), 1 / math.log(1.2), 1 / math.log(1.1)]
     assert weights == pytest.approx(expected, rel=1e-6)
@@ -22,7 +22,7 @@ def test_class_weights_by_hand():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_cross_entropy_is_torchs_with_void_left_out(weighted):
+def test_cross_entropy_matches_torch_and_ignores_void(weighted):
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 5, 9, 7), torch.randint(0, 5, (2, 9, 7)).byte()
     labels[0, :4] = 255
@@ -33,7 +33,7 @@ def test_cross_entropy_is_torchs_with_void_left_out(weighted):
     torch.testing.assert_close(CrossEntropy(weight, label_smoothing=0.2)(logits, labels), smooth)
 
 
-def test_emphasis_by_hand():
+def test_emphasis_matches_hand_computed_values():
     torch.manual_seed(1)
     logits, labels = torch.randn(1, 3, 2, 2), torch.tensor([[[0, 2], [1, 255]]]).byte()
     weight, emphasis = torch.tensor([1.0, 3.0, 2.0]), torch.tensor([[[1.0, 5.0], [2.0, 7.0]]])
@@ -45,7 +45,7 @@ def test_emphasis_by_hand():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_parts_add_up_to_the_whole(smoothing):
+def test_losses_of_parts_add_up(smoothing):
     torch.manual_seed(2)
     loss = CrossEntropy(torch.tensor([0.5, 1, 2, 4, 8]), label_smoothing=smoothing)
     logits, labels = torch.randn(4, 5, 6, 6), torch.randint(0, 5, (4, 6, 6))
@@ -60,7 +60,7 @@ def test_parts_add_up_to_the_whole(smoothing):
 
 
 @pytest.mark.parametrize("radius", [1, 3])
-def test_boundary_band_is_what_looking_around_finds(radius):
+def test_boundary_band_matches_brute_force(radius):
     rng = np.random.default_rng(3)
     labels = rng.choice([0, 0, 0, 0, 4, 10, 255], (2, 5, 7)).repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8)
     expected = np.zeros(labels.shape, bool)
@@ -73,7 +73,7 @@ def test_boundary_band_is_what_looking_around_finds(radius):
     assert np.array_equal(boundary_band(torch.from_numpy(labels), radius).numpy(), expected)
 
 
-def test_distillation_by_hand():
+def test_distillation_matches_hand_computed_value():
     # Probabilities at temperature 2 are the softmax of half the logits.
     teacher, student = torch.tensor([0.8, 0.2]), torch.tensor([0.5, 0.5])
     logits = [(2 * probabilities.log()).view(1, 2, 1, 1).expand(1, 2, 1, 3) for probabilities in (student, teacher)]
@@ -88,7 +88,7 @@ def test_distillation_by_hand():
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(torch.ones(5)), OhemCrossEntropy()])
-def test_a_batch_of_void_costs_nothing(loss):
+def test_all_void_batch_has_zero_loss(loss):
     logits = torch.randn(1, 5, 4, 4, requires_grad=True)
     value = loss(logits, torch.full((1, 4, 4), 255, dtype=torch.uint8))
     value.backward()
@@ -112,13 +112,13 @@ def test_ohem_keeps_the_hard_pixels():
     assert OhemCrossEntropy(threshold=0.7, min_kept_fraction=3 / 4)(logits, labels).item() == pytest.approx(
         three, rel=1e-5
     )
-    # Where fewer pixels are labelled than should be kept, all of them are.
+    # If fewer pixels are labelled than should be kept, all of them are kept.
     labels[..., 2:] = 255
     both = -(math.log(0.9) + math.log(0.8)) / 2
     assert OhemCrossEntropy(min_kept_fraction=1)(logits, labels).item() == pytest.approx(both, rel=1e-5)
 
 
-def test_ohem_of_parts_is_averaged_by_their_labelled_pixels():
+def test_ohem_averages_parts_by_labelled_pixels():
     torch.manual_seed(4)
     loss = create_loss("ohem", torch.tensor([1.0, 2.0, 3.0]), ohem_threshold=0.4, ohem_min_kept=0.01)
     logits, labels = 2 * torch.randn(2, 3, 8, 8), torch.randint(0, 3, (2, 8, 8))
@@ -130,7 +130,7 @@ def test_ohem_of_parts_is_averaged_by_their_labelled_pixels():
     torch.testing.assert_close(sum(shares), (means * masses).sum() / masses.sum())
 
 
-def test_schedule_by_hand():
+def test_schedule_matches_hand_computed_values():
     def rate(iteration):
         return warmup_poly(iteration, 1000, warmup=100, warmup_factor=0.25, power=0.9)
 
@@ -140,7 +140,7 @@ def test_schedule_by_hand():
     assert rate(550) == pytest.approx(0.5**0.9)
     assert rate(999) == pytest.approx((1 / 900) ** 0.9)
     assert warmup_poly(0, 10, warmup=0, warmup_factor=0.3, power=0.9) == 1
-    # A run that ends within its warm-up.
+    # Runs that end during warm-up.
     for warmup in (10, 18):
         last = warmup_poly(9, 10, warmup=warmup, warmup_factor=0.1, power=0.9)
         assert last == pytest.approx(0.1 + 0.9 * 9 / warmup)

@@ -1,4 +1,4 @@
-"""A run that is cut anywhere and resumed ends as if nothing had been."""
+"""A run that is interrupted anywhere and resumed ends like an undisturbed one."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from lsabinet_core.training.validation import Validation
 pytestmark = pytest.mark.usefixtures("one_thread", "no_pictures")
 
 
-def test_cut_before_the_first_checkpoint(small_camvid, tmp_path, whole):
+def test_interrupted_before_the_first_checkpoint(small_camvid, tmp_path, whole):
     stage = Stage(small_camvid, tmp_path / "run")
     stage.run.create(stage.recipe, {})
     stage.run.record(iteration=1, loss=3.0)
@@ -25,7 +25,7 @@ def test_cut_before_the_first_checkpoint(small_camvid, tmp_path, whole):
     check_same(whole, stage.run.ema)
 
 
-def test_cut_between_the_last_checkpoint_and_the_summary(small_camvid, tmp_path, whole):
+def test_interrupted_before_the_summary(small_camvid, tmp_path, whole):
     stage = Stage(small_camvid, tmp_path / "run")
     expected = stage.start()
     (stage.run.path / "summary.json").unlink()
@@ -39,13 +39,13 @@ def test_cut_between_the_last_checkpoint_and_the_summary(small_camvid, tmp_path,
 
 
 def cut_in_validation(stage: Stage, iteration: int, monkeypatch) -> None:
-    """Interrupt the run in the validation of that iteration, whose checkpoint is written."""
+    """Interrupt the run in the validation of the given iteration, after its checkpoint was written."""
 
     def cut(event):
         if event["iteration"] == iteration:
             raise KeyboardInterrupt
 
-    # As if each iteration took longer than is to be lost.
+    # Every iteration counts as longer than the interval between checkpoints.
     monkeypatch.setattr("lsabinet_core.training.trainer.CHECKPOINT_SECONDS", -1)
     stage.at_validation = cut
     with pytest.raises(KeyboardInterrupt):
@@ -53,21 +53,22 @@ def cut_in_validation(stage: Stage, iteration: int, monkeypatch) -> None:
     check_checkpoint(stage.run, iteration)
 
 
-def test_cut_in_the_last_validation(small_camvid, tmp_path, monkeypatch, whole):
+def test_interrupted_during_the_last_validation(small_camvid, tmp_path, monkeypatch, whole):
     stage = Stage(small_camvid, tmp_path / "run")
     cut_in_validation(stage, 6, monkeypatch)
     stage.events.clear()
     stage.at_validation = lambda event: None
     assert stage.resume()["iterations"] == 6
-    assert stage.of("step") == [] and [event["iteration"] for event in stage.of("validation")] == [6]
+    assert stage.of("step") == []
+    assert [event["iteration"] for event in stage.of("validation")] == [6]
     check_same(whole, stage.run.ema)
 
 
-def test_cut_in_another_validation(small_camvid, tmp_path, monkeypatch, whole):
-    """What was due is made up for, and the best so far is that of the records."""
+def test_interrupted_during_an_earlier_validation(small_camvid, tmp_path, monkeypatch, whole):
+    """The missing validation is repeated, and the best mIoU so far comes from the records."""
     stage = Stage(small_camvid, tmp_path / "run")
     cut_in_validation(stage, 4, monkeypatch)
-    # As if it had been killed before the record was written.
+    # The same state as after a kill before the record was written.
     stage.run.truncate_metrics(3)
     records = stage.run.path / "metrics.jsonl"
     lines = records.read_text().splitlines()
@@ -82,8 +83,8 @@ def test_cut_in_another_validation(small_camvid, tmp_path, monkeypatch, whole):
 
 
 @pytest.mark.parametrize("iteration", [4, 6])
-def test_cut_between_checkpoint_and_weights(small_camvid, tmp_path, monkeypatch, whole, iteration):
-    """The checkpoint is whole, the validation is made again, and the weights that are the best are written."""
+def test_interrupted_between_checkpoint_and_weights(small_camvid, tmp_path, monkeypatch, whole, iteration):
+    """The checkpoint is intact, the validation is repeated, and the best weights are written."""
     stage = Stage(small_camvid, tmp_path / "run")
 
     def rising(self, network, measure=Validation.measure):
@@ -107,12 +108,13 @@ def test_cut_between_checkpoint_and_weights(small_camvid, tmp_path, monkeypatch,
     check_checkpoint(stage.run, iteration)
     assert iteration not in stage.run.validated()
     summary = stage.resume()
-    assert list(stage.run.validated()) == [2, 4, 6] and summary["best_val_miou"] == summary["val_miou"]
+    assert list(stage.run.validated()) == [2, 4, 6]
+    assert summary["best_val_miou"] == summary["val_miou"]
     check_same(whole, stage.run.best)
 
 
-def test_a_resumed_run_drops_what_it_would_have_dropped(small_camvid, tmp_path):
-    """Dropout is the one chance that a step itself takes."""
+def test_resumed_run_repeats_the_dropout_masks(small_camvid, tmp_path):
+    """Dropout is the only source of randomness within a step."""
     changes = ["model=enet", "ema_decay=0", "epochs=2"]
     stages = [Stage(small_camvid, tmp_path / name, changes) for name in ("whole", "cut")]
     stages[0].start()

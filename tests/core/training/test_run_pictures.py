@@ -1,4 +1,4 @@
-"""What a run leaves to look at."""
+"""Pictures and tables of a finished run."""
 
 import sys
 
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 
 class Scenes(SyntheticDataset):
-    """Few small scenes, and a count of how many were asked for."""
+    """A few small scenes that record which of them were requested."""
 
     def __init__(self):
         super().__init__("val", SIZE)
@@ -40,7 +40,7 @@ class Scenes(SyntheticDataset):
 
 @pytest.fixture(scope="module")
 def trained(random_weights, tmp_path_factory):
-    """Network, metadata and the records of a run that was validated twice."""
+    """Network, metadata and records of a run with two validations."""
     model, metadata = load_weights(random_weights)
     report = evaluate(Segmenter(model, metadata, device="cpu", backend="torch"), Scenes(), limit=2).to_dict()
     run = RunFolder(tmp_path_factory.mktemp("run"))
@@ -53,7 +53,7 @@ def trained(random_weights, tmp_path_factory):
     return run, model, metadata, report
 
 
-def test_pictures_and_table(trained):
+def test_pictures_and_class_table(trained):
     run, model, metadata, report = trained
     val = Scenes()
     write_pictures(run, model, metadata, val, CPU)
@@ -62,9 +62,11 @@ def test_pictures_and_table(trained):
     assert files == ["confusion.png", "curves.png", "samples.png"]
     for name in files:
         picture = cv2.imread(str(run.path / "pictures" / name))
-        assert min(picture.shape[:2]) > 500 and picture.std() > 20
+        assert min(picture.shape[:2]) > 500
+        assert picture.std() > 20
     grid = cv2.imread(str(run.path / "pictures" / "samples.png"))
-    assert grid.shape[0] > 6 * 240 and (grid == WRONG).all(axis=2).any()
+    assert grid.shape[0] > 6 * 240
+    assert (grid == WRONG).all(axis=2).any()
 
     lines = (run.path / "classes.md").read_text().splitlines()
     assert lines[0] == "# lsabinet on synthetic val, iteration 40"
@@ -83,7 +85,7 @@ def test_pictures_and_table(trained):
     assert f"mIoU {100 * report['miou']:.2f} %" in lines[-1]
 
 
-def test_without_matplotlib_the_rest_is_written(trained, tmp_path, monkeypatch):
+def test_files_that_need_no_matplotlib_are_written(trained, tmp_path, monkeypatch):
     run, model, metadata, _ = trained
     copy = RunFolder(tmp_path / "run")
     copy.path.mkdir()
@@ -91,16 +93,17 @@ def test_without_matplotlib_the_rest_is_written(trained, tmp_path, monkeypatch):
         (copy.path / name).write_bytes((run.path / name).read_bytes())
 
     monkeypatch.setattr(run_pictures, "SAMPLES", 1)
-    # What `import` does where a module is not installed.
+    # The same effect as a package that is not installed.
     for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(LsabinetError, match="pip install 'matplotlib"):
         write_pictures(copy, model, metadata, Scenes(), CPU)
-    assert (copy.path / "classes.md").is_file() and (copy.path / "pictures" / "samples.png").is_file()
+    assert (copy.path / "classes.md").is_file()
+    assert (copy.path / "pictures" / "samples.png").is_file()
 
 
-def test_no_validation_is_an_error(trained, tmp_path):
-    run, model, metadata, _ = trained
+def test_run_without_validation_is_rejected(trained, tmp_path):
+    _run, model, metadata, _ = trained
     copy = RunFolder(tmp_path / "run")
     copy.create(load_recipe("synthetic"), {})
     copy.record(iteration=10, epoch=1, loss=1.0, lr=1.0, images_per_s=1.0)

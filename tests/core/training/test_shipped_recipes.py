@@ -1,4 +1,4 @@
-"""The recipes that ship: all load, and the faithful ones say what the paper trains."""
+"""The shipped recipes: all load, and those of the paper have the paper's settings."""
 
 import math
 
@@ -9,7 +9,7 @@ from lsabinet_core.models import create_model
 from lsabinet_core.training.losses import OhemCrossEntropy, create_loss
 from lsabinet_core.training.recipe import Recipe, load_recipe, recipe_names, save_recipe
 
-# Every setting of the paper's two trainings that decides what is computed, by dotted key.
+# Every setting of the paper's two trainings that affects the computation, by dotted key.
 BOTH = {
     "model": "lsabinet",
     "model_options": {},
@@ -58,45 +58,46 @@ def setting(recipe: Recipe, key: str):
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_shipped_recipe_loads_and_says_what_it_is(name, tmp_path):
+def test_every_shipped_recipe_loads_and_has_a_description(name, tmp_path):
     recipe = load_recipe(name)
     assert recipe.description
     (tmp_path / "again.yaml").write_text(save_recipe(recipe))
     assert load_recipe(tmp_path / "again.yaml") == recipe
 
 
-def test_what_ships():
+def test_shipped_recipe_names():
     assert {"camvid", "paper_camvid", "paper_cityscapes", "synthetic"} <= set(recipe_names())
 
 
 @pytest.mark.parametrize(("name", "key"), [(name, key) for name, values in PAPER.items() for key in values])
-def test_the_papers_values(name, key):
+def test_recipe_has_the_values_of_the_paper(name, key):
     assert setting(load_recipe(name), key) == PAPER[name][key]
 
 
 @pytest.mark.parametrize("name", PAPER)
-def test_the_paper_uses_none_of_our_extras(name):
-    """Whatever an augmentation is called, one that the paper does not have is off."""
+def test_paper_recipes_use_no_extensions(name):
+    """Every augmentation that the paper does not have is off, whatever its name."""
     given = load_recipe(name).augmentation.model_dump()
     defaults = type(load_recipe(name).augmentation)().model_dump()
     own = {key for key, value in given.items() if value != defaults[key]}
     assert own <= {"crop_size", "scales", "mirror"}
 
 
-def test_ohem_of_the_cityscapes_recipe():
-    """A probability under 0.7, at least one pixel in 16; checked on what the recipe's loss computes."""
+def test_ohem_settings_of_the_cityscapes_recipe():
+    """Probability below 0.7, at least one pixel in 16; checked on the loss that the recipe creates."""
     loss = create_loss(load_recipe("paper_cityscapes").loss, None)
     assert isinstance(loss, OhemCrossEntropy)
     probabilities = torch.tensor([0.69] + [0.71] * 31)
     logits = torch.stack([probabilities.log(), (1 - probabilities).log()]).view(1, 2, 1, 32)
     labels = torch.zeros(1, 1, 32, dtype=torch.uint8)
-    # Two of 32 pixels are kept: the one hard, and one of the easy to fill the sixteenth... with all its equals.
+    # Two of 32 pixels are kept: the hard one, and one of the (equal) easy ones to reach one in 16.
     kept = [0.69] + [0.71] * 31
     assert loss(logits, labels).item() == pytest.approx(-sum(map(math.log, kept)) / len(kept), rel=1e-5)
-    # One in 16 is one pixel here, the hard one.
+    # One in 16 is one pixel here: the hard one.
     assert loss(logits[..., :16], labels[..., :16]).item() == pytest.approx(-math.log(0.69), rel=1e-5)
 
 
-def test_batch_normalisation_of_the_paper():
+def test_batch_norm_settings_of_the_paper():
     norms = [module for module in create_model("lsabinet", 11).modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    assert norms and {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.1)}
+    assert norms
+    assert {(norm.eps, norm.momentum) for norm in norms} == {(1e-3, 0.1)}

@@ -1,4 +1,4 @@
-"""Steps that were skipped: counted by iteration, whenever they are looked at."""
+"""Skipped steps are assigned to the right iteration, no matter how often they are counted."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ FINE, WRONG, OVERFLOWED = (True, False), (False, False), (False, True)
 
 
 def follow(kinds, every):
-    """The iterations that were reported, and the counts; looked at after ``every`` steps."""
+    """The reported iterations and the totals, when counting every ``every`` steps."""
     reported = []
     skipped = SkippedSteps(3, reported.append)
     for iteration, kind in enumerate(kinds, 101):
@@ -25,19 +25,19 @@ def follow(kinds, every):
 def test_counts(every):
     assert follow([WRONG, WRONG, FINE, FINE, WRONG, FINE, WRONG, WRONG], every) == ([101, 102, 105, 107, 108], 5, 2)
     with pytest.raises(
-        TrainingError, match="not finite 3 times in a row, at iteration 105: start .* lower optimizer.lr"
+        TrainingError, match=r"not finite 3 times in a row, at iteration 105: start .* lower optimizer.lr"
     ):
         follow([FINE, FINE, WRONG, WRONG, WRONG, FINE, FINE, FINE], every)
 
 
 @pytest.mark.parametrize("every", [1, 4])
-def test_overflows_of_the_loss_scale_end_no_run(every):
+def test_loss_scale_overflows_do_not_stop_the_run(every):
     assert follow([OVERFLOWED] * 16 + [FINE, WRONG], every)[1:] == (17, 1)
     with pytest.raises(TrainingError, match="at iteration 107"):
         follow([OVERFLOWED] * 4 + [WRONG] * 4, every)
 
 
-def test_nothing_to_count():
+def test_count_without_outcomes():
     skipped = SkippedSteps(1, print)
     skipped.count(5)
     assert (skipped.total, skipped.in_a_row) == (0, 0)

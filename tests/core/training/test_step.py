@@ -1,4 +1,4 @@
-"""One step: loss and gradient against torch's own, whole and in parts; what is not finite leaves no trace."""
+"""One step: loss and gradient against PyTorch's own, whole and accumulated; non-finite steps change nothing."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ class Normed(nn.Sequential):
         super().__init__(nn.Conv2d(3, CLASSES, 3, padding=1), nn.BatchNorm2d(CLASSES))
 
 
-def test_the_loss_is_the_sum_of_its_terms(batch):
+def test_loss_is_the_weighted_sum_of_its_terms(batch):
     images, labels = batch
     step = make_step(tiny(), **EVERYTHING, teacher=tiny_teacher())
     rgb = images[..., [2, 1, 0]].permute(0, 3, 1, 2).double() / 255
@@ -43,9 +43,9 @@ def test_the_loss_is_the_sum_of_its_terms(batch):
     expected = (pixel * emphasis).sum() / (mass * emphasis).sum()
     shrunk = shrink_labels(labels, features.shape[-2:])
     expected = expected + 0.4 * F.cross_entropy(head(features), shrunk, weight, ignore_index=255)
-    # Hinton et al.: the cross entropy of the softened probabilities, less the teacher's entropy.
-    opinion = (tiny(9).double()(normalised((0.3, 0.4, 0.5), (0.2, 0.2, 0.3))) / 3).softmax(1)
-    divergence = (opinion * (opinion.log() - (logits / 3).log_softmax(1))).sum(1)[labels != 255].mean()
+    # Hinton et al.: cross entropy of the softened probabilities, minus the entropy of the teacher.
+    teacher = (tiny(9).double()(normalised((0.3, 0.4, 0.5), (0.2, 0.2, 0.3))) / 3).softmax(1)
+    divergence = (teacher * (teacher.log() - (logits / 3).log_softmax(1))).sum(1)[labels != 255].mean()
     expected = expected + 0.7 * 9 * divergence
     step.network.float()
     loss, finite, _ = step(*batch)
@@ -54,14 +54,14 @@ def test_the_loss_is_the_sum_of_its_terms(batch):
 
 
 @pytest.mark.parametrize("accumulation", [2, 4])
-def test_accumulation_is_the_joined_batch(batch, accumulation):
+def test_accumulation_matches_the_joined_batch(batch, accumulation):
     loss, gradient = update(make_step(tiny(), **EVERYTHING, teacher=tiny_teacher()), batch)
     parts = make_step(tiny(), **EVERYTHING, accumulation=accumulation, teacher=tiny_teacher())
     got, accumulated = update(parts, batch)
     torch.testing.assert_close(got, loss)
     torch.testing.assert_close(accumulated, gradient, rtol=1e-4, atol=1e-6)
     assert gradient.norm() > 0.1
-    # The mean of the parts' means would be another.
+    # Micro-batches with different numbers of labelled pixels: the mean of their means would differ.
     size = 4 // accumulation
     means = [
         update(make_step(tiny(), **EVERYTHING, teacher=tiny_teacher()), [part[i : i + size] for part in batch])[0]
@@ -70,14 +70,14 @@ def test_accumulation_is_the_joined_batch(batch, accumulation):
     assert abs(sum(means) / accumulation - loss) > 1e-3
 
 
-def test_a_last_batch_smaller_than_the_micro_batches(batch):
+def test_batch_smaller_than_accumulation(batch):
     single = [part[:1] for part in batch]
     expected = update(make_step(tiny(), batch_size=4), single)
     got = update(make_step(tiny(), batch_size=4, accumulation=4), single)
     torch.testing.assert_close(got[1], expected[1])
 
 
-def test_clipping_shortens_the_gradient(batch):
+def test_clipping_limits_the_gradient_norm(batch):
     _, gradient = update(make_step(tiny()), batch)
     _, clipped = update(make_step(tiny(), clip_norm=0.25), batch)
     assert gradient.norm() > 0.5
@@ -87,7 +87,7 @@ def test_clipping_shortens_the_gradient(batch):
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-def test_what_is_not_finite_leaves_no_trace(batch, accumulation):
+def test_non_finite_step_changes_nothing(batch, accumulation):
     class Broken(CrossEntropy):
         def forward(self, logits, labels, **options):
             return super().forward(logits, labels, **options) * float("nan")
@@ -95,7 +95,8 @@ def test_what_is_not_finite_leaves_no_trace(batch, accumulation):
     step = make_step(Normed(), loss=Broken(), accumulation=accumulation)
     before = {key: value.clone() for key, value in step.network.state_dict().items()}
     loss, finite, _ = step(*batch)
-    assert not finite and loss.isnan()
+    assert not finite
+    assert loss.isnan()
     assert all(torch.equal(value, before[key]) for key, value in step.network.state_dict().items())
     step.objective.loss = CrossEntropy()
     assert step(*batch).finite
@@ -105,8 +106,8 @@ def test_what_is_not_finite_leaves_no_trace(batch, accumulation):
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
-def test_a_device_that_is_not_waited_for(batch, kind):
-    """As on a GPU: what it decides for itself is what the host would have, in the average, too."""
+def test_skipping_without_synchronisation(batch, kind):
+    """As on a GPU: the decision made on the device matches the host's, for the weight average as well."""
 
     class SometimesBroken(CrossEntropy):
         wrong = False
@@ -134,12 +135,13 @@ def test_a_device_that_is_not_waited_for(batch, kind):
         results.append({**step.network.state_dict(), **average.state_dict(), "steps": [s["step"] for s in states]})
     expected, got = results
     assert expected.pop("steps") == got.pop("steps") == [3] * 4
-    assert got["updates"] == 3 and got["network.1.num_batches_tracked"] == 3
+    assert got["updates"] == 3
+    assert got["network.1.num_batches_tracked"] == 3
     assert all(torch.equal(value, got[key]) for key, value in expected.items())
 
 
 class LossScale:
-    """What a step needs of fp16's GradScaler, which a CPU has not."""
+    """The part of fp16's GradScaler that a step uses; CPUs do not have it."""
 
     def __init__(self, scale):
         self.factor = scale
@@ -159,21 +161,22 @@ class LossScale:
         pass
 
 
-def test_an_overflow_is_told_from_what_no_scale_mends(batch):
+def test_scale_overflow_is_told_from_divergence(batch):
     step = make_step(tiny())
     expected = update(make_step(tiny()), batch)
     for scale in (2.0, 1.0):
         step.scaler = LossScale(scale)
-        # Beyond what the loss's type holds: the gradient is infinite, the loss is not.
+        # Beyond the range of fp16: the gradient is infinite, but the loss is not.
         handle = step.network.network.classify.bias.register_hook(lambda gradient: gradient * float("inf"))
         outcome = step(*batch)
-        assert not outcome.finite and bool(outcome.overflowed) is (scale > 1)
+        assert not outcome.finite
+        assert bool(outcome.overflowed) is (scale > 1)
         handle.remove()
     step.scaler = LossScale(1024.0)
     torch.testing.assert_close(update(step, batch), expected)
 
 
-def test_a_teacher_is_never_taught(batch):
+def test_teacher_is_frozen(batch):
     teacher = Teacher(Normed(), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
     before = {key: value.clone() for key, value in teacher.state_dict().items()}
     step = make_step(tiny(), **EVERYTHING, teacher=teacher)
@@ -196,11 +199,13 @@ def test_teacher_from_a_file(tmp_path):
     normalised = (rgb - torch.tensor(metadata.mean).view(3, 1, 1)) / torch.tensor(metadata.std).view(3, 1, 1)
     with torch.no_grad():
         torch.testing.assert_close(teacher(images), network.eval()(normalised), rtol=1e-3, atol=1e-2)
-    with pytest.raises(RecipeError, match="distillation.teacher: expected weights with the 19 classes of .*got the 11"):
+    with pytest.raises(
+        RecipeError, match=r"distillation.teacher: expected weights with the 19 classes of .*got the 11"
+    ):
         Teacher.load(str(path), CITYSCAPES)
 
 
-def test_the_average_by_hand():
+def test_average_matches_hand_computed_values():
     model = Normed()
     model[1].num_batches_tracked += 7
     average = WeightAverage(model, decay=0.9)
@@ -220,8 +225,8 @@ def test_the_average_by_hand():
 
 
 def bf16_cosines(network):
-    """Between the gradient that a step in bf16 gives each depthwise or dilated convolution and the one that fp32
-    computes from what went in and what came back."""
+    """Cosines between the gradient of each depthwise or dilated convolution in a bf16 step and the fp32 gradient
+    computed from the same input and output gradient."""
     seen, references = {}, {}
 
     def keep_input(module, inputs, _output):
@@ -242,7 +247,7 @@ def bf16_cosines(network):
         module.register_forward_hook(keep_input)
         module.register_full_backward_hook(differentiate)
     generator = torch.Generator().manual_seed(5)
-    # 36x48 at 1/4: of the sizes at which oneDNN's gradient was found to be wrong, the smallest.
+    # 36x48 at a scale of 1/4: the smallest of the sizes at which oneDNN's gradient was found to be wrong.
     images = torch.randint(0, 256, (2, 144, 192, 3), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, 11, (2, 144, 192), generator=generator, dtype=torch.uint8)
     supervised = Supervised(network, 11, heads=False).to(memory_format=torch.channels_last)

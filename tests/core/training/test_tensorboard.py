@@ -1,4 +1,4 @@
-"""TensorBoard's own reader on what a run writes."""
+"""Event files, read with TensorBoard's own reader."""
 
 import sys
 
@@ -43,13 +43,13 @@ def test_scalars(tmp_path):
     }
 
 
-def test_a_resumed_run_does_not_overlap(tmp_path):
+def test_curves_of_a_resumed_run_do_not_overlap(tmp_path):
     with TensorBoardLog(tmp_path) as log:
         for iteration in (10, 20, 30, 40):
             log(step(iteration, 1.0))
         log(validation(15, 0.1))
         log(validation(35, 0.2))
-    # The checkpoint was that of iteration 25.
+    # The checkpoint belongs to iteration 25.
     with TensorBoardLog(tmp_path) as log:
         for iteration in (30, 40, 50):
             log(step(iteration, 2.0))
@@ -59,7 +59,7 @@ def test_a_resumed_run_does_not_overlap(tmp_path):
     assert scalars["val/miou"] == [(15, 0.1), (35, 0.3)]
 
 
-def test_after_close_it_goes_on(tmp_path):
+def test_event_after_close_opens_a_new_file(tmp_path):
     log = TensorBoardLog(tmp_path)
     log(step(10, 1.0))
     log.close()
@@ -69,7 +69,7 @@ def test_after_close_it_goes_on(tmp_path):
     assert read(tmp_path)["train/loss"] == [(10, 1.0), (20, 2.0)]
 
 
-def test_missing_tensorboard_is_said(tmp_path, monkeypatch):
+def test_missing_tensorboard_is_reported(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(TrainingError, match="pip install 'tensorboard"):
         TensorBoardLog(tmp_path)

@@ -1,14 +1,16 @@
-"""Real training runs through the command: they learn, and survive kill -9."""
+"""Training runs with the command line: they learn, and survive kill -9."""
 
 import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -36,7 +38,7 @@ def arguments(root: Path, out: Path, *options: str) -> list[str]:
 
 
 def train(root: Path, out: Path, *options: str) -> tuple[int, str, str]:
-    """The command in this process: its exit status, standard output and standard error."""
+    """Run the command in this process: returns exit status, standard output and standard error."""
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         status = main(arguments(root, out, *options))
@@ -52,26 +54,29 @@ def records(out: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def finished(small_camvid, tmp_path_factory):
-    """A run of 30 iterations on eight small scenes, and what it printed."""
+    """A run of 30 iterations on eight small scenes, and its output."""
     out = tmp_path_factory.mktemp("runs") / "whole"
     status, output, errors = train(small_camvid, out, *WHOLE)
     assert status == 0, errors
     return out, output, errors
 
 
-def test_it_learns(finished):
+def test_training_reduces_loss_and_beats_chance(finished):
     out, output, errors = finished
     losses = [record["loss"] for record in records(out) if "loss" in record]
-    assert losses[-1] < 0.75 * losses[0]
+    # Both are losses of a single batch of four: seeds 1 to 4 give ratios from 0.71 to 0.85.
+    assert losses[-1] < 0.9 * losses[0]
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["iterations"] == 30 and summary["skipped"] == 0
-    # Always saying Road scores 3 %, chance 9 %.
-    assert summary["val_miou"] > 0.15
-    assert "val mIoU" in output and "ema.safetensors" in output
+    assert summary["iterations"] == 30
+    assert summary["skipped"] == 0
+    # Always predicting Road scores 3 %, random guessing 9 %.
+    assert summary["val_miou"] > 0.18
+    assert "val mIoU" in output
+    assert "ema.safetensors" in output
     assert "ETA" in errors
 
 
-def test_what_a_run_leaves(finished):
+def test_files_of_a_run(finished):
     out, _, _ = finished
     _, metadata = load_weights(out / "last.safetensors")
     assert metadata.architecture == "lsabinet"
@@ -83,11 +88,13 @@ def test_what_a_run_leaves(finished):
     facts = json.loads((out / "run.json").read_text())
     assert facts["versions"]["torch"] == torch.__version__
     assert facts["versions"]["safetensors"] == safetensors.__version__
-    assert facts["seed"] == 1 and facts["processes"] == 1
+    assert facts["seed"] == 1
+    assert facts["processes"] == 1
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     assert facts["git_commit"] == (commit.stdout.strip() if commit.returncode == 0 else None)
     recipe = load_recipe(out / "recipe.yaml")
-    assert recipe.accumulation == 2 and recipe.optimizer.lr == 0.006
+    assert recipe.accumulation == 2
+    assert recipe.optimizer.lr == 0.006
     assert list((out / "tensorboard").glob("events.out.tfevents.*"))
     validations = [
         json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines() if "val" in json.loads(line)
@@ -95,7 +102,7 @@ def test_what_a_run_leaves(finished):
     assert [entry["iteration"] for entry in validations] == [10, 20, 30]
 
 
-def test_weights_files_say_what_they_are(finished):
+def test_metadata_of_weights_files(finished):
     out, _, _ = finished
     summary = json.loads((out / "summary.json").read_text())
     said = {name: load_weights(out / f"{name}.safetensors")[1].training for name in ("last", "ema", "best")}
@@ -104,7 +111,7 @@ def test_weights_files_say_what_they_are(finished):
         "ema": ("ema", True),
         "best": ("best", True),
     }
-    # The average is what was validated, and what the run says to use.
+    # The average was validated, and is the file that the summary recommends.
     assert summary["weights"] == "ema.safetensors"
     assert "val_miou" not in said["last"]
     assert said["ema"]["val_miou"] == summary["val_miou"]
@@ -113,13 +120,13 @@ def test_weights_files_say_what_they_are(finished):
     state = torch.load(out / "checkpoint.pt", weights_only=True)
     for name, kept in (("last", state["network"]), ("ema", state["average"])):
         prefix = {"last": "network.", "ema": "module."}[name]
-        # Auxiliary heads are the training's alone.
+        # Auxiliary heads are used in training only.
         assert set(tensors[name]) == {key[len(prefix) :] for key in kept if key.startswith(prefix)}
         assert all(torch.equal(tensor, kept[prefix + key].to(tensor.dtype)) for key, tensor in tensors[name].items())
     assert any(key.startswith("heads.") for key in state["network"])
 
 
-def test_killed_and_resumed_is_the_same_run(small_camvid, finished, tmp_path):
+def test_killed_and_resumed_run_is_identical(small_camvid, finished, tmp_path):
     whole, _, _ = finished
     out = tmp_path / "cut"
     process = subprocess.Popen(
@@ -128,12 +135,13 @@ def test_killed_and_resumed_is_the_same_run(small_camvid, finished, tmp_path):
     deadline = time.monotonic() + 200
     # Iteration 10, its validation and checkpoint, and iteration 20, which that checkpoint lacks.
     while not (out / "checkpoint.pt").exists() or len((out / "metrics.jsonl").read_text().splitlines()) < 3:
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / "summary.json").exists()
-    # What a kill in the middle of a write leaves behind.
+    # An incomplete record, as left by a kill in the middle of a write.
     with (out / "metrics.jsonl").open("a") as stream:
         stream.write('{"iteration": 21, "lo')
     status, _, errors = train(small_camvid, out, "--resume", "--threads", "1")
@@ -145,9 +153,28 @@ def test_killed_and_resumed_is_the_same_run(small_camvid, finished, tmp_path):
     assert list(out.glob(".*.tmp*")) == []
 
 
+def test_time_limit_prints_how_to_continue(small_camvid, finished, tmp_path, monkeypatch):
+    whole, _, _ = finished
+    out = tmp_path / "late"
+    with monkeypatch.context() as patch:
+        # The same as loading that takes longer than the limit.
+        late = SimpleNamespace(monotonic=lambda: time.monotonic() + 1e6)
+        patch.setattr("lsabinet_core.training.trainer.time", late)
+        status, output, _ = train(small_camvid, out, *WHOLE, "--seconds", "1000")
+    assert status == 0
+    assert (out / "checkpoint.pt").exists()
+    assert not (out / "summary.json").exists()
+    assert "stopped at iteration 1 " in output
+    command = shlex.split(output.partition("continue with: ")[2])
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        assert main([*command[1:], "--threads", "1"]) == 0, errors.getvalue()
+    assert records(out) == records(whole)
+
+
 @pytest.fixture
 def fail(small_camvid):
-    """Runs a command that must fail; returns its error, which is one line."""
+    """Run a command that must fail; returns its error, which is one line."""
 
     def run(out: Path, *options: str, root: Path = small_camvid) -> str:
         status, _, errors = train(root, out, *options)
@@ -171,22 +198,22 @@ def test_errors_of_one_line(finished, tmp_path, fail):
     assert "no weights 'none.safetensors'" in fail(
         tmp_path / "e", *SMALL, "--set", "distillation.teacher=none.safetensors"
     )
-    # A recipe that cannot run leaves no run behind.
+    # A recipe that cannot run leaves no folder behind.
     assert not any((tmp_path / name).exists() for name in "abcde")
-    assert "leave out --set" in fail(whole, "--resume", "--set", "seed=2")
+    assert "remove --set" in fail(whole, "--resume", "--set", "seed=2")
     assert "was trained with recipe 'synthetic', not 'camvid'" in fail(whole, "--resume", "--recipe", "camvid")
     assert "was trained with split 'train', not 'trainval'" in fail(whole, "--resume", "--split", "trainval")
-    assert "goes on by itself" in fail(tmp_path / "f", "--split", "drives", "--resume")
+    assert "continues by itself" in fail(tmp_path / "f", "--split", "drives", "--resume")
     other = fail(tmp_path / "f", "--split", "drives", "--dataset", "synthetic")
     assert "for --dataset camvid and folder, got synthetic" in other
-    assert "leave out --val-split" in fail(tmp_path / "f", "--split", "drives", "--val-split", "test")
+    assert "remove --val-split" in fail(tmp_path / "f", "--split", "drives", "--val-split", "test")
     assert "holds a run: --split drives makes a folder of runs" in fail(whole, "--split", "drives")
     (whole / "checkpoint.pt").write_bytes(b"cut short")
-    assert "not a whole checkpoint" in fail(whole, "--resume")
+    assert "checkpoint.pt is not a complete checkpoint" in fail(whole, "--resume")
 
 
-def test_a_second_start_leaves_a_running_run_as_it_is(small_camvid, tmp_path, fail):
-    """Whether it has come to its first records or not."""
+def test_second_process_leaves_a_running_run_unchanged(small_camvid, tmp_path, fail):
+    """Whether or not it has already written records."""
     run = RunFolder(tmp_path / "run")
     facts = {"dataset": "camvid", "split": "train", "val_split": "val"}
     run.create(load_recipe("synthetic", ["augmentation.crop_size=[64, 64]", "input_size=[72, 96]"]), facts)
@@ -202,9 +229,10 @@ def test_a_second_start_leaves_a_running_run_as_it_is(small_camvid, tmp_path, fa
 LONG = ("--set", "epochs=40", "--set", "validate_epochs=40")
 
 
-def test_a_diverging_run_stops_with_a_reason(small_camvid, tmp_path):
+def test_diverging_run_stops_with_a_reason(small_camvid, tmp_path):
     status, _, errors = train(small_camvid, tmp_path / "wild", *SMALL, "--set", "optimizer.lr=1e30", *LONG)
-    assert status == 1 and "step skipped" in errors
+    assert status == 1
+    assert "step skipped" in errors
     last = errors.strip().splitlines()[-1]
     assert "not finite 10 times in a row, at iteration 11: start a new run" in last
     assert "with a lower optimizer.lr, clip_norm, or precision fp32" in last

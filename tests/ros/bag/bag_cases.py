@@ -44,7 +44,7 @@ def samples(count: int, labelled=lambda index: True, size=SIZE) -> list[Sample]:
 
 
 def stamp_of(index: int) -> int:
-    """The stamp of frame ``index`` at ``START_NS`` and ``RATE``, by integers only."""
+    """The stamp of frame ``index`` at ``START_NS`` and ``RATE``, computed with integers only."""
     return START_NS + index * 1_000_000_000 * RATE.denominator // RATE.numerator
 
 
@@ -54,7 +54,7 @@ def write(path: Path, frames: list[Sample], rate: Fraction = RATE, overwrite: bo
 
 
 def run_cli(*argv) -> int:
-    """``lsabinet bag ARGV`` in this process; raises LsabinetError where the command would print it."""
+    """Run ``lsabinet bag ARGV`` in this process; raises the LsabinetError that the command would print."""
     parser = argparse.ArgumentParser()
     cli.add_arguments(parser)
     args = parser.parse_args([str(item) for item in argv])
@@ -62,7 +62,7 @@ def run_cli(*argv) -> int:
 
 
 def start_cli(*argv, **options) -> subprocess.Popen:
-    """``lsabinet bag ARGV`` as a process of its own."""
+    """Start ``lsabinet bag ARGV`` as a separate process."""
     return subprocess.Popen(
         [sys.executable, "-c", MAIN, *map(str, argv)],
         stdout=subprocess.PIPE,

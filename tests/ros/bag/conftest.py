@@ -1,4 +1,4 @@
-"""Fixtures of the bag tests; ``bag_cases`` has their bags."""
+"""Fixtures of the bag tests; their bags are in ``bag_cases``."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def error_of():
-    """Calls a function and gives the message of the LsabinetError that it must raise: one line."""
+    """Call a function that must raise an LsabinetError, and return its message of one line."""
 
     def call(function, *args, **kwargs) -> str:
         with pytest.raises(LsabinetError) as caught:

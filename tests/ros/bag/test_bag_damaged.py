@@ -1,4 +1,4 @@
-"""Bags that are cut off, empty, foreign or corrupt: what can be read is read, the rest is said in one line."""
+"""Truncated, empty, foreign and corrupt bags: what is readable is read, and errors are one line."""
 
 import logging
 import shutil
@@ -23,7 +23,7 @@ def cut(path, share: float):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A lone file of 40 labelled frames in each storage; images of 300 kB, so that mcap makes several chunks."""
+    """A single file of 40 labelled frames in each storage; images of 300 kB, so that mcap writes several chunks."""
     folder = tmp_path_factory.mktemp("whole")
     frames = samples(COUNT, size=(192, 256))
     return {suffix: write(folder / f"drive{suffix}", frames) for suffix in (".mcap", ".db3")}
@@ -31,12 +31,14 @@ def whole(tmp_path_factory):
 
 @pytest.mark.parametrize("suffix", [".mcap", ".db3"])
 @pytest.mark.parametrize("share", [0.5, 0.95])
-def test_the_readable_part_of_a_cut_file_is_read(tmp_path, whole, suffix, share, caplog):
+def test_the_readable_part_of_a_truncated_file_is_read(tmp_path, whole, suffix, share, caplog):
     path = cut(shutil.copy(whole[suffix], tmp_path / f"cut{suffix}"), share)
     with caplog.at_level(logging.WARNING), open_bag(path) as bag:
-        assert "cut off" in bag.truncated
-        assert bag.truncated in caplog.text
         found = list(bag.messages())
+        (loss,) = bag.losses
+        assert str(len(found)) in loss
+        assert str(path) in loss
+        assert loss in caplog.text
         assert sum(topic.count for topic in bag.topics.values()) == len(found)
         assert share * 2 * COUNT - 12 <= len(found) <= share * 2 * COUNT + 1
         with open_bag(whole[suffix]) as original:
@@ -47,10 +49,10 @@ def test_the_readable_part_of_a_cut_file_is_read(tmp_path, whole, suffix, share,
         assert labels == [message for message in found if message.topic == "/camera/labels"]
 
 
-def test_recovery_finds_what_mcap_itself_finds(tmp_path, whole):
+def test_recovery_finds_the_same_messages_as_the_mcap_library(tmp_path, whole):
     path = cut(shutil.copy(whole[".mcap"], tmp_path / "cut.mcap"), 0.6)
     expected = []
-    with open(path, "rb") as stream, pytest.raises(Exception):  # noqa: B017 the end of the file, whatever it is called
+    with open(path, "rb") as stream, pytest.raises(Exception):  # noqa: B017 at the end of the file
         for _, channel, message in NonSeekingReader(stream).iter_messages(log_time_order=False):
             expected.append((channel.topic, message.log_time, message.data))
     assert expected
@@ -58,15 +60,15 @@ def test_recovery_finds_what_mcap_itself_finds(tmp_path, whole):
         assert [(message.topic, message.stamp_ns, message.data) for message in bag.messages()] == expected
 
 
-def test_a_cut_file_in_a_rosbag2_folder(tmp_path):
+def test_a_truncated_file_in_a_rosbag2_folder(tmp_path):
     path = write(tmp_path / "drive", samples(COUNT))
     cut(path / "drive.mcap", 0.7)
     with open_bag(path) as bag:
-        assert "cut off" in bag.truncated
+        assert bag.losses
         assert 0 < len(list(bag.messages())) < 2 * COUNT
 
 
-def test_damage_in_the_middle_ends_the_reading_there(tmp_path, whole, caplog):
+def test_reading_ends_where_the_damage_starts(tmp_path, whole, caplog):
     path = shutil.copy(whole[".db3"], tmp_path / "damaged.db3")
     data = bytearray(path.read_bytes())
     # The header and the schema stay; the pages of later messages become noise.
@@ -79,7 +81,7 @@ def test_damage_in_the_middle_ends_the_reading_there(tmp_path, whole, caplog):
             originals = list(original.messages())
         readable = [message for message in found if message in originals]
         assert len(readable) >= 20
-        assert len(found) == 2 * COUNT or bag.truncated
+        assert len(found) == 2 * COUNT or bag.losses
 
 
 @pytest.mark.parametrize("name", ["x.mcap", "x.db3", "x.bag"])
@@ -89,31 +91,31 @@ def test_empty_and_foreign_files(tmp_path, error_of, name, content):
     path.write_bytes(content)
     message = error_of(open_bag, path)
     assert str(path) in message
-    assert ("is empty" in message) == (content == b"")
+    assert ("empty" in message.replace(str(path), "")) == (content == b"")
 
 
 @pytest.mark.parametrize("suffix", [".mcap", ".db3"])
 def test_a_file_that_ends_before_its_first_message(tmp_path, whole, suffix, error_of):
     path = tmp_path / f"stub{suffix}"
     path.write_bytes(whole[suffix].read_bytes()[:5000])
-    assert "no message can be read" in error_of(open_bag, path)
+    assert str(path) in error_of(open_bag, path)
 
 
 def test_other_paths(tmp_path, error_of):
-    assert "no bag at" in error_of(open_bag, tmp_path / "missing.mcap")
+    assert "missing.mcap" in error_of(open_bag, tmp_path / "missing.mcap")
     (tmp_path / "notes.txt").write_text("notes")
-    assert "notes.txt is not a bag" in error_of(open_bag, tmp_path / "notes.txt")
+    assert "notes.txt" in error_of(open_bag, tmp_path / "notes.txt")
     (tmp_path / "empty").mkdir()
-    assert "no metadata.yaml" in error_of(open_bag, tmp_path / "empty")
+    assert str(tmp_path / "empty") in error_of(open_bag, tmp_path / "empty")
     bag = write(tmp_path / "drive", samples(1))
     (bag / "metadata.yaml").write_text("not: [a, bag")
     with open_bag(bag) as opened:  # the storage file has all that is needed
         assert opened.topics["/camera/image_raw"].count == 1
-    (bag / "metadata.yaml").unlink()
-    assert "open the file itself" in error_of(open_bag, bag)
+        (loss,) = opened.losses
+        assert "metadata.yaml" in loss
 
 
-def test_a_ros1_bag_that_is_cut(tmp_path, error_of):
+def test_a_truncated_ros1_bag(tmp_path, error_of):
     types = get_typestore(Stores.ROS1_NOETIC)
     path = tmp_path / "old.bag"
     with Rosbag1Writer(path) as writer:
@@ -125,12 +127,12 @@ def test_a_ros1_bag_that_is_cut(tmp_path, error_of):
     assert "rosbag reindex" in error_of(open_bag, path)
 
 
-def test_a_corrupt_message_is_an_error_of_its_own(tmp_path):
+def test_a_corrupt_message_is_a_bag_error(tmp_path):
     path = write(tmp_path / "drive.mcap", samples(2))
     with open_bag(path) as bag:
         message = next(iter(bag.messages(["/camera/image_raw"])))
         for data in (b"", message.data[:3], message.data[:30], message.data[:-10]):
-            with pytest.raises(BagError, match="corrupt sensor_msgs/msg/Image on /camera/image_raw"):
+            with pytest.raises(BagError, match=r"sensor_msgs/msg/Image .*/camera/image_raw"):
                 bag.to_cdr(message._replace(data=data))
 
 
@@ -140,7 +142,8 @@ def test_unknown_topics_are_named(tmp_path, error_of):
         assert "/camera/image_raw (sensor_msgs/msg/Image)" in error_of(list, bag.messages(["/nothing"]))
 
 
-def test_info_of_a_cut_bag_goes_well(tmp_path, whole, capsys):
+def test_info_of_a_truncated_bag(tmp_path, whole, capsys):
     path = cut(shutil.copy(whole[".mcap"], tmp_path / "cut.mcap"), 0.5)
-    assert run_cli("info", path) == 0
-    assert "cut off" in capsys.readouterr().out
+    assert run_cli("info", path) == 3
+    with open_bag(path) as bag:
+        assert bag.losses[0] in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""``lsabinet bag play`` as a real process over real DDS, received by a real subscriber in this one."""
+"""``lsabinet bag play`` as a process of its own over DDS, with a subscriber in the test's process."""
 
 import itertools
 import json
@@ -27,7 +27,7 @@ DEADLINE_S = 60.0
 
 
 class Listener:
-    """Subscribes as the node does (best effort) and keeps (topic, message, time of arrival)."""
+    """Subscribes like the node (best effort) and keeps (topic, message, time of arrival)."""
 
     def __init__(self, *topics, message_type=None):
         from rclpy.context import Context
@@ -57,7 +57,7 @@ class Listener:
             self._executor.spin_once(timeout_sec=0.1)
 
     def spin_through(self, process):
-        """Spin until the process has ended; its output."""
+        """Spin until the process has ended; returns its output."""
         self.spin_until(lambda: process.poll() is not None)
         for _ in range(20):
             self._executor.spin_once(timeout_sec=0.01)
@@ -122,7 +122,9 @@ def test_all_frames_arrive_in_order_and_in_time(tmp_path, listen, play, drive, f
     report = json.loads((tmp_path / "sent.json").read_text())
     assert f"{FRAMES} frames sent" in output
     assert report["sent"] == {IMAGE_TOPIC: FRAMES, LABEL_TOPIC: FRAMES}
-    assert report["frames_sent"] == FRAMES and report["skipped"] == 0 and report["interrupted"] is False
+    assert report["frames_sent"] == FRAMES
+    assert report["skipped"] == 0
+    assert report["interrupted"] is False
     assert report["acknowledged"] is True
 
     images, labels = listener.on(IMAGE_TOPIC), listener.on(LABEL_TOPIC)
@@ -157,7 +159,8 @@ def test_speed_remap_and_chosen_topics(tmp_path, listen, play, drive):
     )
     _, errors = listener.spin_through(process)
     assert process.returncode == 0, errors
-    assert len(listener.on("/front/image_raw")) == FRAMES and not listener.on(LABEL_TOPIC)
+    assert len(listener.on("/front/image_raw")) == FRAMES
+    assert not listener.on(LABEL_TOPIC)
     report = json.loads((tmp_path / "sent.json").read_text())
     assert report["sent"] == {"/front/image_raw": FRAMES}
     nominal_s = (FRAMES - 1) / RATE_HZ / 4
@@ -171,8 +174,10 @@ def test_restamped_labels_still_match_their_frames(listen, play, drive):
     _, errors = listener.spin_through(process)
     assert process.returncode == 0, errors
     stamps = [stamp_ns(message) for message in listener.on(IMAGE_TOPIC)]
-    assert len(stamps) == FRAMES and stamps == sorted(set(stamps))
-    assert before_ns < stamps[0] and stamps[-1] < time.time_ns()
+    assert len(stamps) == FRAMES
+    assert stamps == sorted(set(stamps))
+    assert before_ns < stamps[0]
+    assert stamps[-1] < time.time_ns()
     assert [stamp_ns(message) for message in listener.on(LABEL_TOPIC)] == stamps
 
 
@@ -183,11 +188,15 @@ def test_a_loop_ends_cleanly_on_a_signal(tmp_path, listen, play, drive, number):
     listener.spin_until(lambda: len(listener.received) > FRAMES + 3)
     process.send_signal(number)
     output, errors = listener.spin_through(process)
-    assert process.returncode == 0 and "interrupted" in output and "Traceback" not in errors
+    assert process.returncode == 0
+    assert "interrupted" in output
+    assert "Traceback" not in errors
     report = json.loads((tmp_path / "sent.json").read_text())
-    assert report["interrupted"] is True and report["loops"] >= 2
+    assert report["interrupted"] is True
+    assert report["loops"] >= 2
     stamps = [stamp_ns(message) for message in listener.on(IMAGE_TOPIC)]
-    assert stamps[FRAMES] == stamps[0] and len(stamps) == report["frames_sent"]
+    assert stamps[FRAMES] == stamps[0]
+    assert len(stamps) == report["frames_sent"]
 
 
 def test_a_killed_player_harms_no_subscriber(listen, play, drive):
@@ -218,20 +227,22 @@ def test_clock_is_the_bags_time(listen, play, drive):
     listener.spin_through(process)
     assert process.returncode == 0
     times = [message.clock.sec * 10**9 + message.clock.nanosec for message in listener.on("/clock")]
-    assert min(times) >= START_NS and max(times) <= START_NS + (FRAMES - 1) * 10**9 // RATE_HZ + 10**6
+    assert min(times) >= START_NS
+    assert max(times) <= START_NS + (FRAMES - 1) * 10**9 // RATE_HZ + 10**6
     steps = [after - before for before, after in itertools.pairwise(times)]
-    # It goes on, or back to the start of the bag.
+    # The clock advances, or jumps back to the start of the bag.
     assert all(step >= 0 or after - START_NS < 10**8 for step, after in zip(steps, times[1:]))
     assert sum(step > 0 for step in steps) >= FRAMES
     images.spin_until(lambda: len(images.received) > 0)
 
 
-def test_without_a_subscriber_it_says_so(play, drive):
+def test_a_missing_subscriber_is_an_error(play, drive):
     process = play(drive, "--wait", 0.5)
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 1
     last_line = errors.strip().splitlines()[-1]
-    assert last_line.startswith("lsabinet: error: no subscriber of /camera/image_raw within 0.5 s")
+    assert last_line.startswith("lsabinet: error: ")
+    assert all(word in last_line for word in ("/camera/image_raw", "0.5 s", "--wait 0"))
     assert "Traceback" not in errors
 
 
@@ -242,7 +253,7 @@ def test_not_waiting_needs_no_subscriber(tmp_path, play, drive):
     assert json.loads((tmp_path / "sent.json").read_text())["frames_sent"] == FRAMES
 
 
-def test_corrupt_messages_and_unknown_types_are_left_out(tmp_path, listen, play, frames):
+def test_corrupt_messages_and_unknown_types_are_skipped(tmp_path, listen, play, frames):
     types = get_typestore(Stores.ROS2_JAZZY)
     types.register(get_types_from_msg("int32 value", "absent_msgs/msg/Thing"))
     whole = write(tmp_path / "whole.mcap", frames[:6], rate=Fraction(30))
@@ -261,25 +272,27 @@ def test_corrupt_messages_and_unknown_types_are_left_out(tmp_path, listen, play,
     assert process.returncode == 0, errors
     report = json.loads((tmp_path / "sent.json").read_text())
     assert (report["frames_sent"], report["skipped"], report["ignored_topics"]) == (5, 1, ["/thing"])
-    assert "corrupt" in errors and "absent_msgs/msg/Thing" in errors
+    assert "corrupt" in errors
+    assert "absent_msgs/msg/Thing" in errors
     assert len(listener.received) == 5
 
 
-def test_options_that_do_not_fit(drive, error_of):
+def test_invalid_options(drive, error_of):
     with open_bag(drive) as bag:
-        assert "no topic /other" in error_of(player_module.BagPlayer, bag, topics=["/other"])
-        assert "choose one" in error_of(player_module.BagPlayer, bag, restamp=True, clock=True)
-        assert "above 0" in error_of(player_module.BagPlayer, bag, speed=0)
+        assert "/other" in error_of(player_module.BagPlayer, bag, topics=["/other"])
+        assert "--restamp" in error_of(player_module.BagPlayer, bag, restamp=True, clock=True)
+        assert "speed" in error_of(player_module.BagPlayer, bag, speed=0)
 
 
-def test_without_rclpy_it_says_what_to_install(drive, error_of, monkeypatch):
+def test_without_rclpy_the_error_names_what_to_install(drive, error_of, monkeypatch):
     monkeypatch.setitem(sys.modules, "rclpy", None)
     with open_bag(drive) as bag:
         message = error_of(player_module.BagPlayer, bag)
-    assert message == "rclpy is not available: source a ROS 2 distribution or pip install 'lsabinet_ros[ros]'"
+    assert "rclpy" in message
+    assert "pip install 'lsabinet_ros[ros]'" in message
 
 
-def test_restamper_changes_the_stamp_and_nothing_else(drive):
+def test_restamper_only_changes_the_stamp(drive):
     types = get_typestore(Stores.ROS2_JAZZY)
     now = iter([5 * 10**9 + 7, 6 * 10**9 + 8])
     restamper = Restamper(lambda: next(now))
@@ -290,9 +303,57 @@ def test_restamper_changes_the_stamp_and_nothing_else(drive):
         new = types.deserialize_cdr(restamper.restamp(message.data), message.type)
         stamps.append(stamp_ns(new))
         old = types.deserialize_cdr(message.data, message.type)
-        assert np.array_equal(new.data, old.data) and new.header.frame_id == old.header.frame_id
+        assert np.array_equal(new.data, old.data)
+        assert new.header.frame_id == old.header.frame_id
     assert stamps == [5 * 10**9 + 7] * 2 + [6 * 10**9 + 8] * 2
     big_endian = bytes([0, 0, 0, 0]) + (3).to_bytes(4, "big") + (4).to_bytes(4, "big") + b"rest"
     assert Restamper(lambda: 9 * 10**9 + 1).restamp(big_endian) == (
         bytes([0, 0, 0, 0]) + (9).to_bytes(4, "big") + (1).to_bytes(4, "big") + b"rest"
     )
+
+
+def test_only_a_part_is_played(tmp_path, listen, play, drive):
+    listener = listen(IMAGE_TOPIC)
+    begin, length = 0.4, 0.5
+    options = ("--start-offset", begin, "--duration", length, "--topics", IMAGE_TOPIC, "--json", tmp_path / "sent.json")
+    listener.spin_through(play(drive, "--wait", 30, *options))
+    expected = [
+        START_NS + i * 10**9 // RATE_HZ for i in range(FRAMES) if begin <= round(i / RATE_HZ, 6) <= begin + length
+    ]
+    assert json.loads((tmp_path / "sent.json").read_text())["frames_sent"] == len(expected)
+    assert set(map(stamp_ns, listener.on(IMAGE_TOPIC))) <= set(expected)
+
+
+def test_gaps_of_years_are_not_waited_for(tmp_path, play):
+    types = get_typestore(Stores.ROS2_JAZZY)
+    string = types.types["std_msgs/msg/String"]
+    path = tmp_path / "bag"
+    with Rosbag2Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/chatter", "std_msgs/msg/String", typestore=types)
+        for stamp in (0, START_NS, START_NS + 10**8, START_NS + 10**8 + 2 * 10**9):
+            writer.write(connection, stamp, bytes(types.serialize_cdr(string("hello"), "std_msgs/msg/String")))
+    process = play(path, "--wait", 0, "--json", tmp_path / "sent.json")
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    report = json.loads((tmp_path / "sent.json").read_text())
+    assert report["sent"] == {"/chatter": 4}
+    assert report["skipped_gaps"] == 1
+    assert 2.0 <= report["duration_s"] < 20
+    assert "is not waited for" in errors
+
+
+def test_a_long_gap_is_said_and_kept(caplog):
+    timeline = player_module._Timeline(speed=1.0)
+    timeline.begin()
+    first = timeline.due(START_NS)
+    assert timeline.due(START_NS + 30 * 10**9) - first == pytest.approx(30)
+    assert "30.0 s" in caplog.text
+    assert timeline.skipped_gaps == 0
+    # A loop goes on after the last interval.
+    timeline.begin()
+    assert timeline.due(START_NS) - first == pytest.approx(60)
+
+
+def test_an_offset_behind_the_end(drive, error_of):
+    with open_bag(drive) as bag:
+        assert "--start-offset" in error_of(player_module.BagPlayer, bag, start_offset_s=99.0)

@@ -1,4 +1,4 @@
-"""The demonstration as a user runs it: real processes, real DDS, real files; and what happens when one of them dies."""
+"""The demonstration as a user runs it, with separate processes, and what happens when one of them is killed."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ STAGES = ("wait", "decode", "preprocess", "inference", "postprocess", "publish",
 
 
 class Drive:
-    """Coloured noise with labels."""
+    """Frames of noise, optionally with labels."""
 
     count = FRAMES
     rate = Fraction(RATE)
@@ -55,7 +55,7 @@ def command(*arguments) -> list[str]:
 
 
 def demo(*arguments) -> subprocess.CompletedProcess:
-    """The command in this process, which saves starting one more: node and player have their own all the same."""
+    """Run the command in this process to save time; the node and the player have their own processes anyway."""
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         status = main(["demo", "--backend", "torch", *map(str, arguments)])
@@ -63,7 +63,7 @@ def demo(*arguments) -> subprocess.CompletedProcess:
 
 
 def children(process: subprocess.Popen, text: str) -> list[int]:
-    """Ids of the process's children whose command line has ``text``."""
+    """Process ids of the children whose command line contains ``text``."""
     found = []
     for task in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -87,26 +87,27 @@ def test_summary_adds_up(finished):
     out, _ = finished
     summary = json.loads((out / "summary.json").read_text())
     assert summary["frames_sent"] == FRAMES
-    # None, unless the machine stands still for longer than a frame's time.
+    # 0, unless the machine stalls for longer than the period of the frames.
     assert summary["frames_lost_in_transport"] == FRAMES - summary["frames_received"] <= 2
     assert summary["frames_received"] == summary["frames_published"] + summary["frames_dropped"]
     assert summary["masks_received"] == summary["frames_published"] > 0
     assert summary["duplicate_masks"] == 0
-    # A busy machine may make the node drop frames.
+    # On a busy machine, the node may drop frames.
     assert summary["coverage"] >= 0.6
     assert summary["node_exit_status"] == 0
-    assert (summary["device"], summary["precision"]) == ("cpu", "fp32") and summary["backend"] in list_backends()
+    assert (summary["device"], summary["precision"]) == ("cpu", "fp32")
+    assert summary["backend"] in list_backends()
     assert list(summary["latency_ms"]) == list(STAGES)
     for stage in STAGES:
         figures = summary["latency_ms"][stage]
         assert 0 <= figures["p50"] <= figures["p95"] <= figures["p99"]
         assert figures["count"] == summary["frames_published"]
-    # Labels and masks are both noise: every mask was compared, and none is right by more than chance.
+    # Labels and masks are both noise: every mask was compared, and agreement is by chance.
     assert summary["masks_compared"] == summary["masks_received"]
     assert 0 < summary["miou"] < 0.15
 
 
-def test_pictures_and_screen(finished):
+def test_video_plot_and_output(finished):
     out, stdout = finished
     assert cv2.imread(str(out / "latency.png")).shape[1] >= 800
     video = cv2.VideoCapture(str(out / "overlay.mp4"))
@@ -114,7 +115,8 @@ def test_pictures_and_screen(finished):
     assert abs(video.get(cv2.CAP_PROP_FRAME_COUNT) - FRAMES) <= 3
     assert (video.get(cv2.CAP_PROP_FRAME_HEIGHT), video.get(cv2.CAP_PROP_FRAME_WIDTH)) == SIZE
     assert len(stdout.splitlines()) < 24
-    assert f"{FRAMES} sent, " in stdout and "p99" in stdout
+    assert f"{FRAMES} sent, " in stdout
+    assert "p99" in stdout
 
 
 def test_a_compressed_bag_without_labels(ros_domain, weights_file, tmp_path):
@@ -122,7 +124,8 @@ def test_a_compressed_bag_without_labels(ros_domain, weights_file, tmp_path):
     result = demo(bag, "--weights", weights_file, "--out", tmp_path / "out", "--no-video")
     assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["frames_received"] >= FRAMES - 2 and summary["frames_rejected"] == 0
+    assert summary["frames_received"] >= FRAMES - 2
+    assert summary["frames_rejected"] == 0
     assert summary["miou"] is None
     assert not (tmp_path / "out" / "overlay.mp4").exists()
 
@@ -143,12 +146,13 @@ def test_one_camera_of_two(ros_domain, weights_file, tmp_path):
                     writer.write(connections[connection.topic], timestamp, content)
     arguments = (bag, "--weights", weights_file, "--out", tmp_path / "out", "--no-video")
     message = failure(demo(*arguments))
-    assert "/left/image_raw, /right/image_raw; choose one with --image-topic" in message
+    assert all(word in message for word in ("/left/image_raw", "/right/image_raw", "--image-topic"))
     result = demo(*arguments, "--image-topic", "/right/image_raw", "--label-topic", "/right/labels")
     assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert summary["frames_sent"] == FRAMES and summary["masks_compared"] > 0
-    assert "are for a bag, got none" in failure(demo("--image-topic", "/a", "--out", tmp_path / "none"))
+    assert summary["frames_sent"] == FRAMES
+    assert summary["masks_compared"] > 0
+    assert "--image-topic" in failure(demo("--image-topic", "/a", "--out", tmp_path / "none"))
 
 
 def test_a_running_camera(ros_domain, weights_file, tmp_path):
@@ -165,13 +169,15 @@ def test_a_running_camera(ros_domain, weights_file, tmp_path):
     assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["frames_received"] >= summary["frames_published"] == summary["masks_received"] > 0
-    assert summary["duplicate_masks"] == 0 and summary["latency_ms"]["pipeline"]["p50"] > 0
+    assert summary["duplicate_masks"] == 0
+    assert summary["latency_ms"]["pipeline"]["p50"] > 0
 
 
 def test_a_topic_without_a_camera(ros_domain, weights_file, tmp_path, monkeypatch):
     monkeypatch.setattr(session, "MATCH_S", 1.0)
     result = demo("/camera/nothing", "--weights", weights_file, "--out", tmp_path / "out")
-    assert "no frame on /camera/nothing within 1 s" in failure(result)
+    message = failure(result)
+    assert all(word in message for word in ("/camera/nothing", "1 s"))
 
 
 def failure(result: subprocess.CompletedProcess) -> str:
@@ -180,21 +186,21 @@ def failure(result: subprocess.CompletedProcess) -> str:
     return result.stderr.strip().splitlines()[-1]
 
 
-def test_bad_weights_are_the_nodes_own_words(ros_domain, tmp_path):
+def test_bad_weights_fail_with_the_error_of_the_node(ros_domain, tmp_path):
     weights = tmp_path / "notes.safetensors"
     weights.write_text("no weights " * 50)
     bag = write_bag(tmp_path / "drive.mcap")
     message = failure(demo(bag, "--weights", weights, "--out", tmp_path / "out"))
-    assert "the node stays unconfigured: configure failed:" in message
-    assert "notes.safetensors is not a whole safetensors file" in message
+    assert "unconfigured" in message
+    assert str(weights) in message
 
 
-def test_input_that_is_no_drive(ros_domain, tmp_path, weights_file):
+def test_invalid_input(ros_domain, tmp_path, weights_file):
     text = tmp_path / "notes.mp4"
     text.write_text("no video " * 50)
     assert "notes.mp4" in failure(demo(text, "--weights", weights_file, "--out", tmp_path / "out"))
     missing = failure(demo(tmp_path.name + "/missing.mcap", "--out", tmp_path / "out"))
-    assert "does not exist: expected a bag, a video or an absolute topic name" in missing
+    assert "missing.mcap" in missing
 
 
 @pytest.mark.parametrize(("victim", "text"), [("node", "segmentation_node"), ("player", "bag\0play")])
@@ -204,10 +210,12 @@ def test_kill_9(victim, text, ros_domain, weights_file, tmp_path):
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not children(process, "bag\0play"):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     os.kill(children(process, text)[0], signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
     message = failure(subprocess.CompletedProcess(arguments, process.returncode, "", stderr))
-    assert f"the {victim} was ended by signal 9" in message
+    assert victim in message
+    assert "signal 9" in message
     assert children(process, "") == []

@@ -1,4 +1,4 @@
-"""The paper's figures: as printed, against what the networks really count, and every doubt with its reason."""
+"""The paper's values: transcription, comparison with real counts, and a note for every inconsistency."""
 
 import re
 
@@ -6,9 +6,9 @@ import pytest
 from zoo_cases import HALF, ZOO
 
 from lsabinet_core.models import list_models
-from lsabinet_core.models.paper import LATER, NOTES, TABLES, TITLES, Figure
+from lsabinet_core.reproduce.paper import LATER, NOTES, TABLES, TITLES, Figure
 
-# Typed from the paper's tables a second time: millions of parameters and "FLOPs" in G.
+# Second, independent transcription of the paper's tables: millions of parameters and "FLOPs" in G.
 COSTS = """
 lsabinet 1.84 8.81     segnet 29.5 652.5   enet 0.36 8.7       sqnet 16.3 288.2   espnet 0.36 6.9   espnetv2 1.3 7.4
 cgnet 0.49 14.0        icnet 7.8 14.2      edanet 0.68 17.9    lednet 0.95 23.0   dabnet 0.76 20.9  esnet 1.66 48.7
@@ -29,7 +29,8 @@ def test_costs_as_printed(number):
     assert {
         name: (row.parameters_m.text, row.flops_g.text) for name, row in rows.items() if name != "erfnet"
     } == expected
-    assert rows["erfnet"].note == "table 2" and not any(figure.text for figure in figures(rows["erfnet"]))
+    assert rows["erfnet"].note == "table 2"
+    assert not any(figure.text for figure in figures(rows["erfnet"]))
 
 
 def test_headline_figures():
@@ -37,30 +38,32 @@ def test_headline_figures():
     printed = {number: (row.miou.text, row.fps.text) for number, row in ours.items()}
     assert printed == {1: ("72.74", "51.08"), 2: ("72.74", None), 3: ("68.53", "79.62")}
     sizes = {number: (table.dataset, table.size) for number, table in TABLES.items()}
-    assert sizes[1] == sizes[2] == ("cityscapes", (512, 1024)) and sizes[3] == sizes[4] == ("camvid", (360, 480))
+    assert sizes[1] == sizes[2] == ("cityscapes", (512, 1024))
+    assert sizes[3] == sizes[4] == ("camvid", (360, 480))
 
 
-def test_nothing_is_made_up():
-    """Of the networks compared with, accuracies and speeds are not at hand."""
+def test_unavailable_figures_are_missing():
+    """mIoU and speed of the other networks are not available."""
     for number in (1, 2, 3):
         for name, row in TABLES[number].rows.items():
             if name != "lsabinet":
-                assert row.miou.text is None and row.fps.text is None
+                assert row.miou.text is None
+                assert row.fps.text is None
     assert all(row.miou.text is None and row.fps.text is None for row in TABLES[4].rows.values())
 
 
-def test_parameters_are_those_of_the_networks_or_have_a_note():
+def test_reported_parameters_match_the_networks_or_have_a_note():
     for name, row in TABLES[1].rows.items():
         if row.parameters_m.text is None:
             continue
         exact, printed = CASES[name].params_19 / 1e6, row.parameters_m.text
-        # Rounded or cut off.
+        # The paper's figures are rounded or truncated.
         last_digit = 10 ** -len(printed.partition(".")[2])
         right = abs(exact - float(printed)) < last_digit
         assert right == (row.parameters_m.note is None), (name, exact, printed)
 
 
-def test_flops_are_near_to_twice_the_macs_or_have_a_note():
+def test_reported_flops_are_about_twice_the_macs_or_have_a_note():
     for name, row in TABLES[1].rows.items():
         if row.flops_g.text is None:
             continue
@@ -81,13 +84,13 @@ def test_modules_as_printed():
     }
 
 
-def test_every_network_has_a_place_and_a_title():
+def test_every_network_has_a_row_and_a_title():
     assert set(TITLES) == set(list_models()) == set(TABLES[1].rows) | set(LATER)
     for name, title in TITLES.items():
         assert re.sub(r"\W", "", title).lower() == name.replace("_", "")
 
 
-def test_notes_are_there_and_used():
+def test_all_notes_exist_and_are_used():
     used = {"not in the paper", "not printed"}
     for table in TABLES.values():
         for row in table.rows.values():

@@ -1,14 +1,14 @@
-"""Where a table's accuracies come from: weights, a zoo's runs, an ablation; and what is refused."""
+"""Sources of a table's accuracy: weights, runs of a zoo, an ablation; and invalid sources."""
 
 import json
 
 import pytest
 
-from lsabinet_core.benchmark import trained
 from lsabinet_core.errors import LsabinetError, TrainingError, WeightsError
 from lsabinet_core.labels import CAMVID
 from lsabinet_core.models import create_model
 from lsabinet_core.models.weights import WeightsMetadata, save_weights
+from lsabinet_core.reproduce import accuracy as trained
 
 
 def write_weights(path, name="enet", dataset="camvid train", options=None, **training):
@@ -40,36 +40,37 @@ def test_weights_files(tmp_path):
     assert trained.of_weights([], "camvid") == {}
 
 
-def test_weights_that_were_trained_on_all_data(tmp_path):
-    """Their figure is that of another run, and their iterations are those of both rounds."""
+def test_weights_trained_on_all_data(tmp_path):
+    """Their figure is that of another run, and their iterations are the sum of both rounds."""
     control = {"val_miou_of": "a run on train alone", "first_round": {"iterations": 300, "val_miou": 0.5}}
     path = write_weights(
         tmp_path / "a.safetensors", dataset="camvid trainval", val_miou=0.61, iterations=100, **control
     )
     accuracy = trained.of_weights([path], "camvid")["enet"]
     assert accuracy.remark == "a.safetensors, camvid trainval, validated on none, 96x128, 400 iterations"
-    assert (accuracy.miou, accuracy.iterations) == (0.61, 400) and "a run on train alone" in accuracy.miou_of
+    assert (accuracy.miou, accuracy.iterations) == (0.61, 400)
+    assert "a run on train alone" in accuracy.miou_of
 
 
-def test_weights_that_do_not_fit(tmp_path):
+def test_unsuitable_weights_are_rejected(tmp_path):
     good = write_weights(tmp_path / "good.safetensors", val_miou=0.6)
     with pytest.raises(WeightsError, match="trained on cityscapes, got camvid train"):
         trained.of_weights([good], "cityscapes")
-    # The name of a data set is a whole word.
+    # The name of a data set must match as a whole.
     foreign = write_weights(tmp_path / "foreign.safetensors", dataset="camvid-like train", val_miou=0.6)
     with pytest.raises(WeightsError, match="got camvid-like"):
         trained.of_weights([foreign], "camvid")
     silent = write_weights(tmp_path / "silent.safetensors")
-    with pytest.raises(WeightsError, match="does not say its validation mIoU"):
+    with pytest.raises(WeightsError, match="has no validation mIoU"):
         trained.of_weights([silent], "camvid")
     part = write_weights(tmp_path / "part.safetensors", "lsabinet", options={"rcad": False}, val_miou=0.6)
-    with pytest.raises(WeightsError, match="expected a whole lsabinet, got one without rcad"):
+    with pytest.raises(WeightsError, match="expected a complete lsabinet, got one without rcad"):
         trained.of_weights([part], "camvid")
-    with pytest.raises(WeightsError, match="other weights of enet"):
+    with pytest.raises(WeightsError, match="duplicate weights of enet"):
         trained.of_weights([good, good], "camvid")
 
 
-def test_shipped_weights_of_the_data_set_only(tmp_path, monkeypatch):
+def test_only_shipped_weights_of_the_data_set_count(tmp_path, monkeypatch):
     folder = tmp_path / "weights"
     for name, dataset in (("street", "synthetic train"), ("town", "camvid train")):
         write_weights(folder / f"{name}.safetensors", "dabnet", dataset=dataset, val_miou=0.7)
@@ -79,8 +80,8 @@ def test_shipped_weights_of_the_data_set_only(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["all", "whole"])
-def test_shipped_weights_that_were_measured_come_first(tmp_path, monkeypatch, name):
-    """Whatever the order of the names, before those whose figure is another run's."""
+def test_validated_shipped_weights_take_precedence(tmp_path, monkeypatch, name):
+    """Regardless of the order of names, they precede weights with the figure of another run."""
     folder = tmp_path / "weights"
     write_weights(folder / "town.safetensors", val_miou=0.7)
     write_weights(folder / f"{name}.safetensors", dataset="camvid trainval", val_miou=0.7, val_miou_of="another")
@@ -88,7 +89,7 @@ def test_shipped_weights_that_were_measured_come_first(tmp_path, monkeypatch, na
     assert trained.of_shipped_weights("camvid")["enet"].origin == "town"
 
 
-def test_a_zoo(tmp_path):
+def test_accuracy_of_a_zoo(tmp_path):
     write_run(tmp_path / "enet_seed1", "enet", miou=0.41)
     write_run(tmp_path / "enet_seed2", "enet", miou=0.43)
     write_run(tmp_path / "enet_seed3", "enet", finished=False)
@@ -99,11 +100,12 @@ def test_a_zoo(tmp_path):
     assert {name: (accuracy.miou, accuracy.origin) for name, accuracy in found.items()} == {
         "enet": (pytest.approx(0.42), "2 runs"),
         "dabnet": (0.5, "run"),
-        # What is not finished is no result.
+        # An unfinished run has no result.
         "cgnet": (None, "in training"),
     }
     assert found["enet"].remark == "enet_seed1, enet_seed2, camvid train -> val, 12 iterations"
-    assert found["enet"].per_class == {"Sky": pytest.approx(0.9), "Road": None} and not found["cgnet"].per_class
+    assert found["enet"].per_class == {"Sky": pytest.approx(0.9), "Road": None}
+    assert not found["cgnet"].per_class
     assert "6 of 12 iterations" in found["cgnet"].remark
     assert [found[name].iterations for name in ("enet", "dabnet", "cgnet")] == [12, 12, None]
 
@@ -114,7 +116,7 @@ def test_a_zoo(tmp_path):
         trained.of_zoo(tmp_path / "empty", "camvid")
 
 
-def test_an_ablation(tmp_path):
+def test_accuracy_of_an_ablation(tmp_path):
     table = {"recipe": "camvid_cpu", "dataset": "camvid", "split": "train", "val_split": "val", "seeds": [1, 2]}
     rows = [{"variant": "baseline", "miou": 0.5}, {"variant": "lrfa", "miou": None}]
     path = tmp_path / "table.json"
@@ -136,7 +138,7 @@ def test_an_ablation(tmp_path):
         trained.of_ablation(tmp_path, "camvid")
 
 
-def test_sources_of_other_tables(tmp_path):
+def test_sources_for_other_tables_are_rejected(tmp_path):
     with pytest.raises(LsabinetError, match="table 4 takes --ablation"):
         trained.check_sources(4, weights=["a"], zoo=None, ablation=None)
     with pytest.raises(LsabinetError, match="--ablation is for table 4"):

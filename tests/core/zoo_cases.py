@@ -1,7 +1,7 @@
-"""What the published networks count: parameters for 19 and 11 classes, and GMACs for 19 classes by image size.
+"""Published counts of the networks: parameters for 19 and 11 classes, and GMACs for 19 classes by image size.
 
-Multiply-accumulates of convolutions, transposed convolutions and matrix products. Parameters in millions are figures
-that their papers print, the others were counted on public implementations.
+GMACs include convolutions, transposed convolutions and matrix products. Parameters in millions are reported in the
+papers; the other counts were measured on public implementations.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ ZOO = [
     _case("espnet", 363_462, 353_437, 1.539, 4.670, 18.68),
     _case("espnetv2", 1_252_538, 1_248_682, 1.875, 5.654, 22.62),
     _case("cgnet", 496_306, 494_258, 2.229, 6.762, 27.05),
-    # Counted where its halvings come out even, with corner pixels aligned.
+    # Counted at a size divisible by all strides, with aligned corner pixels.
     ZooCase("icnet", 6_699_987, 6_698_955, {(361, 481): 2.57, (513, 1025): 7.65, (1025, 2049): 29.81}),
     _case("edanet", 689_485, 685_877, 2.911, 8.833, 35.33),
     _case("lednet", 922_821, 920_725, 3.69, 11.21, 44.83),

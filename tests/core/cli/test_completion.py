@@ -1,0 +1,37 @@
+"""What the shell is offered, asked as argcomplete's shell function asks."""
+
+import os
+import subprocess
+import sys
+
+
+def offered(line: str, tmp_path) -> list[str]:
+    answer = tmp_path / "answer"
+    variables = {
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_SUPPRESS_SPACE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(answer),
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+    }
+    command = [sys.executable, "-m", "lsabinet_core.cli"]
+    result = subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    return answer.read_text().split()
+
+
+def test_verbs_and_options(tmp_path):
+    assert offered("lsabinet ev", tmp_path) == ["evaluate"]
+    assert set(offered("lsabinet m", tmp_path)) == {"models"}
+    assert "--weights" in offered("lsabinet predict --we", tmp_path)
+    assert offered("lsabinet train --dataset syn", tmp_path) == ["synthetic"]
+
+
+def test_without_argcomplete_the_shell_gets_nothing_and_the_command_runs(monkeypatch, capsys):
+    from lsabinet_core.cli import main
+
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    monkeypatch.setitem(sys.modules, "argcomplete", None)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out

@@ -1,0 +1,91 @@
+"""Verbs of other packages: a broken verb affects only the users who call it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lsabinet_core import __version__
+from lsabinet_core.cli import main
+
+GOOD = """
+HELP = "count sheep"
+def add_arguments(parser):
+    parser.add_argument("--sheep", type=int, default=3)
+def run(args):
+    print("sheep:", args.sheep)
+"""
+BROKEN = {
+    "raises": "import a_module_that_is_not_there",
+    "leaves": "raise SystemExit('goodbye')",
+    "syntax": "def :",
+    "empty": "",
+    "norun": "HELP = 'x'\ndef add_arguments(parser): pass",
+    "arguments": "HELP = 'x'\ndef add_arguments(parser): 1 / 0\ndef run(args): pass",
+}
+
+
+@pytest.fixture
+def plugins(tmp_path, monkeypatch):
+    """Create a package with a working verb, verbs that cannot be loaded, and one with the name of a built-in verb."""
+    for name, source in {"sheep": GOOD, "models": "raise RuntimeError", **BROKEN}.items():
+        (tmp_path / f"flock_{name}.py").write_text(source)
+    info = tmp_path / "flock-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: flock\nVersion: 1.0\n")
+    lines = [f"{name} = flock_{name}" for name in ("sheep", "models", *BROKEN)]
+    (info / "entry_points.txt").write_text("\n".join(["[lsabinet.verbs]", *lines, "gone = flock_nowhere", ""]))
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("flock_")]:
+        del sys.modules[name]
+
+
+def test_a_verb_of_another_package(plugins, capsys):
+    assert main(["sheep", "--sheep", "5"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "sheep: 5\n"
+    assert captured.err == ""
+    assert {name for name in sys.modules if name.startswith("flock_")} == {"flock_sheep"}
+
+
+def test_built_in_verbs_load_no_other_package(plugins, capsys):
+    assert main(["models", "--classes", "11", "--size", "64x64"]) == 0
+    captured = capsys.readouterr()
+    assert "dabnet" in captured.out
+    assert captured.err == ""
+    assert not [name for name in sys.modules if name.startswith("flock_")]
+
+
+@pytest.mark.parametrize("name", [*BROKEN, "gone"])
+def test_calling_a_broken_verb_names_it(plugins, capsys, name):
+    assert main([name]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"lsabinet: error: verb '{name}' of package flock cannot be loaded (")
+
+
+def test_the_help_omits_broken_verbs(plugins, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    captured = capsys.readouterr()
+    assert "count sheep" in captured.out
+    assert "predict" in captured.out
+    warnings = captured.err.splitlines()
+    assert len(warnings) == len(BROKEN) + 1
+    for name in [*BROKEN, "gone"]:
+        assert len([line for line in warnings if line.startswith(f"lsabinet: warning: verb '{name}' ")]) == 1
+
+
+def test_an_unknown_verb_is_wrong_usage(plugins, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["shepherd"])
+    assert "'shepherd'" in capsys.readouterr().err
+
+
+def test_from_the_shell(plugins):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(plugins), os.environ["PYTHONPATH"]])}
+    command = [sys.executable, "-m", "lsabinet_core.cli", "--version"]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert finished.stdout == f"{__version__}\n"
+    assert "Traceback" not in finished.stderr

@@ -1,0 +1,31 @@
+"""Sizes of the network's input for frames of any size."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lsabinet_core.inference.preprocess import SIZE_MULTIPLE, network_size
+from lsabinet_core.models.blocks import SMALLEST_INPUT
+
+sizes = st.tuples(st.integers(64, 4096), st.integers(64, 4096))
+
+
+@given(sizes, sizes)
+def test_multiples_that_the_network_takes(frame, trained):
+    for side in network_size(frame, trained):
+        assert side % SIZE_MULTIPLE == 0
+        assert side >= SMALLEST_INPUT
+
+
+@given(sizes, sizes)
+def test_pixel_count_of_the_training_at_the_frames_aspect_ratio(frame, trained):
+    area, aspect = trained[0] * trained[1], frame[1] / frame[0]
+    height, width = network_size(frame, trained)
+    for side, wanted in ((height, (area / aspect) ** 0.5), (width, (area * aspect) ** 0.5)):
+        assert abs(side - max(wanted, SMALLEST_INPUT)) <= SIZE_MULTIPLE / 2 + 1e-6
+
+
+@given(sizes, sizes, st.integers(2, 5))
+def test_only_the_frames_shape_counts(frame, trained, factor):
+    height, width = network_size(frame, trained)
+    assert network_size((factor * frame[0], factor * frame[1]), trained) == (height, width)
+    assert network_size(frame, trained[::-1]) == (height, width)

@@ -1,0 +1,116 @@
+"""Files appear whole or not at all, and the text of foreign editors is read."""
+
+import codecs
+import errno
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from lsabinet_core.files import atomic_path, read_text, write_text
+
+
+def test_threads_may_write_the_same_file_at_once(tmp_path):
+    path = tmp_path / "same.txt"
+    texts = [str(number) * 50_000 for number in range(8)]
+    inside = threading.Barrier(len(texts))
+    temporaries, errors = set(), []
+
+    def write(text):
+        try:
+            with atomic_path(path) as temporary:
+                temporaries.add(temporary)
+                temporary.write_text(text[:100])
+                inside.wait(30)
+                temporary.write_text(text)
+        except BaseException as error:  # noqa: BLE001 - the test looks at all of them
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert errors == []
+    assert len(temporaries) == len(texts)
+    assert path.read_text() in texts
+    assert os.listdir(tmp_path) == ["same.txt"]
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".png", "ü" * 125 + ".png", "n" * 255])
+def test_names_as_long_as_the_file_system_takes(tmp_path, name):
+    with atomic_path(tmp_path / name) as temporary:
+        assert name.endswith("n") or temporary.suffix == Path(name).suffix
+        temporary.write_text("content")
+    assert (tmp_path / name).read_text() == "content"
+    assert len(os.listdir(tmp_path)) == 1
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    path = tmp_path / "kept.txt"
+    write_text(path, "before")
+    with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["kept.txt"]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    with pytest.raises(OSError) as caught, atomic_path(tmp_path / "mask.png") as temporary:
+        # What is written there fails as on a full disk.
+        temporary.symlink_to("/dev/full")
+        temporary.write_bytes(b"content")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "mask.png"))
+    assert os.strerror(errno.ENOSPC) in str(caught.value)
+    assert "mask.png" in str(caught.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_errors_of_other_files_keep_their_name(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "out.txt"):
+        (tmp_path / "input.txt").read_text()
+    assert Path(caught.value.filename).name == "input.txt"
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "out.txt"):
+        pass
+    assert Path(caught.value.filename).name == "out.txt", "nothing was written"
+    with pytest.raises(BrokenPipeError) as caught, atomic_path(tmp_path / "out.txt"):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+    assert caught.value.filename is None
+
+
+def test_the_rename_is_flushed(tmp_path, monkeypatch):
+    """A power cut may otherwise bring the old file back."""
+    flushed, fsync = [], os.fsync
+
+    def watch(descriptor):
+        flushed.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    write_text(tmp_path / "out.txt", "content")
+    content, folder = flushed
+    assert Path(content).parent == tmp_path
+    assert folder == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Straße\r\n".encode(),
+        codecs.BOM_UTF8 + "Straße\r\n".encode(),
+        codecs.BOM_UTF16_LE + "Straße\r\n".encode("utf-16-le"),
+        codecs.BOM_UTF16_BE + "Straße\r\n".encode("utf-16-be"),
+    ],
+)
+def test_byte_order_marks(tmp_path, content):
+    (tmp_path / "list.txt").write_bytes(content)
+    assert read_text(tmp_path / "list.txt") == "Straße\r\n"
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"Stra\xdfe", codecs.BOM_UTF16_LE + b"a"])
+def test_text_that_is_none(tmp_path, content):
+    (tmp_path / "list.txt").write_bytes(content)
+    with pytest.raises(UnicodeDecodeError):
+        read_text(tmp_path / "list.txt")

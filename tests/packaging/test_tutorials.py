@@ -1,0 +1,60 @@
+"""The tutorials run from their own text: every command and every piece of Python, in order, in an empty folder.
+
+A block ``output`` is what the block before it prints.
+"""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+BLOCK = re.compile(r"^```(bash|python|output)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def run_command(tmp_path):
+    """Run a block of commands as a reader who has installed this checkout."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program = programs / "lsabinet"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m lsabinet_core.cli "$@"\n')
+    program.chmod(0o755)
+    variables = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+
+    def run(text: str) -> str:
+        command = ["bash", "-euo", "pipefail", "-c", text]
+        result = subprocess.run(
+            command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400
+        )
+        assert result.returncode == 0, f"{text}\n{result.stdout}{result.stderr}"
+        return result.stdout
+
+    return run
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_tutorial(page, run_command, tmp_path, monkeypatch):
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
+    assert {"bash", "python", "output"} == {language for language, _ in blocks}
+    # The pieces of a page share their names, as in one session.
+    names: dict = {}
+    printed = ""
+    for language, text in blocks:
+        if language == "bash":
+            printed = run_command(text)
+        elif language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as stream:
+                exec(compile(text, page.name, "exec"), names)
+            printed = stream.getvalue()
+        else:
+            assert printed == text

@@ -1,0 +1,180 @@
+"""``report.html``: complete, valid and self-contained, with the frames that are worst."""
+
+import base64
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+from bag_cases import SIZE, run_cli, samples, write
+
+from lsabinet_core.inference import Segmentation, Timings
+from lsabinet_core.inference.overlay import colorize
+from lsabinet_core.labels import CAMVID
+from lsabinet_ros.bag import worst_frames
+from lsabinet_ros.bag.evaluation import FrameResult
+from lsabinet_ros.bag.page import MAX_POINTS, _thinned
+from lsabinet_ros.bag.samples import BagSample
+from lsabinet_ros.bag.worst_frames import WorstFrames, draw_difference
+
+# Elements without an end tag (HTML Living Standard, 13.1.2), and SVG ones that the page closes at once.
+VOID_ELEMENTS = {"meta", "img", "br", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what the tests look at, and asserts that tags are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.images, self.sources, self.headings = [], [], [], [], [], []
+        self.text = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.note(tag, dict(attributes))
+        if tag not in VOID_ELEMENTS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.note(tag, dict(attributes))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def note(self, tag, attributes):
+        if "id" in attributes:
+            self.ids.append(attributes["id"])
+        if "href" in attributes:
+            self.links.append(attributes["href"])
+        if "src" in attributes:
+            self.sources.append(attributes["src"])
+        if tag == "img":
+            self.images.append(attributes)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, weights):
+    folder = tmp_path_factory.mktemp("page")
+    path = write(folder / "<drive>.mcap", samples(9, labelled=lambda index: index % 2 == 0))
+    gate = folder / "gate.yaml"
+    gate.write_text("miou.min: 99\nlatency.p99.max: 1000000\n")
+    options = ("--weights", weights, "--device", "cpu", "--backend", "torch", "--out", folder / "out")
+    assert run_cli("evaluate", path, *options, "--boundary", "--calibration", "--gate", gate) == 4
+    return (folder / "out" / "report.html").read_text()
+
+
+def test_the_page_is_well_formed_and_needs_no_other_file(page):
+    found = Page(page)
+    assert len(found.ids) == len(set(found.ids))
+    assert {link.removeprefix("#") for link in found.links} <= set(found.ids)
+    assert all(link.startswith("#") for link in found.links)
+    assert all(source.startswith("data:image/jpeg;base64,") for source in found.sources)
+    assert not re.search(r"(?:src|href)=.https?:|@import|url\(|<script", page)
+    assert all(image["alt"] for image in found.images)
+    # Headings do not skip a level, for those who navigate by them.
+    assert found.headings[0] == 1
+    assert all(after - before <= 1 for before, after in zip(found.headings, found.headings[1:]))
+    assert "&lt;drive&gt;.mcap" in page
+
+
+def test_the_page_shows_every_part(page):
+    found = Page(page)
+    text = " ".join(" ".join(found.text).split())
+    parts = ("summary", "gate", "sources", "time", "classes", "calibration", "latency", "worst", "origin")
+    assert set(parts) <= set(found.ids)
+    assert {f"plot-{name}" for name in ("miou", "flicker", "confidence", "latency")} <= set(found.ids)
+    assert "The gate failed." in text
+    assert all(name in text for name in CAMVID.names)
+    assert page.count("<polyline") == 5
+    assert "miou.min" in text
+
+
+def test_the_pictures_can_be_decoded(page):
+    found = Page(page)
+    kinds = [image["alt"].split()[0] for image in found.images]
+    assert {"frame", "overlay", "mask", "label", "difference"} == set(kinds)
+    for source in found.sources:
+        data = base64.b64decode(source.split(",", 1)[1], validate=True)
+        assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (*SIZE, 3)
+    # Every frame of the worst has its pictures once.
+    assert kinds.count("frame") == kinds.count("overlay") <= 9
+    assert kinds.count("label") == kinds.count("difference") == 5
+
+
+def test_without_labels_or_confidence(tmp_path, weights):
+    path = write(tmp_path / "drive.mcap", samples(2, labelled=lambda index: False))
+    assert run_cli("evaluate", path, "--weights", weights, "--backend", "torch", "--out", tmp_path / "out") == 0
+    text = (tmp_path / "out" / "report.html").read_text()
+    found = Page(text)
+    assert not {"gate", "calibration", "plot-miou", "plot-confidence"} & set(found.ids)
+    assert "plot-flicker" in found.ids
+    assert "Confusion matrix" not in text
+
+
+class Drawer:
+    """Stands in for the segmenter."""
+
+    label_set = CAMVID
+
+    def __init__(self):
+        self.drawn = 0
+
+    def overlay(self, frame, mask):
+        self.drawn += 1
+        return frame
+
+
+def test_the_worst_frames_are_kept_and_only_those_are_drawn():
+    values = np.random.default_rng(0).permutation(200) / 200
+    drawer = Drawer()
+    worst = WorstFrames(drawer, count=3)
+    image = np.zeros((4, 4, 3), np.uint8)
+    for index, value in enumerate(values):
+        sample = BagSample(image, None, str(index), None, index, index, None)
+        mask = np.zeros((4, 4), np.uint8)
+        frame = FrameResult(
+            None, index, index, None, value, None, np.zeros(11), 0.0, None, None, Timings(0.0, 1.0, 0.0)
+        )
+        worst.add(sample, Segmentation(mask, None, frame.timings), frame)
+    found = worst.by_criterion()
+    assert [pictures.frame.miou for pictures in found["miou"]] == [0, 0.005, 0.01]
+    assert [pictures.frame.stamp_ns for pictures in found["flicker"]] == [0, 1, 2]
+    assert "confidence" not in found
+    assert drawer.drawn < 40
+
+
+def test_the_difference_shows_wrong_and_unlabelled_pixels():
+    image = np.full((1, 4, 3), 100, np.uint8)
+    shown = draw_difference(image, np.array([[0, 1, 2, 3]], np.uint8), np.array([[0, 2, 2, 255]], np.uint8))
+    assert (shown[0, [0, 2]] == 100).all()
+    assert shown[0, 1, 2] > 200 > shown[0, 1, 0]
+    assert (shown[0, 3] == 0).all()
+
+
+def test_large_pictures_are_reduced():
+    decoded = cv2.imdecode(np.frombuffer(worst_frames._jpeg(np.zeros((720, 1280, 3), np.uint8)), np.uint8), 1)
+    assert decoded.shape == (360, 640, 3)
+
+
+def test_legend():
+    colours = dict(worst_frames.legend(CAMVID))
+    blue, green, red = colorize(np.full((1, 1), 3, np.uint8), CAMVID)[0, 0].tolist()
+    assert colours["Road"] == f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def test_long_lines_keep_their_peaks():
+    points = [(index, float(index % 7)) for index in range(10_000)]
+    points[4321] = (4321, 99.0)
+    points[1234] = (1234, -9.0)
+    thinned = _thinned(points)
+    assert len(thinned) <= MAX_POINTS
+    assert thinned == sorted(thinned)
+    assert {(4321, 99.0), (1234, -9.0)} <= set(thinned)

@@ -1,0 +1,67 @@
+"""The table of topics in docs/node.md is what the node publishes and subscribes to."""
+
+import re
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import rclpy
+from rclpy.lifecycle import LifecycleNode
+
+from lsabinet_core.labels import CAMVID
+from lsabinet_ros import messages
+from lsabinet_ros.camera import Camera
+from lsabinet_ros.node import SegmentationNode
+from lsabinet_ros.published_labels import PublishedLabels
+from lsabinet_ros.view import View
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "node.md"
+
+
+def documented() -> dict[str, str]:
+    """Topic -> type, as sensor_msgs/Image."""
+    rows = re.findall(r"^\| `(\S+)` \| (\w+/\w+)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return dict(rows)
+
+
+def type_of(message_type) -> str:
+    return f"{message_type.__module__.split('.')[0]}/{message_type.__name__}"
+
+
+@pytest.fixture
+def context(ros_domain):
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain)
+    yield context
+    rclpy.shutdown(context=context)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_topics_of_a_camera_and_their_types(context, compressed):
+    node = LifecycleNode("segmentation", context=context)
+    segmenter = SimpleNamespace()
+    options = {"changed": threading.Condition(), "stopped": threading.Event()}
+    camera = Camera(node, segmenter, PublishedLabels(CAMVID), View(), compressed=compressed, **options)
+    camera.start()
+    camera.subscribe()
+    ours = [entity for entity in (*node.publishers, *node.subscriptions) if "/segmentation/" in entity.topic_name]
+    found = {entity.topic_name.replace("/segmentation", "~"): type_of(entity.msg_type) for entity in ours}
+    # Every node has it.
+    found.pop("~/transition_event", None)
+    node.destroy_node()
+
+    expected = documented()
+    assert len(expected) == 15
+    del expected["/diagnostics"]
+    del expected["~/input/image" if compressed else "~/input/image/compressed"]
+    if messages.LabelInfo is None:
+        del expected["~/output/label_info"]
+    assert found == expected
+
+
+def test_diagnostics(context):
+    node = SegmentationNode(context=context)
+    found = {publisher.topic_name: type_of(publisher.msg_type) for publisher in node.publishers}
+    node.destroy_node()
+    assert found["/diagnostics"] == documented()["/diagnostics"]
