@@ -12,6 +12,8 @@ from lsabinet_core.cores import threads_for_engine
 from lsabinet_core.errors import BackendError
 from lsabinet_core.inference.forks import claim_process
 
+from .engines import ENGINES, engines_of_format
+
 if TYPE_CHECKING:
     # Parsers and the unconfigured node need the names below without waiting for the import of PyTorch.
     from lsabinet_core.inference.artefact import Artefact
@@ -25,31 +27,10 @@ BUILDER_THREAD = "engine_builder"
 """Name of the threads that build engines in the background. A build cannot be interrupted, and its native code aborts
 the process if it ends during interpreter shutdown: programs exit with ``os._exit`` while such a thread is alive."""
 
-# name -> (module, class); the module is imported only when its backend is created.
-_BACKENDS = {
-    "auto": ("lsabinet_core.inference.backends.auto", "AutoBackend"),
-    "cuda-graph": ("lsabinet_core.inference.backends.cuda_graph", "CudaGraphBackend"),
-    "onnxruntime": ("lsabinet_core.inference.backends.onnxruntime_", "OnnxRuntimeBackend"),
-    "onnxruntime-tensorrt": ("lsabinet_core.inference.backends.onnxruntime_", "OnnxRuntimeTensorRTBackend"),
-    "openvino": ("lsabinet_core.inference.backends.openvino_", "OpenVINOBackend"),
-    "tensorrt": ("lsabinet_core.inference.backends.tensorrt_", "TensorRTBackend"),
-    "torch": ("lsabinet_core.inference.backends.torch_", "TorchBackend"),
-    "torch-compile": ("lsabinet_core.inference.backends.torch_compile", "TorchCompileBackend"),
-    "torchscript": ("lsabinet_core.inference.backends.torchscript_", "TorchScriptBackend"),
-}
-
-# Engines that run an exported network, by its format; the first one is the default.
-ENGINES_OF_FORMAT = {
-    "onnx": ("onnxruntime", "onnxruntime-tensorrt", "openvino"),
-    "openvino": ("openvino",),
-    "torchscript": ("torchscript",),
-    "tensorrt": ("tensorrt",),
-}
-
 
 def list_backends() -> list[str]:
     """Names that ``create_backend`` accepts."""
-    return sorted(_BACKENDS)
+    return sorted(ENGINES)
 
 
 def create_backend(name: str, *, device: str = "auto", precision: str = "auto", threads: int = 0) -> "Backend":
@@ -67,10 +48,10 @@ def create_backend(name: str, *, device: str = "auto", precision: str = "auto", 
             precision, or the process was forked from one that has run a network.
     """
     claim_process()
-    if name not in _BACKENDS:
+    if name not in ENGINES:
         raise BackendError(f"expected backend to be one of {', '.join(list_backends())}, got {name!r}")
-    module, attribute = _BACKENDS[name]
-    factory: Callable[..., Backend] = getattr(import_module(module), attribute)
+    engine = ENGINES[name]
+    factory: Callable[..., Backend] = getattr(import_module(engine.module), engine.class_name)
     return factory(device=device, precision=precision, threads=threads_for_engine(threads))
 
 
@@ -80,7 +61,7 @@ def engine_for(artefact: "Artefact", name: str) -> str:
     Raises:
         BackendError: the engine does not read the format.
     """
-    engines = ENGINES_OF_FORMAT[artefact.format]
+    engines = engines_of_format(artefact.format)
     if name in engines:
         return name
     if name == "auto":

@@ -14,9 +14,9 @@ from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.threads import limit_threads
 
 from .base import CLOSED, Backend, NotExportedError
-from .candidates import CANDIDATES, PACKAGES, PLAIN, export_command, is_installed
 from .choices import Choice, ChoiceFile
 from .choose import PRECISIONS, choose_device, choose_precision, computes_in_bf16
+from .engines import ENGINES, PLAIN, candidates, export_command
 from .memory import is_out_of_memory
 from .shapes import Shape, Shapes, Size, shape_of
 from .trial import Trial, first_line
@@ -103,8 +103,8 @@ class AutoBackend(Backend):
             raise BackendError(f"backend 'auto' runs weights files, not exported models such as {source.path}")
         self.close()
         self._open_trial = Trial(source, self.device, self._base, self._threads)
-        known = CANDIDATES[self.device.type]
-        notes = {name: "not installed" for name in known if not is_installed(name)}
+        known = candidates(self.device.type)
+        notes = {name: "not installed" for name in known if not ENGINES[name].is_installed}
         present = [name for name in known if name not in notes]
         self._file = ChoiceFile(source, self.device, self._requested_precision, self._threads, known)
         if (choice := self._file.read()) is not None:
@@ -337,11 +337,13 @@ class AutoBackend(Backend):
         """
         self._give_up(self.name, cause)
         measured = {} if self.choice is None else self.choice.milliseconds
-        names = [name for name in CANDIDATES[self.device.type] if name not in self._failed and is_installed(name)]
+        names = [
+            name for name in candidates(self.device.type) if name not in self._failed and ENGINES[name].is_installed
+        ]
         with contextlib.ExitStack() as closing:
             reference = None
             for name in sorted(names, key=lambda name: measured.get(name, float("inf"))):
-                if name in PACKAGES and name not in measured:
+                if ENGINES[name].distributions and name not in measured:
                     continue
                 try:
                     if name == PLAIN and self._base == "fp32":

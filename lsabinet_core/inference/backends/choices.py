@@ -1,5 +1,6 @@
 """The cached choice of an engine on this machine: one small file per network and setting."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -18,11 +19,9 @@ from lsabinet_core.inference.deploy import FORM
 from lsabinet_core.inference.network import Network
 
 from .choose import computes_in_bf16, device_name
+from .engines import ENGINES
 
 log = logging.getLogger(__name__)
-
-PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "tensorrt")
-"""A version change of any of these packages invalidates the choice."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,8 @@ def _directory() -> Path:
 
 def _versions() -> dict[str, str | int]:
     versions: dict[str, str | int] = {"form": FORM, "torch": torch.__version__}
-    for package in PACKAGES:
-        try:
+    # A version change of any of these packages invalidates the choice.
+    for package in dict.fromkeys(name for engine in ENGINES.values() for name in engine.distributions):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return versions

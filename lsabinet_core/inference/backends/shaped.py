@@ -14,10 +14,10 @@ from lsabinet_core.inference.deploy import DeployedNetwork
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.threads import limit_threads
 
-from . import ENGINES_OF_FORMAT
 from .base import CLOSED, Backend, in_parts
 from .builder import Builder
 from .choose import DTYPES, choose_precision
+from .engines import ENGINES
 from .shapes import Run, Shape, Size, shape_of
 from .torch_ import TorchBackend, deploy
 
@@ -180,7 +180,7 @@ class ShapedBackend(Backend):
         return None if run is None else run.network_alone
 
     def _check_artefact(self, artefact: Artefact) -> None:
-        if self.name not in ENGINES_OF_FORMAT[artefact.format]:
+        if not ENGINES[self.name].reads(artefact.format):
             raise BackendError(f"backend {self.name!r} does not run {artefact.format} files such as {artefact.path}")
         if self._requested_precision not in ("auto", artefact.info.precision):
             raise BackendError(

@@ -12,7 +12,7 @@ from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.parity import MIN_AGREEMENT, compare, make_picture
 
 from .base import Backend
-from .candidates import PLAIN, export_command
+from .engines import PLAIN, export_command
 from .shapes import Size
 
 TOLERANCE = {"fp32": 1e-3, "fp16": 0.02, "bf16": 0.1, "int8": 0.1}

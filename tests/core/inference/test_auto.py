@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.backends import auto, trial
 from lsabinet_core.inference.backends.auto import AutoBackend
 from lsabinet_core.inference.backends.choices import forget_choices
+from lsabinet_core.inference.backends.engines import ENGINES
 
 pytestmark = pytest.mark.usefixtures("auto_alone")
 
@@ -204,8 +206,8 @@ def test_unbuilt_engine_is_reported_with_its_command(engines, network, monkeypat
 
 def test_package_that_does_not_load_is_reported(engines, network, monkeypatch, caplog):
     settings, _ = engines
-    monkeypatch.setitem(auto.CANDIDATES, "cpu", ("tensorrt", "torch"))
-    monkeypatch.setattr(auto, "is_installed", lambda name: True)
+    monkeypatch.setattr(auto, "candidates", lambda device_type: ("tensorrt", "torch"))
+    monkeypatch.setitem(ENGINES, "tensorrt", replace(ENGINES["tensorrt"], distributions=()))
     settings["tensorrt"] = OSError("libnvinfer.so.10: cannot open shared object file")
     assert load(network).name == "torch"
     assert caplog.text.count("tensorrt failed (libnvinfer.so.10: cannot open") == 1

@@ -1,4 +1,4 @@
-"""A new engine written as described in docs/architecture.md: one class and one line."""
+"""A new engine written as CONTRIBUTING.md describes: one class and one line."""
 
 import sys
 import types
@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from lsabinet_core.inference import Segmenter, backends
+from lsabinet_core.inference import Segmenter
 from lsabinet_core.inference.backends.base import Backend
 from lsabinet_core.inference.backends.choose import choose_cpu
+from lsabinet_core.inference.backends.engines import ENGINES, Engine
 from lsabinet_core.inference.backends.shaped import DeployedBackend
 from lsabinet_core.inference.backends.shapes import Run
 from lsabinet_core.inference.backends.torch_ import deploy
@@ -48,7 +49,7 @@ def test_minimal_engine_runs_in_a_segmenter(engine, random_weights, noise_image,
     module = types.ModuleType("new_engine")
     module.Engine = engine
     monkeypatch.setitem(sys.modules, "new_engine", module)
-    monkeypatch.setitem(backends._BACKENDS, engine.name, ("new_engine", "Engine"))
+    monkeypatch.setitem(ENGINES, engine.name, Engine("new_engine", "Engine"))
     frames = [noise_image(seed, (96, 128)) for seed in range(2)]
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as segmenter:
         expected = segmenter.segment(frames)
