@@ -89,12 +89,18 @@ def node_here(domain: int, parameters: dict, before_release: Callable[[], None])
 
 
 class NodeProcess:
-    """``python -m lsabinet_ros.segmentation_node`` with further ROS arguments and with parameters."""
+    """``python -m lsabinet_ros.segmentation_node`` with further ROS arguments and with parameters.
 
-    def __init__(self, *arguments: str, **parameters):
+    Args:
+        arguments: further ROS arguments.
+        program: arguments of ``python`` that run something else instead.
+        parameters: parameter overrides by name.
+    """
+
+    def __init__(self, *arguments: str, program=("-m", "lsabinet_ros.segmentation_node"), **parameters):
         overrides = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args", *arguments, *overrides],
+            [sys.executable, *program, "--ros-args", *arguments, *overrides],
             cwd="/",
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

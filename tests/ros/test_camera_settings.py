@@ -70,7 +70,9 @@ def test_only_the_region_is_segmented_and_the_rest_is_unlabelled(clients, segmen
     visible[16:80, 8:120] = True
     np.testing.assert_array_equal(pixels_of(mask), np.where(visible, frame[..., 0], 255))
     np.testing.assert_array_equal(pixels_of(confidence), np.where(visible, frame[..., 1], 0))
-    assert float(front.status()["last_mean_confidence"]) == pytest.approx(frame[visible][:, 1].mean() / 255, abs=1e-3)
+    # It is reported a moment after the masks are published.
+    reported = front.until(lambda: front.status().get("last_mean_confidence"), "mean confidence")
+    assert float(reported) == pytest.approx(frame[visible][:, 1].mean() / 255, abs=1e-3)
     front.node.destroy_subscription(subscription)
 
 
