@@ -82,16 +82,19 @@ def _spare_note(spare: dict[str, int]) -> str | None:
 
 
 def _network(name: str, classes: list[int], size: tuple[int, int], weights: list[dict]) -> dict:
-    from lsabinet_core.models import model_class
-    from lsabinet_core.models.complexity import network_cost
+    import torch
 
-    costs = {str(number): network_cost(name, number, size) for number in classes}
+    from lsabinet_core.models import create_model, model_class
+    from lsabinet_core.models.complexity import count_macs, count_parameters, count_spare_parameters
+
     network = model_class(name)
+    with torch.device("meta"):
+        models = {number: create_model(name, number) for number in classes}
     return {
         "model": name,
-        "params": {number: cost.parameters for number, cost in costs.items()},
-        "spare_params": {number: cost.spare_parameters for number, cost in costs.items()},
-        "gmacs": round(costs[str(classes[0])].gmacs, 3),
+        "params": {str(number): count_parameters(model) for number, model in models.items()},
+        "spare_params": {str(number): count_spare_parameters(model) for number, model in models.items()},
+        "gmacs": round(count_macs(models[classes[0]], size) / 1e9, 3),
         "paper": network.paper,
         "year": network.year,
         "code": CODE,

@@ -61,3 +61,32 @@ def random_weights(tmp_path_factory):
     )
     save_weights(path, model, metadata, dtype=torch.float32)
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def conversions_once():
+    """Convert each LSA-BiNet once per process for the same settings, because every conversion takes seconds."""
+    from lsabinet_core.inference.convert import onnx_, openvino_
+
+    to_onnx, to_openvino, done = onnx_.convert, openvino_.convert, {}
+
+    def onnx_once(network, size, **options):
+        if "rewrite" in options or network.metadata.architecture != "lsabinet":
+            return to_onnx(network, size, **options)
+        key = ("onnx", network.fingerprint, size, *sorted(options.items()))
+        if key not in done:
+            done[key] = to_onnx(network, size, **options)
+        return done[key]
+
+    def openvino_once(network, size, **options):
+        if network.metadata.architecture != "lsabinet":
+            return to_openvino(network, size, **options)
+        key = ("openvino", network.fingerprint, size, *sorted(options.items()))
+        if key not in done:
+            done[key] = to_openvino(network, size, **options)
+        return done[key].clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_, "convert", onnx_once)
+        patch.setattr(openvino_, "convert", openvino_once)
+        yield

@@ -81,7 +81,7 @@ def camvid(tmp_path):
 
 def start(camvid: Path, out: Path, **variables: str) -> subprocess.Popen:
     settings = {"PYTHON": sys.executable, "DEVICE": "cpu", "SCENES": "2", "VAL_SCENES": "1", "OMP_NUM_THREADS": "1"}
-    recipes = {"PRETRAIN": f"{TINY} epochs=2", "TUNE": f"{TINY} epochs=40"}
+    recipes = {"PRETRAIN": f"{TINY} epochs=2", "TUNE": f"{TINY} epochs=20"}
     return subprocess.Popen(
         ["bash", str(ROOT / "scripts/train_camvid_gpu.sh"), str(camvid), str(out)],
         env={**os.environ, **settings, **recipes, **variables},
@@ -118,7 +118,7 @@ def test_the_training_continues_where_it_was_interrupted(camvid, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in scenes} == scenes
     assert (out / "pretrained" / "summary.json").stat().st_mtime_ns == pretrained
     summary = json.loads((out / "camvid" / "summary.json").read_text())
-    assert summary["iterations"] == 40
+    assert summary["iterations"] == 20
     metadata = read_metadata(out / "camvid" / summary["weights"])
     assert metadata.dataset == "camvid train"
     assert metadata.training["recipe"]["initial_weights"].startswith(str(out / "pretrained"))

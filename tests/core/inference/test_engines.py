@@ -113,7 +113,8 @@ def test_openvino_pins_threads_only_on_all_cores(start, network, monkeypatch):
         assert compiled.get_property("INFERENCE_NUM_THREADS") == cores
 
 
-def test_openvino_int8_requires_an_export(start, network):
+def test_openvino_int8_requires_an_export(start, network, tmp_path, monkeypatch):
+    monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path))
     with pytest.raises(BackendError, match="lsabinet export --to openvino --precision int8 --size 96x128"):
         start("openvino", network, precision="int8").prepare((96, 128))
 

@@ -30,8 +30,7 @@ def test_onnx(name, tmp_path, start):
     assert not [
         node for node in nodes if node.op_type == "MaxUnpool" or (node.op_type == "MaxPool" and node.output[1:])
     ]
-    for engine in ("onnxruntime", "openvino"):
-        check_close(network, start(engine, open_artefact(path)).infer(images), expected)
+    check_close(network, start("onnxruntime", open_artefact(path)).infer(images), expected)
 
 
 @pytest.mark.parametrize("name", list_models())

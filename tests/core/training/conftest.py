@@ -4,6 +4,7 @@ import pytest
 import torch
 from staged_run import Stage
 from step_cases import CLASSES
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from lsabinet_core.data.synthetic import SyntheticDataset
 from lsabinet_core.training import run_pictures
@@ -26,6 +27,12 @@ def small_camvid(tmp_path_factory):
             lines.append(f"/SegNet/CamVid/{split}/{index}.png /SegNet/CamVid/{split}annot/{index}.png")
         (root / f"{split}.txt").write_text("\n".join(lines) + "\n")
     return root
+
+
+@pytest.fixture(autouse=True)
+def deaths_are_noticed_soon(monkeypatch):
+    """PyTorch checks whether a worker process is alive when it has waited for a batch for 5 s."""
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
 
 
 @pytest.fixture
