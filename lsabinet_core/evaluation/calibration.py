@@ -41,6 +41,14 @@ class ReliabilityBins:
         gaps = np.abs(self.accuracy - self.confidence)[filled]
         return float(np.average(gaps, weights=self.counts[filled]))
 
+    @property
+    def mean_confidence(self) -> float:
+        """Mean confidence of all labelled pixels in 0..1; NaN if all bins are empty."""
+        filled = self.counts > 0
+        if not filled.any():
+            return float("nan")
+        return float(np.average(self.confidence[filled], weights=self.counts[filled]))
+
 
 class Calibration:
     """Accumulates pixel and hit counts per confidence level over images; exact, in constant memory."""

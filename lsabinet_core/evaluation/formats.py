@@ -72,7 +72,7 @@ def comma_separated(report: Report) -> str:
         rows.append(("boundary_f_mean", "", figures["boundary_f"]["mean"]))
         rows += [("boundary_f", name, value) for name, value in figures["boundary_f"]["per_class"].items()]
     if "calibration" in figures:
-        rows.append(("ece", "", figures["calibration"]["ece"]))
+        rows += [(key, "", figures["calibration"][key]) for key in ("ece", "mean_confidence")]
     for stage, latency in report.latency_ms.items():
         rows += [("latency_ms", f"{stage} {key}", value) for key, value in latency.items()]
     for true, counts in zip(names, figures["confusion_matrix"], strict=True):
@@ -132,6 +132,7 @@ def _figures(report: Report) -> list[tuple[str, str, str]]:
     if report.calibration is not None:
         bins = report.calibration.bins()
         figures.append(("ECE", percent(bins.ece), f"{len(bins.counts)} bins, confidences in steps of 1/255"))
+        figures.append(("mean confidence", percent(bins.mean_confidence), "of the predicted classes"))
     return [*figures, ("images", str(report.images), "")]
 
 

@@ -94,6 +94,7 @@ class Report:
         return {
             "calibration": {
                 "ece": _or_none(bins.ece),
+                "mean_confidence": _or_none(bins.mean_confidence),
                 "confidence_step": 1 / 255,
                 "bins": [
                     {

@@ -331,7 +331,8 @@ def _merged_calibration(reports: Sequence[dict]) -> dict:
         merged = {key: _weighted([(part[key], part["count"]) for part in parts]) for key in ("confidence", "accuracy")}
         bins.append({**parts[0], "count": sum(part["count"] for part in parts), **merged})
     gaps = [(abs(part["accuracy"] - part["confidence"]), part["count"]) for part in bins if part["count"]]
-    return {"calibration": {**measured[0], "ece": _weighted(gaps), "bins": bins}}
+    mean_confidence = _weighted([(part["confidence"], part["count"]) for part in bins])
+    return {"calibration": {**measured[0], "ece": _weighted(gaps), "mean_confidence": mean_confidence, "bins": bins}}
 
 
 def _merged_consistency(reports: Sequence[dict]) -> dict:

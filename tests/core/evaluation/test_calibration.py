@@ -51,6 +51,7 @@ def test_bins_by_hand():
     gaps = [abs(8 / 255 - 1 / 2), abs(17 / 255 - 1), abs(748 / 765 - 2 / 3)]
     assert bins.ece == pytest.approx((2 * gaps[0] + gaps[1] + 3 * gaps[2]) / 6)
     assert bins.ece == calibration.ece
+    assert bins.mean_confidence == pytest.approx((0 + 16 + 17 + 238 + 255 + 255) / 6 / 255)
 
 
 def test_other_numbers_of_bins():
@@ -69,6 +70,7 @@ def test_nothing_labelled_is_undefined():
     calibration = Calibration()
     calibration.update(np.zeros(4, np.uint8), np.full(4, 200, np.uint8), np.full(4, VOID, np.uint8))
     assert np.isnan(calibration.ece)
+    assert np.isnan(calibration.bins().mean_confidence)
 
 
 def test_bad_input():

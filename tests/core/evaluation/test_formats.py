@@ -45,6 +45,7 @@ def test_json_contains_every_metric(report):
     assert figures["boundary_f"]["per_class"] == {"road": 0, "sky": 0, "car": 0, "traffic light": None}
     assert figures["boundary_f"]["per_class_images"] == {"road": 1, "sky": 1, "car": 1, "traffic light": 0}
     assert figures["calibration"]["ece"] == pytest.approx(204 / 255 - 5 / 7)
+    assert figures["calibration"]["mean_confidence"] == pytest.approx(204 / 255)
     bins = figures["calibration"]["bins"]
     assert len(bins) == 15
     assert sum(one["count"] for one in bins) == 28
@@ -67,6 +68,7 @@ def test_csv_contains_the_same_numbers(report):
     assert float(values["miou_paper_rule", ""]) == figures["miou_paper_rule"]
     assert float(values["mean_class_accuracy", ""]) == figures["mean_class_accuracy"]
     assert float(values["ece", ""]) == figures["calibration"]["ece"]
+    assert float(values["mean_confidence", ""]) == figures["calibration"]["mean_confidence"]
     assert values["iou", "traffic light"] == ""
     assert float(values["iou", "road"]) == 0.75
     assert int(values["support", "car"]) == 4
