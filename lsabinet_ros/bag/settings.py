@@ -7,6 +7,8 @@ COMPRESSIONS = ("jpeg", "png")
 
 INCOMPLETE = 3
 """Exit status if a bag is damaged and its readable part was processed."""
+FAILED = 4
+"""Exit status if a limit of a gate is not kept."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from lsabinet_ros import transport
-from lsabinet_ros.bag import replay_cli
+from lsabinet_ros.bag import rate_search
 from lsabinet_ros.bag.reader import open_bag
 from lsabinet_ros.bag.replay import NodeUnderTest, Pass, Selection
 from lsabinet_ros.bag.replay_report import Agreement, as_text, highest_rate_hz, pass_summary
@@ -187,17 +187,17 @@ class Machine:
 @pytest.mark.parametrize(("limit", "start"), [(7.3, 1.0), (7.3, 32.0), (0.4, 1.0)])
 def test_the_highest_rate_is_found_by_bisection(limit, start):
     machine = Machine(limit)
-    passes = replay_cli._find_rate(machine, None, start)
-    found = highest_rate_hz(passes, replay_cli.ENOUGH)
+    passes = rate_search.find_rate(machine, None, start)
+    found = highest_rate_hz(passes, rate_search.ENOUGH)
     assert 10 * limit / 2 ** (1 / 16) <= found <= 10 * limit * 1.001
     assert len(machine.speeds) < 16
 
 
 @pytest.mark.parametrize("limit", [0.0, 1e9])
 def test_a_search_without_end_is_given_up(limit):
-    passes = replay_cli._find_rate(Machine(limit), None, 1.0)
+    passes = rate_search.find_rate(Machine(limit), None, 1.0)
     assert len(passes) <= 8
-    assert (highest_rate_hz(passes, replay_cli.ENOUGH) is None) == (limit == 0)
+    assert (highest_rate_hz(passes, rate_search.ENOUGH) is None) == (limit == 0)
 
 
 def test_the_command_of_the_node_has_the_parameters(tmp_path):
