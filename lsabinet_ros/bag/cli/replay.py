@@ -63,9 +63,10 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_ros.bag import replay_report
     from lsabinet_ros.bag.rate_search import ENOUGH, find_rate
     from lsabinet_ros.bag.reader import open_bag
-    from lsabinet_ros.bag.replay import OUTPUTS, NodeUnderTest, ReplaySession, Selection, is_compressed
+    from lsabinet_ros.bag.replay import OUTPUTS, ReplaySession, Selection
     from lsabinet_ros.bag.topics import find_image_topic
     from lsabinet_ros.bag.writer import BagWriter
+    from lsabinet_ros.child_node import NodeSettings
     from lsabinet_ros.transport import free_domain
 
     remap = remappings(args)
@@ -85,17 +86,15 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("ROS_LOG_DIR", str(args.out.resolve() / "log"))
     if "weights" in settings and Path(settings["weights"]).is_file():
         settings["weights"] = str(Path(settings["weights"]).resolve())
-    node = None if args.mask_topic else NodeUnderTest(settings, args.params_file)
+    node = None if args.mask_topic else NodeSettings({**settings, "use_sim_time": True}, args.params_file)
     mask_topic = args.mask_topic or OUTPUTS[0]
     outputs = args.out / "outputs.mcap"
     with contextlib.ExitStack() as stack:
         bag = stack.enter_context(open_bag(args.bag))
         images = find_image_topic(bag, args.image_topic)
         selection = Selection(images, args.topics, remap, args.start_offset, args.duration)
-        session = stack.enter_context(
-            ReplaySession(selection, is_compressed(bag, images), node=node, mask_topic=mask_topic, out=args.out)
-        )
-        session.start([*(() if args.mask_topic else OUTPUTS), *args.record])
+        session = stack.enter_context(ReplaySession(selection, node=node, mask_topic=mask_topic, out=args.out))
+        session.start(bag, [*(() if args.mask_topic else OUTPUTS), *args.record])
         with BagWriter(outputs, overwrite=True) as writer:
             result = session.play(bag, args.rate, writer=writer)
         searched = find_rate(session, bag, args.rate) if args.find_rate else []

@@ -17,7 +17,7 @@ from sensor_msgs.msg import Image
 from lsabinet_ros import transport
 from lsabinet_ros.bag import rate_search
 from lsabinet_ros.bag.reader import open_bag
-from lsabinet_ros.bag.replay import NodeUnderTest, Pass, Selection
+from lsabinet_ros.bag.replay import Pass, Selection
 from lsabinet_ros.bag.replay_report import Agreement, as_text, highest_rate_hz, pass_summary
 
 MS = 1_000_000
@@ -198,14 +198,6 @@ def test_a_search_without_end_is_given_up(limit):
     passes = rate_search.find_rate(Machine(limit), None, 1.0)
     assert len(passes) <= 8
     assert (highest_rate_hz(passes, rate_search.ENOUGH) is None) == (limit == 0)
-
-
-def test_the_command_of_the_node_has_the_parameters(tmp_path):
-    file = tmp_path / "node.yaml"
-    command = NodeUnderTest({"weights": "net"}, file).command("/front/image_raw/compressed", compressed=True)
-    assert "~/input/image/compressed:=/front/image_raw/compressed" in command
-    assert command[command.index("--params-file") + 1] == str(file)
-    assert {'weights:="net"', "compressed:=true", "use_sim_time:=true"} <= set(command)
 
 
 def test_the_command_of_the_player_has_the_selection(tmp_path):
