@@ -12,8 +12,9 @@ from lsabinet_ros.bag.settings import FAILED
 def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command: list[str]) -> int:
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.files import write_text
-    from lsabinet_ros.bag.fleet import evaluate_fleet, merge, merged_markdown
+    from lsabinet_ros.bag.fleet import evaluate_fleet
     from lsabinet_ros.bag.gate import judge
+    from lsabinet_ros.bag.merged_report import merge, merged_markdown
 
     started = time.perf_counter()
     with Progress("bags", len(args.bags)) as progress:
