@@ -12,6 +12,7 @@ from lsabinet_core.evaluation.evaluate import evaluate_samples
 from lsabinet_core.evaluation.report import Report
 from lsabinet_core.evaluation.temporal import TemporalConsistency
 from lsabinet_core.inference import Segmentation, Segmenter, Timings
+from lsabinet_ros.bag.agreement import FrameAgreement, SecondSegmenter
 from lsabinet_ros.bag.read_ahead import read_ahead
 from lsabinet_ros.bag.samples import BagSample, FrameSource
 
@@ -36,6 +37,7 @@ class FrameResult:
             where there is nothing to compare with.
         confidence: mean confidence in 0..1; None if not computed.
         timings: duration of each step.
+        agreement: how the mask of the second segmenter compares; None without one.
     """
 
     source: FrameSource
@@ -49,6 +51,7 @@ class FrameResult:
     consistency: float | None
     confidence: float | None
     timings: Timings
+    agreement: FrameAgreement | None = None
 
 
 @dataclass
@@ -77,6 +80,7 @@ class BagEvaluation:
         frames: the result of each frame, by source, in the order of the bags.
         blocks: the labelled frames by blocks.
         consistency: pixel counts of the temporal consistency over all topics; None if not measured.
+        second: the second segmenter after all frames; None without one.
         seconds: duration of the evaluation.
     """
 
@@ -85,6 +89,7 @@ class BagEvaluation:
     frames: list[FrameResult] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     consistency: ConfusionMatrix | None = None
+    second: SecondSegmenter | None = None
     seconds: float = 0.0
 
     @property
@@ -102,6 +107,10 @@ class BagEvaluation:
                 )
 
 
+OnFrame = Callable[[BagSample, Segmentation, FrameResult, Segmentation | None], None]
+"""Called with each frame, its segmentation, what is kept of it, and its segmentation by the second segmenter, if any"""
+
+
 def evaluate_bags(
     segmenter: Segmenter,
     sources: Sequence[FrameSource],
@@ -109,7 +118,8 @@ def evaluate_bags(
     boundary_tolerance_px: int | None = None,
     calibration: bool = False,
     temporal: bool = False,
-    on_frame: Callable[[BagSample, Segmentation, FrameResult], None] | None = None,
+    against: Segmenter | None = None,
+    on_frame: OnFrame | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BagEvaluation:
     """Segment the frames of all sources one by one; those that have a label are compared with it.
@@ -123,36 +133,88 @@ def evaluate_bags(
         boundary_tolerance_px: tolerance of the boundary F-score; None to skip it.
         calibration: whether to compute confidences, and calibration where there are labels.
         temporal: whether to measure temporal consistency, which computes optical flow between the frames.
-        on_frame: called with each frame, its segmentation, and what is kept of it.
+        against: a second segmenter, which segments every frame as well, after the first one.
+        on_frame: see ``OnFrame``.
         progress: called with the number of frames done and in all.
 
     Raises:
-        BagError: labels of which none belongs to a frame, or no frame that can be segmented.
+        BagError: labels of which none belongs to a frame, no frame that can be segmented, or a second segmenter with
+            other classes.
     """
+    second = None if against is None else SecondSegmenter(against, segmenter.label_set)
     for source in sources:
         source.match_labels()
     total = sum(source.total for source in sources)
-    classes = len(segmenter.label_set)
-    frames: list[FrameResult] = []
-    blocks: list[Block] = []
-    previous: dict[int, np.ndarray] = {}
-    trackers = {id(source): TemporalConsistency(classes) for source in sources} if temporal else {}
+    collector = _Collector(sources, len(segmenter.label_set), temporal, second, on_frame)
     started = time.perf_counter()
+    segmenters = [segmenter] if against is None else [segmenter, against]
+    report = evaluate_samples(
+        segmenter,
+        _warmed(segmenters, read_ahead(sample for source in sources for sample in source)),
+        details=_details(sources),
+        boundary_tolerance_px=boundary_tolerance_px,
+        calibration=calibration,
+        unlabelled=True,
+        on_result=collector.keep,
+        progress=progress and (lambda done: progress(done + sum(source.skipped for source in sources), total)),
+    )
+    if not collector.frames:
+        topics = ", ".join(f"{source.topic} in {source.bag.path}" for source in sources)
+        skipped = sum(source.skipped for source in sources)
+        raise BagError(f"no frame on {topics} could be segmented ({skipped} messages were skipped)")
+    return BagEvaluation(
+        report,
+        sources,
+        collector.frames,
+        collector.blocks,
+        collector.consistency,
+        second,
+        time.perf_counter() - started,
+    )
 
-    def keep(sample: BagSample, result: Segmentation, counts: np.ndarray | None) -> None:
-        before = previous.get(id(sample.source))
-        comparable = before is not None and before.shape == result.mask.shape
-        previous[id(sample.source)] = result.mask
-        tracker = trackers.get(id(sample.source))
-        areas = np.bincount(result.mask.reshape(-1), minlength=classes)
-        alone = ConfusionMatrix(classes)
+
+class _Collector:
+    """Keeps what a report needs of each frame.
+
+    Attributes:
+        frames, blocks, consistency: as in ``BagEvaluation``, for the frames so far.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[FrameSource],
+        classes: int,
+        temporal: bool,
+        second: SecondSegmenter | None,
+        on_frame: OnFrame | None,
+    ):
+        self.frames: list[FrameResult] = []
+        self.blocks: list[Block] = []
+        self._classes, self._second, self._on_frame = classes, second, on_frame
+        self._previous: dict[int, np.ndarray] = {}
+        self._trackers = {id(source): TemporalConsistency(classes) for source in sources} if temporal else {}
+
+    @property
+    def consistency(self) -> ConfusionMatrix | None:
+        if not self._trackers:
+            return None
+        total = ConfusionMatrix(self._classes)
+        for tracker in self._trackers.values():
+            total.matrix += tracker.confusion.matrix
+        return total
+
+    def keep(self, sample: BagSample, result: Segmentation, counts: np.ndarray | None) -> None:
+        """Add a frame: its segmentation, and its confusion counts, int64 (C, C), or None without a label."""
+        mask = result.mask
+        alone = ConfusionMatrix(self._classes)
         if counts is not None:
             alone.matrix += counts
-            if not blocks or blocks[-1].source is not sample.source or blocks[-1].frames == BLOCK_FRAMES:
-                blocks.append(Block(sample.source, ConfusionMatrix(classes)))
-            blocks[-1].confusion.matrix += counts
-            blocks[-1].frames += 1
-        frames.append(
+            self._add_to_block(sample.source, counts)
+        tracker = self._trackers.get(id(sample.source))
+        second = agreement = None
+        if self._second is not None:
+            second, agreement = self._second.compare(sample.image, mask, sample.label)
+        self.frames.append(
             FrameResult(
                 source=sample.source,
                 stamp_ns=sample.stamp_ns,
@@ -160,36 +222,31 @@ def evaluate_bags(
                 label_offset_ns=sample.label_offset_ns,
                 miou=alone.miou if alone.matrix.any() else None,
                 pixel_accuracy=alone.pixel_accuracy if alone.matrix.any() else None,
-                class_share=(areas / result.mask.size).astype(np.float32),
-                flicker=float(np.count_nonzero(before != result.mask)) / result.mask.size if comparable else None,
-                consistency=None if tracker is None else tracker.update(sample.image, result.mask),
+                class_share=(np.bincount(mask.reshape(-1), minlength=self._classes) / mask.size).astype(np.float32),
+                flicker=self._flicker(sample.source, mask),
+                consistency=None if tracker is None else tracker.update(sample.image, mask),
                 confidence=None if result.confidence is None else float(result.confidence.mean()) / 255,
                 timings=result.timings,
+                agreement=agreement,
             )
         )
-        if on_frame is not None:
-            on_frame(sample, result, frames[-1])
+        if self._on_frame is not None:
+            self._on_frame(sample, result, self.frames[-1], second)
 
-    report = evaluate_samples(
-        segmenter,
-        _warmed(segmenter, read_ahead(sample for source in sources for sample in source)),
-        details=_details(sources),
-        boundary_tolerance_px=boundary_tolerance_px,
-        calibration=calibration,
-        unlabelled=True,
-        on_result=keep,
-        progress=progress and (lambda done: progress(done + sum(source.skipped for source in sources), total)),
-    )
-    if not frames:
-        topics = ", ".join(f"{source.topic} in {source.bag.path}" for source in sources)
-        skipped = sum(source.skipped for source in sources)
-        raise BagError(f"no frame on {topics} could be segmented ({skipped} messages were skipped)")
-    consistency = None
-    if temporal:
-        consistency = ConfusionMatrix(classes)
-        for tracker in trackers.values():
-            consistency.matrix += tracker.confusion.matrix
-    return BagEvaluation(report, sources, frames, blocks, consistency, time.perf_counter() - started)
+    def _add_to_block(self, source: FrameSource, counts: np.ndarray) -> None:
+        last = self.blocks[-1] if self.blocks else None
+        if last is None or last.source is not source or last.frames == BLOCK_FRAMES:
+            last = Block(source, ConfusionMatrix(self._classes))
+            self.blocks.append(last)
+        last.confusion.matrix += counts
+        last.frames += 1
+
+    def _flicker(self, source: FrameSource, mask: np.ndarray) -> float | None:
+        before = self._previous.get(id(source))
+        self._previous[id(source)] = mask
+        if before is None or before.shape != mask.shape:
+            return None
+        return float(np.count_nonzero(before != mask)) / mask.size
 
 
 def _details(sources: Sequence[FrameSource]) -> dict:
@@ -197,12 +254,13 @@ def _details(sources: Sequence[FrameSource]) -> dict:
     return {"bags": bags, "image_topics": list(dict.fromkeys(source.topic for source in sources))}
 
 
-def _warmed(segmenter: Segmenter, samples: Iterator[BagSample]) -> Iterator[BagSample]:
-    """Warm the segmenter up for each new size: its first frames are slow and would distort p99."""
+def _warmed(segmenters: Sequence[Segmenter], samples: Iterator[BagSample]) -> Iterator[BagSample]:
+    """Warm the segmenters up for each new size: their first frames are slow and would distort p99."""
     sizes: set[tuple[int, int]] = set()
     for sample in samples:
         size = sample.image.shape[:2]
         if size not in sizes:
-            segmenter.warm_up(size)
+            for segmenter in segmenters:
+                segmenter.warm_up(size)
             sizes.add(size)
         yield sample

@@ -2,7 +2,7 @@
 
 import csv
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ from lsabinet_core.evaluation.latency import latency_table, summarise_stages
 from lsabinet_core.evaluation.report import Report
 from lsabinet_core.labels import LabelSet
 from lsabinet_core.text_table import markdown_table, percent
+from lsabinet_ros.bag.agreement import Agreement
 from lsabinet_ros.bag.fleet import BagResult
 from lsabinet_ros.bag.gate import read_report
-from lsabinet_ros.bag.report import SCHEMA_VERSION, as_consistency
+from lsabinet_ros.bag.report import SCHEMA_VERSION, STAGES, agreement_lines, as_consistency
 
-_STAGES = ("preprocess", "inference", "postprocess")
+_ORIGIN = ("weights", "architecture", "trained_on", "backend", "precision", "device", "threads")
 
 
 def merge(results: Sequence[BagResult], command: Sequence[str], seconds: float) -> dict:
@@ -37,18 +38,16 @@ def merge(results: Sequence[BagResult], command: Sequence[str], seconds: float) 
     names = tuple(first["per_class_iou"])
     if any(tuple(report["per_class_iou"]) != names for _, report in reports):
         raise BagError("the reports cannot be merged: their classes differ")
-    confusion = ConfusionMatrix(len(names))
+    confusion = _summed([report for _, report in reports])
     sources: list[dict] = []
     blocks: list[dict] = []
     for _, report in reports:
-        confusion.matrix += np.asarray(report["confusion_matrix"], dtype=np.int64)
         blocks += [{**block, "source": block["source"] + len(sources)} for block in report["blocks"]]
         sources += report["sources"]
     label_set = LabelSet(first["label_set"], names, ((0, 0, 0),) * len(names))
     images = sum(report["labelled_frames"] for _, report in reports)
     frames = sum(report["frames"] for _, report in reports)
-    origin = ("weights", "architecture", "trained_on", "backend", "precision", "device", "threads")
-    details = {key: first[key] for key in origin if key in first}
+    details = {key: first[key] for key in _ORIGIN if key in first}
     details["bags"] = [bag for _, report in reports for bag in report["bags"]]
     merged = Report(label_set, confusion, images, _latencies(result.folder for result, _ in reports), details)
     return {
@@ -58,6 +57,7 @@ def merge(results: Sequence[BagResult], command: Sequence[str], seconds: float) 
         **_merged_boundaries([report for _, report in reports]),
         **_merged_calibration([report for _, report in reports]),
         **_merged_consistency([report for _, report in reports]),
+        **_merged_agreement(reports, label_set),
         "frames": frames,
         "labelled_frames": images,
         "skipped_frames": sum(report["skipped_frames"] for _, report in reports),
@@ -78,12 +78,13 @@ def merge(results: Sequence[BagResult], command: Sequence[str], seconds: float) 
     }
 
 
-def _latencies(folders: Iterator[Path]) -> dict[str, dict]:
-    stages: dict[str, list[float]] = {stage: [] for stage in (*_STAGES, "total")}
+def _latencies(folders: Iterable[Path], prefix: str = "") -> dict[str, dict]:
+    """The latencies of all frames, from the columns of ``frames.csv`` whose names start with ``prefix``."""
+    stages: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "total")}
     for folder in folders:
         with open(folder / "frames.csv", encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
-                values = [float(row[f"{stage}_ms"]) for stage in _STAGES]
+                values = [float(row[f"{prefix}{stage}_ms"]) for stage in STAGES]
                 for stage, value in zip(stages, [*values, sum(values)]):
                     stages[stage].append(value)
     return summarise_stages(stages)
@@ -143,16 +144,35 @@ def _merged_calibration(reports: Sequence[dict]) -> dict:
 
 
 def _merged_consistency(reports: Sequence[dict]) -> dict:
-    matrices = [
-        np.asarray(report["temporal_consistency"]["confusion_matrix"], dtype=np.int64)
-        for report in reports
-        if "temporal_consistency" in report
-    ]
-    if not matrices:
+    measured = [report["temporal_consistency"] for report in reports if "temporal_consistency" in report]
+    return as_consistency(_summed(measured)) if measured else {}
+
+
+def _merged_agreement(reports: Sequence[tuple[BagResult, dict]], label_set: LabelSet) -> dict:
+    measured = [(result, report) for result, report in reports if "agreement" in report]
+    if not measured:
         return {}
+    agreements = [report["agreement"] for _, report in measured]
+    seconds = [report["against"] for _, report in measured]
+    total = Agreement(
+        _summed(agreements),
+        _summed(seconds),
+        frames=sum(agreement["frames"] for agreement in agreements),
+        identical=sum(agreement["identical_frames"] for agreement in agreements),
+    )
+    latencies = _latencies((result.folder for result, _ in measured), "against_")
+    details = {key: seconds[0][key] for key in _ORIGIN if key in seconds[0]}
+    images = sum(second["images"] for second in seconds)
+    against = Report(label_set, total.labels, images, latencies, details)
+    return {"agreement": total.to_dict(label_set), "against": against.to_dict()}
+
+
+def _summed(parts: Sequence[dict]) -> ConfusionMatrix:
+    """The sum of the field ``confusion_matrix`` of all parts."""
+    matrices = [np.asarray(part["confusion_matrix"], dtype=np.int64) for part in parts]
     total = ConfusionMatrix(len(matrices[0]))
     total.matrix += sum(matrices)
-    return as_consistency(total)
+    return total
 
 
 def merged_markdown(content: dict) -> str:
@@ -181,6 +201,7 @@ def merged_markdown(content: dict) -> str:
             "",
             markdown_table(["class", "IoU %", "pixels"], classes, ("class",)),
             "",
+            *(f"{line}.\n" for line in agreement_lines(content)),
             *("```text", latency_table(content["latency_ms"]), "```", ""),
         ]
     )

@@ -33,6 +33,10 @@ PLOTS = {
         "Mean confidence, %",
         lambda frame: None if frame.confidence is None else 100 * frame.confidence,
     ),
+    "agreement": (
+        "Agreement with the second network, % of the pixels",
+        lambda frame: None if frame.agreement is None else 100 * frame.agreement.pixels,
+    ),
     "latency": ("Latency without reading and decoding, ms", lambda frame: frame.timings.total_ms),
 }
 """Title of a plot over time, and a frame's value in it; None if it has none. The keys are those of CRITERIA."""

@@ -15,13 +15,17 @@ from lsabinet_core.evaluation.confusion import ConfusionMatrix
 from lsabinet_core.evaluation.formats import markdown
 from lsabinet_core.evaluation.latency import latency_table
 from lsabinet_core.files import write_text
+from lsabinet_core.inference import Timings
 from lsabinet_core.text_table import csv_text, markdown_table, percent
+from lsabinet_ros.bag.agreement import SecondSegmenter
 from lsabinet_ros.bag.evaluation import BagEvaluation, FrameResult
 
 SCHEMA_VERSION = 1
 """Version of ``report.json``; it grows with every change that readers of the file have to know of."""
 TIMING_FIELDS = ("latency_ms", "throughput")
-"""Fields of ``report.json`` that differ between two runs on the same machine."""
+"""Fields of ``report.json``, at any depth, that differ between two runs on the same machine."""
+STAGES = ("preprocess", "inference", "postprocess")
+"""Stages of the Segmenter, each a column of ``frames.csv``."""
 
 
 def as_dict(evaluation: BagEvaluation, device: str, command: Sequence[str] = ()) -> dict:
@@ -41,6 +45,7 @@ def as_dict(evaluation: BagEvaluation, device: str, command: Sequence[str] = ())
         "command": list(command),
         **evaluation.report.to_dict(),
         **as_consistency(evaluation.consistency),
+        **_as_agreement(evaluation.second),
         "frames": len(frames),
         "labelled_frames": evaluation.report.images,
         "skipped_frames": sum(source.skipped for source in evaluation.sources),
@@ -69,6 +74,28 @@ def as_consistency(confusion: ConfusionMatrix | None) -> dict:
         return {}
     miou = confusion.miou if confusion.matrix.any() else None
     return {"temporal_consistency": {"miou": miou, "confusion_matrix": confusion.matrix.tolist()}}
+
+
+def _as_agreement(second: SecondSegmenter | None) -> dict:
+    """The fields ``agreement`` and ``against``; no fields without a second segmenter."""
+    if second is None:
+        return {}
+    return {"agreement": second.total.to_dict(second.label_set), "against": second.report().to_dict()}
+
+
+def agreement_lines(content: dict) -> list[str]:
+    """The agreement with the second segmenter in words, a paragraph a line; none without one."""
+    if "agreement" not in content:
+        return []
+    agreement, against = content["agreement"], content["against"]
+    lines = [
+        f"Against {Path(against['weights']).name} ({against['backend']}, {against['precision']}): "
+        f"{percent(agreement['pixels'])} % of the pixels agree, mIoU of its masks with ours in place of labels "
+        f"{percent(agreement['miou'])} %, {agreement['identical_frames']} of {agreement['frames']} masks identical"
+    ]
+    if against["miou"] is not None:
+        lines.append(f"mIoU with the labels: {percent(content['miou'])} %, of the second {percent(against['miou'])} %")
+    return lines
 
 
 def _over_time(frames: Sequence[FrameResult], names: Sequence[str]) -> dict:
@@ -118,6 +145,8 @@ def as_markdown(content: dict, evaluation: BagEvaluation) -> str:
     lines += [markdown_table(header, rows, header[:2]), "", markdown(evaluation.report), ""]
     if "temporal_consistency" in content:
         lines += [f"Temporal consistency: {percent(content['temporal_consistency']['miou'])} %", ""]
+    for line in agreement_lines(content):
+        lines += [f"{line}.", ""]
     throughput = content["throughput"]
     lines += ["```text", latency_table(content["latency_ms"]), "```", ""]
     lines.append(
@@ -144,11 +173,22 @@ def frame_table(evaluation: BagEvaluation) -> str:
                 "flicker": frame.flicker,
                 "consistency": frame.consistency,
                 "confidence": frame.confidence,
+                **_agreement_cells(frame),
                 **{f"share_{name}": round(float(share), 6) for name, share in zip(names, frame.class_share)},
-                "preprocess_ms": round(frame.timings.preprocess_ms, 3),
-                "inference_ms": round(frame.timings.inference_ms, 3),
-                "postprocess_ms": round(frame.timings.postprocess_ms, 3),
+                **_timing_cells("", frame.timings),
+                **({} if frame.agreement is None else _timing_cells("against_", frame.agreement.timings)),
             }
             for frame in evaluation.frames
         ]
     )
+
+
+def _agreement_cells(frame: FrameResult) -> dict[str, float | None]:
+    found = frame.agreement
+    if found is None:
+        return {}
+    return {"agreement": found.pixels, "agreement_miou": found.miou, "against_miou": found.label_miou}
+
+
+def _timing_cells(prefix: str, timings: Timings) -> dict[str, float]:
+    return {f"{prefix}{stage}_ms": round(getattr(timings, f"{stage}_ms"), 3) for stage in STAGES}

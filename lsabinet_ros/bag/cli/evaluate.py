@@ -12,6 +12,7 @@ from lsabinet_ros.bag.cli import many_bags
 from lsabinet_ros.bag.cli.frame_sources import frame_sources, open_topics, source_line
 from lsabinet_ros.bag.cli.options import BAG_HELP, add_slop_argument
 from lsabinet_ros.bag.cli.results import gate_fails, open_gate, status_for
+from lsabinet_ros.bag.cli.second_segmenter import add_against_argument, second_options
 from lsabinet_ros.bag.settings import FAILED
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measure temporal consistency: agreement with the mask before, warped by the optical flow",
     )
     add_segmenter_arguments(parser)
+    add_against_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_ros.bag.gate import check_classes, judge
     from lsabinet_ros.bag.overlays import OverlayVideos
     from lsabinet_ros.bag.page import write_page
-    from lsabinet_ros.bag.report import as_dict, write_report
+    from lsabinet_ros.bag.report import agreement_lines, as_dict, write_report
     from lsabinet_ros.bag.worst_frames import WorstFrames
 
     if args.out.exists() and not args.out.is_dir():
@@ -93,14 +95,17 @@ def run(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         topics = open_topics(args, stack)
         segmenter = stack.enter_context(open_segmenter(args))
+        second = None if args.against is None else stack.enter_context(open_segmenter(second_options(args)))
         check_classes(gate[0] if gate else [], segmenter.label_set.names)
         progress = stack.enter_context(Progress("segmenting"))
         sources = frame_sources(args, topics, segmenter.label_set, progress.warn)
         overlays = stack.enter_context(OverlayVideos(args.out, sources, segmenter)) if args.overlays else None
         worst = WorstFrames(segmenter)
 
-        def on_frame(sample: "BagSample", result: "Segmentation", frame: "FrameResult") -> None:
-            worst.add(sample, result, frame)
+        def on_frame(
+            sample: "BagSample", result: "Segmentation", frame: "FrameResult", second: "Segmentation | None"
+        ) -> None:
+            worst.add(sample, result, frame, second)
             if overlays is not None:
                 overlays.append(sample, result)
 
@@ -110,16 +115,18 @@ def run(args: argparse.Namespace) -> int:
             boundary_tolerance_px=args.boundary,
             calibration=args.calibration,
             temporal=args.temporal,
+            against=second,
             on_frame=on_frame,
             progress=progress.update,
         )
-        device = segmenter.device
         overlay_problem = overlays and overlays.close()
-    content = as_dict(evaluation, device, _command())
+        content = as_dict(evaluation, segmenter.device, _command())
     verdicts = [] if gate is None else judge(gate[0], content, gate[1])
     write_report(args.out, content, evaluation)
     write_page(args.out / "report.html", content, evaluation, worst.by_criterion(), verdicts)
     print(f"{args.weights} on {', '.join(map(str, args.bags))}\n\n{table(evaluation.report)}\n")
+    for line in agreement_lines(content):
+        print(line)
     for source in evaluation.sources:
         print(source_line(source))
     print(f"report: {args.out}")

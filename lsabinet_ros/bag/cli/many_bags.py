@@ -63,6 +63,7 @@ def _worker_options(args: argparse.Namespace) -> list[str]:
         "--precision": args.precision,
         "--backend": args.backend,
         "--input-size": size,
+        "--against": args.against,
         "--threads": args.threads or max(1, usable_cores() // args.workers),
     }
     options = [flag for flag in ("overlays", "calibration", "temporal") if getattr(args, flag)]

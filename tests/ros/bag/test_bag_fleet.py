@@ -61,7 +61,8 @@ def done_times(out):
 
 def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weights):
     folder, frames = drives
-    assert run_cli("evaluate", folder, *options, "--boundary", "2", "--calibration", "--temporal") == 0
+    metrics = ("--boundary", "2", "--calibration", "--temporal", "--against", "precision=fp32")
+    assert run_cli("evaluate", folder, *options, *metrics) == 0
     merged = read(tmp_path / "out")
     with Segmenter.from_pretrained(weights, device="cpu", backend="torch", threads=1) as segmenter:
         direct = evaluate(segmenter, Listed(frames), boundary_tolerance_px=2, calibration=True).to_dict()
@@ -72,6 +73,11 @@ def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weig
     parts = [read(folder) for folder in (tmp_path / "out" / "bags").iterdir()]
     consistency = np.sum([part["temporal_consistency"]["confusion_matrix"] for part in parts], axis=0)
     assert merged["temporal_consistency"]["confusion_matrix"] == consistency.tolist()
+    agreement = np.sum([part["agreement"]["confusion_matrix"] for part in parts], axis=0)
+    assert merged["agreement"]["confusion_matrix"] == agreement.tolist()
+    assert (merged["agreement"]["pixels"], merged["agreement"]["identical_frames"]) == (1, 6)
+    assert merged["against"]["confusion_matrix"] == direct["confusion_matrix"]
+    assert merged["against"]["latency_ms"]["total"]["count"] == 6
     assert (merged["frames"], merged["labelled_frames"], merged["latency_ms"]["total"]["count"]) == (6, 6, 6)
     blocks = np.sum([block["confusion_matrix"] for block in merged["blocks"]], axis=0)
     assert blocks.tolist() == direct["confusion_matrix"]
