@@ -28,6 +28,12 @@ class FrameAgreement:
     label_miou: float | None
     timings: Timings
 
+    @classmethod
+    def of(cls, agreement: "Agreement", timings: Timings) -> "FrameAgreement":
+        """The figures of an agreement over one frame."""
+        masks, labels = agreement.masks, agreement.labels
+        return cls(masks.pixel_accuracy, masks.miou, labels.miou if labels.matrix.any() else None, timings)
+
 
 @dataclass
 class Agreement:
@@ -36,14 +42,28 @@ class Agreement:
     Attributes:
         masks: pixel counts, ``[class in the first mask][class in the second mask]``.
         labels: pixel counts, ``[true class][class in the second mask]``.
-        frames: number of frames.
+        frames, labelled: number of frames, and of those with a label.
         identical: number of frames whose masks are the same, pixel by pixel.
     """
 
     masks: ConfusionMatrix
     labels: ConfusionMatrix
     frames: int = 0
+    labelled: int = 0
     identical: int = 0
+
+    @classmethod
+    def of_classes(cls, classes: int) -> "Agreement":
+        """Without any frame, for so many classes."""
+        return cls(ConfusionMatrix(classes), ConfusionMatrix(classes))
+
+    def add(self, other: "Agreement") -> None:
+        """Add the counts of other frames."""
+        self.masks.matrix += other.masks.matrix
+        self.labels.matrix += other.labels.matrix
+        self.frames += other.frames
+        self.labelled += other.labelled
+        self.identical += other.identical
 
     @property
     def pixels(self) -> float | None:
@@ -82,7 +102,6 @@ class SecondSegmenter:
     label_set: LabelSet
     total: Agreement = field(init=False)
     _timings: list[Timings] = field(default_factory=list)
-    _labelled: int = 0
     _network_sizes: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self):
@@ -92,13 +111,10 @@ class SecondSegmenter:
                 f"({len(self.label_set)} classes), got {self.segmenter.label_set.name} "
                 f"({len(self.segmenter.label_set)} classes)"
             )
-        classes = len(self.label_set)
-        self.total = Agreement(ConfusionMatrix(classes), ConfusionMatrix(classes))
+        self.total = Agreement.of_classes(len(self.label_set))
 
-    def compare(
-        self, image: np.ndarray, mask: np.ndarray, label: np.ndarray | None
-    ) -> tuple[Segmentation, FrameAgreement]:
-        """Segment a frame and compare.
+    def compare(self, image: np.ndarray, mask: np.ndarray, label: np.ndarray | None) -> tuple[Segmentation, Agreement]:
+        """Segment a frame and compare; returns its second segmentation, and how it agrees with the first.
 
         Args:
             image: BGR, uint8 (H, W, 3).
@@ -107,19 +123,17 @@ class SecondSegmenter:
         """
         second = self.segmenter.segment(image, confidence=False)
         classes = len(self.label_set)
-        masks, labels = ConfusionMatrix(classes), ConfusionMatrix(classes)
-        masks.matrix += confusion_counts(second.mask, mask, classes)
+        found = Agreement.of_classes(classes)
+        found.masks.matrix += confusion_counts(second.mask, mask, classes)
         if label is not None:
-            labels.matrix += confusion_counts(second.mask, label, classes)
-            self._labelled += 1
-        self.total.masks.matrix += masks.matrix
-        self.total.labels.matrix += labels.matrix
-        self.total.frames += 1
-        self.total.identical += masks.pixel_accuracy == 1
+            found.labels.matrix += confusion_counts(second.mask, label, classes)
+            found.labelled = 1
+        found.frames = 1
+        found.identical = int(np.array_equal(second.mask, mask))
+        self.total.add(found)
         self._timings.append(second.timings)
         self._network_sizes.add(self.segmenter.network_size(second.mask.shape))
-        label_miou = labels.miou if labels.matrix.any() else None
-        return second, FrameAgreement(masks.pixel_accuracy, masks.miou, label_miou, second.timings)
+        return second, found
 
     def report(self) -> Report:
         """The second segmenter's own metrics and latency."""
@@ -127,4 +141,4 @@ class SecondSegmenter:
             "network_sizes": [list(size) for size in sorted(self._network_sizes)],
             **self.segmenter.describe(),
         }
-        return Report(self.label_set, self.total.labels, self._labelled, summarise_timings(self._timings), details)
+        return Report(self.label_set, self.total.labels, self.total.labelled, summarise_timings(self._timings), details)

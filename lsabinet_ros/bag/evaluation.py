@@ -12,9 +12,10 @@ from lsabinet_core.evaluation.evaluate import evaluate_samples
 from lsabinet_core.evaluation.report import Report
 from lsabinet_core.evaluation.temporal import TemporalConsistency
 from lsabinet_core.inference import Segmentation, Segmenter, Timings
-from lsabinet_ros.bag.agreement import FrameAgreement, SecondSegmenter
+from lsabinet_ros.bag.agreement import Agreement, FrameAgreement, SecondSegmenter
 from lsabinet_ros.bag.read_ahead import read_ahead
 from lsabinet_ros.bag.samples import BagSample, FrameSource
+from lsabinet_ros.bag.spans import Span, names_of, spans_at
 
 BLOCK_FRAMES = 10
 
@@ -38,6 +39,7 @@ class FrameResult:
         confidence: mean confidence in 0..1; None if not computed.
         timings: duration of each step.
         agreement: how the mask of the second segmenter compares; None without one.
+        spans: names of the spans that contain it.
     """
 
     source: FrameSource
@@ -52,22 +54,38 @@ class FrameResult:
     confidence: float | None
     timings: Timings
     agreement: FrameAgreement | None = None
+    spans: tuple[str, ...] = ()
 
 
 @dataclass
 class Block:
-    """Up to ``BLOCK_FRAMES`` labelled frames of one source in a row. Frames in a row are alike, so the uncertainty of a
-    metric is estimated over blocks.
+    """Up to ``BLOCK_FRAMES`` labelled frames in a row, of one source and in the same spans. Frames in a row are alike,
+    so the uncertainty of a metric is estimated over blocks.
 
     Attributes:
         source: where the frames come from.
+        spans: names of the spans that contain them.
         confusion: pixel counts of the frames.
         frames: number of frames.
     """
 
     source: FrameSource
+    spans: tuple[str, ...]
     confusion: ConfusionMatrix
     frames: int = 0
+
+
+@dataclass
+class SpanCounts:
+    """Pixel counts of the frames in a span that blocks do not have.
+
+    Attributes:
+        consistency: of the temporal consistency; a frame is compared with the one before, wherever that is.
+        agreement: with the second segmenter.
+    """
+
+    consistency: ConfusionMatrix
+    agreement: Agreement
 
 
 @dataclass
@@ -81,6 +99,8 @@ class BagEvaluation:
         blocks: the labelled frames by blocks.
         consistency: pixel counts of the temporal consistency over all topics; None if not measured.
         second: the second segmenter after all frames; None without one.
+        spans: the spans that the frames were divided by.
+        span_counts: further counts of each span, by its name.
         seconds: duration of the evaluation.
     """
 
@@ -90,6 +110,8 @@ class BagEvaluation:
     blocks: list[Block] = field(default_factory=list)
     consistency: ConfusionMatrix | None = None
     second: SecondSegmenter | None = None
+    spans: Sequence[Span] = ()
+    span_counts: dict[str, SpanCounts] = field(default_factory=dict)
     seconds: float = 0.0
 
     @property
@@ -119,6 +141,7 @@ def evaluate_bags(
     calibration: bool = False,
     temporal: bool = False,
     against: Segmenter | None = None,
+    spans: Sequence[Span] = (),
     on_frame: OnFrame | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BagEvaluation:
@@ -134,6 +157,7 @@ def evaluate_bags(
         calibration: whether to compute confidences, and calibration where there are labels.
         temporal: whether to measure temporal consistency, which computes optical flow between the frames.
         against: a second segmenter, which segments every frame as well, after the first one.
+        spans: parts of the drives that the report describes one by one.
         on_frame: see ``OnFrame``.
         progress: called with the number of frames done and in all.
 
@@ -145,7 +169,7 @@ def evaluate_bags(
     for source in sources:
         source.match_labels()
     total = sum(source.total for source in sources)
-    collector = _Collector(sources, len(segmenter.label_set), temporal, second, on_frame)
+    collector = _Collector(sources, len(segmenter.label_set), temporal, second, spans, on_frame)
     started = time.perf_counter()
     segmenters = [segmenter] if against is None else [segmenter, against]
     report = evaluate_samples(
@@ -169,6 +193,8 @@ def evaluate_bags(
         collector.blocks,
         collector.consistency,
         second,
+        spans,
+        collector.span_counts,
         time.perf_counter() - started,
     )
 
@@ -177,7 +203,7 @@ class _Collector:
     """Keeps what a report needs of each frame.
 
     Attributes:
-        frames, blocks, consistency: as in ``BagEvaluation``, for the frames so far.
+        frames, blocks, consistency, span_counts: as in ``BagEvaluation``, for the frames so far.
     """
 
     def __init__(
@@ -186,11 +212,15 @@ class _Collector:
         classes: int,
         temporal: bool,
         second: SecondSegmenter | None,
+        spans: Sequence[Span],
         on_frame: OnFrame | None,
     ):
         self.frames: list[FrameResult] = []
         self.blocks: list[Block] = []
-        self._classes, self._second, self._on_frame = classes, second, on_frame
+        self.span_counts = {
+            name: SpanCounts(ConfusionMatrix(classes), Agreement.of_classes(classes)) for name in names_of(spans)
+        }
+        self._classes, self._second, self._spans, self._on_frame = classes, second, spans, on_frame
         self._previous: dict[int, np.ndarray] = {}
         self._trackers = {id(source): TemporalConsistency(classes) for source in sources} if temporal else {}
 
@@ -206,14 +236,12 @@ class _Collector:
     def keep(self, sample: BagSample, result: Segmentation, counts: np.ndarray | None) -> None:
         """Add a frame: its segmentation, and its confusion counts, int64 (C, C), or None without a label."""
         mask = result.mask
+        spans = spans_at(self._spans, sample.bag_time_ns, sample.source.bag.start_ns or 0)
         alone = ConfusionMatrix(self._classes)
         if counts is not None:
             alone.matrix += counts
-            self._add_to_block(sample.source, counts)
-        tracker = self._trackers.get(id(sample.source))
-        second = agreement = None
-        if self._second is not None:
-            second, agreement = self._second.compare(sample.image, mask, sample.label)
+            self._add_to_block(sample.source, spans, counts)
+        second, agreement = self._compare(sample, mask, spans)
         self.frames.append(
             FrameResult(
                 source=sample.source,
@@ -224,22 +252,43 @@ class _Collector:
                 pixel_accuracy=alone.pixel_accuracy if alone.matrix.any() else None,
                 class_share=(np.bincount(mask.reshape(-1), minlength=self._classes) / mask.size).astype(np.float32),
                 flicker=self._flicker(sample.source, mask),
-                consistency=None if tracker is None else tracker.update(sample.image, mask),
+                consistency=self._consistency(sample, mask, spans),
                 confidence=None if result.confidence is None else float(result.confidence.mean()) / 255,
                 timings=result.timings,
                 agreement=agreement,
+                spans=spans,
             )
         )
         if self._on_frame is not None:
             self._on_frame(sample, result, self.frames[-1], second)
 
-    def _add_to_block(self, source: FrameSource, counts: np.ndarray) -> None:
+    def _add_to_block(self, source: FrameSource, spans: tuple[str, ...], counts: np.ndarray) -> None:
         last = self.blocks[-1] if self.blocks else None
-        if last is None or last.source is not source or last.frames == BLOCK_FRAMES:
-            last = Block(source, ConfusionMatrix(self._classes))
+        if last is None or last.source is not source or last.spans != spans or last.frames == BLOCK_FRAMES:
+            last = Block(source, spans, ConfusionMatrix(self._classes))
             self.blocks.append(last)
         last.confusion.matrix += counts
         last.frames += 1
+
+    def _compare(
+        self, sample: BagSample, mask: np.ndarray, spans: tuple[str, ...]
+    ) -> tuple[Segmentation | None, FrameAgreement | None]:
+        if self._second is None:
+            return None, None
+        second, agreement = self._second.compare(sample.image, mask, sample.label)
+        for name in spans:
+            self.span_counts[name].agreement.add(agreement)
+        return second, FrameAgreement.of(agreement, second.timings)
+
+    def _consistency(self, sample: BagSample, mask: np.ndarray, spans: tuple[str, ...]) -> float | None:
+        tracker = self._trackers.get(id(sample.source))
+        if tracker is None:
+            return None
+        before = tracker.confusion.matrix.copy()
+        miou = tracker.update(sample.image, mask)
+        for name in spans:
+            self.span_counts[name].consistency.matrix += tracker.confusion.matrix - before
+        return miou
 
     def _flicker(self, source: FrameSource, mask: np.ndarray) -> float | None:
         before = self._previous.get(id(source))

@@ -179,6 +179,8 @@ def _folder_of(bag: Path, out: Path) -> Path:
 
 def _state_of(bag: Path, options: Sequence[str]) -> dict:
     files = sorted(file for file in bag.rglob("*") if file.is_file()) if bag.is_dir() else [bag]
+    # Weights and spans, as far as they are files.
+    files += [Path(option) for option in options if Path(option).is_file()]
     stats = [file.stat() for file in files if file.exists()]
     return {"options": list(options), "files": [[stat.st_size, stat.st_mtime_ns] for stat in stats]}
 

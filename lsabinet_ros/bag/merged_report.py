@@ -16,7 +16,7 @@ from lsabinet_core.text_table import markdown_table, percent
 from lsabinet_ros.bag.agreement import Agreement
 from lsabinet_ros.bag.fleet import BagResult
 from lsabinet_ros.bag.gate import read_report
-from lsabinet_ros.bag.report import SCHEMA_VERSION, STAGES, agreement_lines, as_consistency
+from lsabinet_ros.bag.report import SCHEMA_VERSION, SPAN_SEPARATOR, STAGES, agreement_lines, as_consistency, spans_table
 
 _ORIGIN = ("weights", "architecture", "trained_on", "backend", "precision", "device", "threads")
 
@@ -30,42 +30,37 @@ def merge(results: Sequence[BagResult], command: Sequence[str], seconds: float) 
     Raises:
         BagError: no bag has a report, or the reports are of different classes.
     """
-    reports = [(result, read_report(result.folder)) for result in results if result.done]
-    miou_of = {result.bag: report["miou"] for result, report in reports}
-    if not reports:
+    done = [result for result in results if result.done]
+    if not done:
         raise BagError(f"no bag could be evaluated, the first: {results[0].bag}: {results[0].message}")
-    first = reports[0][1]
+    reports = [read_report(result.folder) for result in done]
+    miou_of = {result.bag: report["miou"] for result, report in zip(done, reports)}
+    first = reports[0]
     names = tuple(first["per_class_iou"])
-    if any(tuple(report["per_class_iou"]) != names for _, report in reports):
+    if any(tuple(report["per_class_iou"]) != names for report in reports):
         raise BagError("the reports cannot be merged: their classes differ")
-    confusion = _summed([report for _, report in reports])
     sources: list[dict] = []
     blocks: list[dict] = []
-    for _, report in reports:
+    for report in reports:
         blocks += [{**block, "source": block["source"] + len(sources)} for block in report["blocks"]]
         sources += report["sources"]
     label_set = LabelSet(first["label_set"], names, ((0, 0, 0),) * len(names))
-    images = sum(report["labelled_frames"] for _, report in reports)
-    frames = sum(report["frames"] for _, report in reports)
+    times = _FrameTimes(result.folder for result in done)
     details = {key: first[key] for key in _ORIGIN if key in first}
-    details["bags"] = [bag for _, report in reports for bag in report["bags"]]
-    merged = Report(label_set, confusion, images, _latencies(result.folder for result, _ in reports), details)
+    details["bags"] = [bag for report in reports for bag in report["bags"]]
+    metrics = _merged_metrics(reports, label_set, times, "", details)
     return {
         "schema_version": SCHEMA_VERSION,
         "command": list(command),
-        **merged.to_dict(),
-        **_merged_boundaries([report for _, report in reports]),
-        **_merged_calibration([report for _, report in reports]),
-        **_merged_consistency([report for _, report in reports]),
-        **_merged_agreement(reports, label_set),
-        "frames": frames,
-        "labelled_frames": images,
-        "skipped_frames": sum(report["skipped_frames"] for _, report in reports),
-        "lost": [loss for _, report in reports for loss in report["lost"]],
+        **metrics,
+        **_merged_boundaries(reports),
+        **_merged_calibration(reports),
+        **_merged_spans(reports, label_set, times),
+        "skipped_frames": sum(report["skipped_frames"] for report in reports),
+        "lost": [loss for report in reports for loss in report["lost"]],
         "sources": sources,
-        "over_time": _merged_over_time([report for _, report in reports]),
         "blocks": blocks,
-        "throughput": {"seconds": seconds, "frames_per_s": frames / seconds},
+        "throughput": {"seconds": seconds, "frames_per_s": metrics["frames"] / seconds},
         "environment": first["environment"],
         "per_bag": [
             {
@@ -78,16 +73,66 @@ def merge(results: Sequence[BagResult], command: Sequence[str], seconds: float) 
     }
 
 
-def _latencies(folders: Iterable[Path], prefix: str = "") -> dict[str, dict]:
-    """The latencies of all frames, from the columns of ``frames.csv`` whose names start with ``prefix``."""
-    stages: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "total")}
-    for folder in folders:
-        with open(folder / "frames.csv", encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                values = [float(row[f"{prefix}{stage}_ms"]) for stage in STAGES]
-                for stage, value in zip(stages, [*values, sum(values)]):
-                    stages[stage].append(value)
-    return summarise_stages(stages)
+class _FrameTimes:
+    """The durations in the ``frames.csv`` of several reports.
+
+    Args:
+        folders: the folders of the reports.
+    """
+
+    def __init__(self, folders: Iterable[Path]):
+        self._ms: dict[tuple[str, str], dict[str, list[float]]] = {}
+        for folder in folders:
+            with open(folder / "frames.csv", encoding="utf-8", newline="") as stream:
+                for row in csv.DictReader(stream):
+                    self._add(row)
+
+    def _add(self, row: dict[str, str]) -> None:
+        for prefix in ("", "against_"):
+            if f"{prefix}{STAGES[0]}_ms" not in row:
+                continue
+            values = [float(row[f"{prefix}{stage}_ms"]) for stage in STAGES]
+            for span in ("", *filter(None, row.get("spans", "").split(SPAN_SEPARATOR))):
+                for stage, value in zip((*STAGES, "total"), [*values, sum(values)]):
+                    self._ms.setdefault((prefix, span), {}).setdefault(stage, []).append(value)
+
+    def summary(self, span: str, prefix: str = "") -> dict[str, dict]:
+        """The latencies of the frames in a span, or of all if it is empty, as in the field ``latency_ms``.
+
+        Args:
+            prefix: ``against_`` for the second segmenter.
+        """
+        found = self._ms.get((prefix, span), {})
+        return summarise_stages({stage: found.get(stage, []) for stage in (*STAGES, "total")})
+
+
+def _merged_metrics(
+    parts: Sequence[dict], label_set: LabelSet, times: _FrameTimes, span: str, details: dict | None = None
+) -> dict:
+    """The metrics of several reports as one, or of their parts in a span."""
+    labelled = sum(part["labelled_frames"] for part in parts)
+    return {
+        **Report(label_set, _summed(parts), labelled, times.summary(span), details or {}).to_dict(),
+        **_merged_consistency(parts),
+        **_merged_agreement(parts, label_set, times, span),
+        "frames": sum(part["frames"] for part in parts),
+        "labelled_frames": labelled,
+        "over_time": _merged_over_time(parts),
+    }
+
+
+def _merged_spans(reports: Sequence[dict], label_set: LabelSet, times: _FrameTimes) -> dict:
+    if "spans" not in reports[0]:
+        return {}
+    return {
+        "spans": {
+            name: {
+                "ranges_ns": span["ranges_ns"],
+                **_merged_metrics([report["spans"][name] for report in reports], label_set, times, name),
+            }
+            for name, span in reports[0]["spans"].items()
+        }
+    }
 
 
 def _weighted(pairs: Sequence[tuple[float | None, float]]) -> float | None:
@@ -148,22 +193,20 @@ def _merged_consistency(reports: Sequence[dict]) -> dict:
     return as_consistency(_summed(measured)) if measured else {}
 
 
-def _merged_agreement(reports: Sequence[tuple[BagResult, dict]], label_set: LabelSet) -> dict:
-    measured = [(result, report) for result, report in reports if "agreement" in report]
-    if not measured:
+def _merged_agreement(parts: Sequence[dict], label_set: LabelSet, times: _FrameTimes, span: str) -> dict:
+    if "agreement" not in parts[0]:
         return {}
-    agreements = [report["agreement"] for _, report in measured]
-    seconds = [report["against"] for _, report in measured]
+    agreements = [part["agreement"] for part in parts]
+    seconds = [part["against"] for part in parts]
     total = Agreement(
         _summed(agreements),
         _summed(seconds),
         frames=sum(agreement["frames"] for agreement in agreements),
+        labelled=sum(second["images"] for second in seconds),
         identical=sum(agreement["identical_frames"] for agreement in agreements),
     )
-    latencies = _latencies((result.folder for result, _ in measured), "against_")
     details = {key: seconds[0][key] for key in _ORIGIN if key in seconds[0]}
-    images = sum(second["images"] for second in seconds)
-    against = Report(label_set, total.labels, images, latencies, details)
+    against = Report(label_set, total.labels, total.labelled, times.summary(span, "against_"), details)
     return {"agreement": total.to_dict(label_set), "against": against.to_dict()}
 
 
@@ -191,6 +234,7 @@ def merged_markdown(content: dict) -> str:
         for name, iou in content["per_class_iou"].items()
     ]
     miou = "-" if content["miou"] is None else f"{percent(content['miou'])} %"
+    spans = spans_table(content)
     return "\n".join(
         [
             f"# {Path(content['weights']).name} on {len(bags)} bags",
@@ -202,6 +246,7 @@ def merged_markdown(content: dict) -> str:
             markdown_table(["class", "IoU %", "pixels"], classes, ("class",)),
             "",
             *(f"{line}.\n" for line in agreement_lines(content)),
+            *([] if spans is None else [spans.markdown()]),
             *("```text", latency_table(content["latency_ms"]), "```", ""),
         ]
     )

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from lsabinet_core.files import write_text
 from lsabinet_ros.bag.evaluation import BagEvaluation, FrameResult
 from lsabinet_ros.bag.gate import Verdict
+from lsabinet_ros.bag.report import spans_table
 from lsabinet_ros.bag.worst_frames import CRITERIA, Pictures, legend
 
 WIDTH, HEIGHT = 900, 160
@@ -73,6 +74,7 @@ def write_page(
             kept=all(verdict.kept for verdict in verdicts),
             legend=legend(evaluation.report.label_set),
             classes=_classes(content),
+            spans=spans_table(content),
             plots=[_plot(name, evaluation, anchors) for name in PLOTS if _measured(name, evaluation.frames)],
             worst=[
                 (CRITERIA[name][0], [(anchors[id(entry.frame)], _value(name, entry.frame)) for entry in group])

@@ -11,7 +11,7 @@ from lsabinet_core.errors import BagError
 from lsabinet_ros.bag.cli import many_bags
 from lsabinet_ros.bag.cli.frame_sources import frame_sources, open_topics, source_line
 from lsabinet_ros.bag.cli.options import BAG_HELP, add_slop_argument
-from lsabinet_ros.bag.cli.results import gate_fails, open_gate, status_for
+from lsabinet_ros.bag.cli.results import gate_fails, open_gate, show_spans, status_for
 from lsabinet_ros.bag.cli.second_segmenter import add_against_argument, second_options
 from lsabinet_ros.bag.settings import FAILED
 
@@ -41,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_slop_argument(parser)
     parser.add_argument("--limit", type=positive, metavar="N", help="evaluate only the first N frames of each topic")
+    parser.add_argument(
+        "--spans",
+        type=Path,
+        metavar="YAML",
+        help="report on parts of the drive one by one: a list of `- {name: night, from: 0, to: 90}` in seconds of bag "
+        "time",
+    )
     parser.add_argument("--overlays", action="store_true", help="also write DIR/overlay.mp4")
     parser.add_argument(
         "--gate",
@@ -77,16 +84,19 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.evaluation.formats import table
     from lsabinet_ros.bag.evaluation import evaluate_bags
     from lsabinet_ros.bag.fleet import find_bags
-    from lsabinet_ros.bag.gate import check_classes, judge
+    from lsabinet_ros.bag.gate import check_classes, check_spans, judge
     from lsabinet_ros.bag.overlays import OverlayVideos
     from lsabinet_ros.bag.page import write_page
     from lsabinet_ros.bag.report import agreement_lines, as_dict, write_report
+    from lsabinet_ros.bag.spans import names_of, read_spans
     from lsabinet_ros.bag.worst_frames import WorstFrames
 
     if args.out.exists() and not args.out.is_dir():
         raise BagError(f"--out: expected a folder, got the file {args.out}")
     # Before the evaluation, which may take hours.
     gate = open_gate(args.gate, args.baseline)
+    spans = () if args.spans is None else read_spans(args.spans)
+    check_spans(gate[0] if gate else [], names_of(spans))
     args.bags = find_bags(args.bags)
     if args.workers is not None:
         return many_bags.run(args, gate, _command())
@@ -116,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
             calibration=args.calibration,
             temporal=args.temporal,
             against=second,
+            spans=spans,
             on_frame=on_frame,
             progress=progress.update,
         )
@@ -127,6 +138,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.weights} on {', '.join(map(str, args.bags))}\n\n{table(evaluation.report)}\n")
     for line in agreement_lines(content):
         print(line)
+    show_spans(content)
     for source in evaluation.sources:
         print(source_line(source))
     print(f"report: {args.out}")

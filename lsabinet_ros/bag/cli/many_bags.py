@@ -5,7 +5,7 @@ import sys
 import time
 
 from lsabinet_core.errors import BagError
-from lsabinet_ros.bag.cli.results import gate_fails, status_for, write_json
+from lsabinet_ros.bag.cli.results import gate_fails, show_spans, status_for, write_json
 from lsabinet_ros.bag.settings import FAILED
 
 
@@ -37,6 +37,7 @@ def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command
         f"{len(results) - len(failed)} of {len(results)} bags, {content['frames']} frames, "
         f"{content['labelled_frames']} with a label: mIoU {miou}\nreport: {args.out}"
     )
+    show_spans(content)
     verdicts = [] if gate is None else judge(gate[0], content, gate[1])
     missed = gate is not None and gate_fails(verdicts, args.out / "junit.xml", "lsabinet bag evaluate")
     if failed:
@@ -64,6 +65,7 @@ def _worker_options(args: argparse.Namespace) -> list[str]:
         "--backend": args.backend,
         "--input-size": size,
         "--against": args.against,
+        "--spans": args.spans,
         "--threads": args.threads or max(1, usable_cores() // args.workers),
     }
     options = [flag for flag in ("overlays", "calibration", "temporal") if getattr(args, flag)]

@@ -1,6 +1,7 @@
 """What verbs leave behind: their exit status, a JSON file, verdicts of a gate."""
 
 import json
+import sys
 from pathlib import Path
 
 from lsabinet_core.errors import BagError
@@ -42,3 +43,14 @@ def gate_fails(verdicts: list, junit: Path | None, suite: str) -> bool:
     if junit is not None:
         write_junit(junit, verdicts, suite)
     return not all(verdict.kept for verdict in verdicts)
+
+
+def show_spans(content: dict) -> None:
+    """Print the spans of a report, if it has any, and warn of those that no frame is in."""
+    from lsabinet_ros.bag.report import empty_spans, spans_table
+
+    table = spans_table(content)
+    if table is not None:
+        print(f"{table.text()}\n")
+    for name in empty_spans(content):
+        print(f"lsabinet: warning: no frame is in the span {name!r}", file=sys.stderr)

@@ -59,13 +59,17 @@ def done_times(out):
     return {file: file.stat().st_mtime_ns for file in out.glob("bags/*/done.json")}
 
 
-def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weights):
+def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weights, capsys):
     folder, frames = drives
+    # A bag's first frame, and what none of them has.
+    (tmp_path / "spans.yaml").write_text("- {name: start, from: 0, to: 0.01}\n- {name: later, from: 60, to: 90}\n")
     metrics = ("--boundary", "2", "--calibration", "--temporal", "--against", "precision=fp32")
-    assert run_cli("evaluate", folder, *options, *metrics) == 0
+    assert run_cli("evaluate", folder, *options, *metrics, "--spans", tmp_path / "spans.yaml") == 0
+    assert "'later'" in capsys.readouterr().err
     merged = read(tmp_path / "out")
     with Segmenter.from_pretrained(weights, device="cpu", backend="torch", threads=1) as segmenter:
         direct = evaluate(segmenter, Listed(frames), boundary_tolerance_px=2, calibration=True).to_dict()
+        starts = evaluate(segmenter, Listed([frames[i] for i in (0, 1, 3)])).to_dict()
     assert merged["confusion_matrix"] == direct["confusion_matrix"]
     assert merged["miou"] == direct["miou"]
     assert merged["boundary_f"]["mean"] == pytest.approx(direct["boundary_f"]["mean"])
@@ -78,10 +82,15 @@ def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weig
     assert (merged["agreement"]["pixels"], merged["agreement"]["identical_frames"]) == (1, 6)
     assert merged["against"]["confusion_matrix"] == direct["confusion_matrix"]
     assert merged["against"]["latency_ms"]["total"]["count"] == 6
+    start = merged["spans"]["start"]
+    assert (start["confusion_matrix"], start["miou"]) == (starts["confusion_matrix"], starts["miou"])
+    assert (start["frames"], start["latency_ms"]["total"]["count"], merged["spans"]["later"]["frames"]) == (3, 3, 0)
+    assert start["against"]["latency_ms"]["total"]["count"] == start["agreement"]["identical_frames"] == 3
     assert (merged["frames"], merged["labelled_frames"], merged["latency_ms"]["total"]["count"]) == (6, 6, 6)
     blocks = np.sum([block["confusion_matrix"] for block in merged["blocks"]], axis=0)
     assert blocks.tolist() == direct["confusion_matrix"]
-    assert [block["source"] for block in merged["blocks"]] == [0, 1, 2]
+    # The first frames of the bags are in a span, the others are not.
+    assert [block["source"] for block in merged["blocks"]] == [0, 1, 1, 2, 2]
     assert [entry["status"] for entry in merged["per_bag"]] == [0, 0, 0]
     text = (tmp_path / "out" / "report.md").read_text()
     assert all(f"bags/{Path(entry['folder']).name}/report.html" in text for entry in merged["per_bag"])
