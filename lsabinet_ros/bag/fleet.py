@@ -89,7 +89,7 @@ def evaluate_fleet(
     """Run ``lsabinet bag evaluate`` for each bag, in ``workers`` processes at a time.
 
     The report of a bag is in ``out/bags/NAME``, with the file ``done.json`` when it is finished. A bag whose process
-    was killed is tried again.
+    was killed is tried again. The processes end with this one, even if it is killed.
 
     Args:
         bags: the bags.
@@ -140,24 +140,19 @@ class _Worker:
         (folder / "done.json").unlink(missing_ok=True)
         self._log = folder / "log.txt"
         command = [
-            sys.executable,
-            "-m",
-            "lsabinet_core.cli",
-            "bag",
-            "evaluate",
-            str(bag),
-            "--out",
-            str(folder),
-            *options,
+            *(sys.executable, "-m", "lsabinet_ros.bag.fleet_worker"),
+            *("bag", "evaluate", str(bag), "--out", str(folder), *options),
         ]
         with open(self._log, "wb") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            # The pipe ends with this process, and the worker with the pipe.
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT)
 
     @property
     def ended(self) -> bool:
         return self._process.poll() is not None
 
     def result(self) -> BagResult:
+        self._close_pipe()
         status = self._process.returncode
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         failed = status not in (0, 3)
@@ -169,6 +164,11 @@ class _Worker:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        assert self._process.stdin is not None, "it is a pipe"
+        self._process.stdin.close()
 
 
 def _folder_of(bag: Path, out: Path) -> Path:

@@ -138,6 +138,14 @@ def children_of(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def is_running(pid):
+    """Whether a process exists and has not ended; nobody may have asked for its exit status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_a_killed_worker_is_started_again_and_a_killed_run_is_resumed(tmp_path, drives, options):
     folder, frames = drives
     process = start_cli("evaluate", folder / "deeper" / "a.db3", *options)
@@ -150,14 +158,18 @@ def test_a_killed_worker_is_started_again_and_a_killed_run_is_resumed(tmp_path, 
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, errors
     assert read(tmp_path / "out")["frames"] == 3
-    # The whole run is killed; its workers end by themselves.
+    # The whole run is killed, and its workers end before they have a report.
     process = start_cli("evaluate", folder, *options, "--resume")
-    while not children_of(process.pid):
+    while len(workers := children_of(process.pid)) < 2:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
     process.communicate()
+    while any(map(is_running, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(list((tmp_path / "out" / "bags").glob("*/report.json"))) == 1
     assert run_cli("evaluate", folder, *options, "--resume") == 0
     assert read(tmp_path / "out")["frames"] == len(frames)
 
