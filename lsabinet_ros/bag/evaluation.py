@@ -13,6 +13,7 @@ from lsabinet_core.evaluation.report import Report
 from lsabinet_core.evaluation.temporal import TemporalConsistency
 from lsabinet_core.inference import Segmentation, Segmenter, Timings
 from lsabinet_ros.bag.agreement import Agreement, FrameAgreement, SecondSegmenter
+from lsabinet_ros.bag.memory import resident_mib
 from lsabinet_ros.bag.read_ahead import read_ahead
 from lsabinet_ros.bag.samples import BagSample, FrameSource
 from lsabinet_ros.bag.spans import Span, names_of, spans_at
@@ -40,6 +41,7 @@ class FrameResult:
         timings: duration of each step.
         agreement: how the mask of the second segmenter compares; None without one.
         spans: names of the spans that contain it.
+        memory_mib: memory of the process after it; None where the system does not tell.
     """
 
     source: FrameSource
@@ -55,6 +57,7 @@ class FrameResult:
     timings: Timings
     agreement: FrameAgreement | None = None
     spans: tuple[str, ...] = ()
+    memory_mib: float | None = None
 
 
 @dataclass
@@ -257,6 +260,7 @@ class _Collector:
                 timings=result.timings,
                 agreement=agreement,
                 spans=spans,
+                memory_mib=resident_mib(),
             )
         )
         if self._on_frame is not None:

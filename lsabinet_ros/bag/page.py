@@ -39,8 +39,12 @@ PLOTS = {
         lambda frame: None if frame.agreement is None else 100 * frame.agreement.pixels,
     ),
     "latency": ("Latency without reading and decoding, ms", lambda frame: frame.timings.total_ms),
+    "preprocess": ("Preprocessing, ms", lambda frame: frame.timings.preprocess_ms),
+    "inference": ("Inference, ms", lambda frame: frame.timings.inference_ms),
+    "postprocess": ("Postprocessing, ms", lambda frame: frame.timings.postprocess_ms),
+    "memory": ("Memory of the process, MiB", lambda frame: frame.memory_mib),
 }
-"""Title of a plot over time, and a frame's value in it; None if it has none. The keys are those of CRITERIA."""
+"""Title of a plot over time, and a frame's value in it; None if it has none. The keys of CRITERIA are among them."""
 
 
 def write_page(

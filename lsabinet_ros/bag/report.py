@@ -21,10 +21,11 @@ from lsabinet_core.text_table import Table, csv_text, markdown_table, number, pe
 from lsabinet_ros.bag.agreement import SecondSegmenter
 from lsabinet_ros.bag.evaluation import BagEvaluation, FrameResult
 from lsabinet_ros.bag.spans import names_of
+from lsabinet_ros.bag.timeline import as_timeline
 
 SCHEMA_VERSION = 1
 """Version of ``report.json``; it grows with every change that readers of the file have to know of."""
-TIMING_FIELDS = ("latency_ms", "throughput")
+TIMING_FIELDS = ("latency_ms", "throughput", "timeline")
 """Fields of ``report.json``, at any depth, that differ between two runs on the same machine."""
 SPAN_SEPARATOR = ";"
 """Between the names of spans in ``frames.csv``."""
@@ -69,6 +70,7 @@ def as_dict(evaluation: BagEvaluation, device: str, command: Sequence[str] = ())
             }
             for block in evaluation.blocks
         ],
+        "timeline": as_timeline(frames, evaluation.sources),
         "throughput": {"seconds": evaluation.seconds, "frames_per_s": len(frames) / evaluation.seconds},
         "environment": {**describe_machine(torch.device(device)), **source_state()},
     }
@@ -216,13 +218,16 @@ def as_markdown(content: dict, evaluation: BagEvaluation) -> str:
     lines.append(
         f"{content['frames']} frames in {throughput['seconds']:.1f} s: {throughput['frames_per_s']:.2f} a second."
     )
+    memory = [row["memory_mib"] for row in content["timeline"] if row["memory_mib"] is not None]
+    if memory:
+        lines += ["", f"Memory of the process: {memory[0]:.0f} MiB at the start, {memory[-1]:.0f} MiB at the end."]
     if content["command"]:
         lines += ["", "```bash", " ".join(content["command"]), "```"]
     return "\n".join(lines) + "\n"
 
 
 def frame_table(evaluation: BagEvaluation) -> str:
-    """A line per frame as CSV; fractions in 0..1, empty if undefined. The timings come last."""
+    """A line per frame as CSV; fractions in 0..1, empty if undefined. Timings and memory come last."""
     names = evaluation.report.label_set.names
     return csv_text(
         [
@@ -242,6 +247,7 @@ def frame_table(evaluation: BagEvaluation) -> str:
                 **{f"share_{name}": round(float(share), 6) for name, share in zip(names, frame.class_share)},
                 **_timing_cells("", frame.timings),
                 **({} if frame.agreement is None else _timing_cells("against_", frame.agreement.timings)),
+                "memory_mib": None if frame.memory_mib is None else round(frame.memory_mib, 1),
             }
             for frame in evaluation.frames
         ]

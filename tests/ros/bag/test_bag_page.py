@@ -90,10 +90,11 @@ def test_the_page_shows_every_part(page):
     text = " ".join(" ".join(found.text).split())
     parts = ("summary", "gate", "sources", "time", "classes", "calibration", "latency", "worst", "origin")
     assert set(parts) <= set(found.ids)
-    assert {f"plot-{name}" for name in ("miou", "flicker", "confidence", "latency")} <= set(found.ids)
+    plots = ("miou", "flicker", "confidence", "latency", "preprocess", "inference", "postprocess", "memory")
+    assert {f"plot-{name}" for name in plots} <= set(found.ids)
     assert "The gate failed." in text
     assert all(name in text for name in CAMVID.names)
-    assert page.count("<polyline") == 5
+    assert page.count("<polyline") == len(plots) + 1  # and the diagonal of the reliability plot
     assert "miou.min" in text
 
 
