@@ -13,18 +13,17 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from lsabinet_core.data.sample import Sample
 from lsabinet_core.errors import BagError
+from lsabinet_ros.bag.built_messages import SECOND_NS, MessageBuilder
 from lsabinet_ros.bag.settings import COMPRESSIONS, DEFAULT_SETTINGS, STORAGES, BagSettings
 from lsabinet_ros.bag.sources import TimedSample
 from lsabinet_ros.bag.storage import COMPRESSED_IMAGE, IMAGE, STORAGE_SUFFIXES
 from lsabinet_ros.bag.topics import check_topic_names
 
 ROSBAG2_VERSION = 9
-SECOND_NS = 1_000_000_000
 
 
 class BagWriter:
@@ -36,12 +35,23 @@ class BagWriter:
         path: ``X.mcap`` or ``X.db3`` for a single storage file; without suffix for a rosbag2 folder.
         settings: topics, storage and compression.
         overwrite: replace an existing bag.
+        compress: compress the chunks of an mcap file with zstd, which every reader of mcap undoes.
+
+    Attributes:
+        messages: builds the messages for ``write_message``.
 
     Raises:
         BagError: an invalid path or setting, an existing file, or a full disk.
     """
 
-    def __init__(self, path: str | os.PathLike, settings: BagSettings = DEFAULT_SETTINGS, *, overwrite: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        settings: BagSettings = DEFAULT_SETTINGS,
+        *,
+        overwrite: bool = False,
+        compress: bool = False,
+    ):
         self.path = Path(path)
         self.settings = settings
         self._storage = _storage_for(self.path, settings.storage)
@@ -53,7 +63,8 @@ class BagWriter:
             raise BagError(f"expected a JPEG quality of 1 to 100, got {settings.quality}")
         check_topic_names(settings.image_topic, settings.label_topic)
         _check_free(self.path, overwrite)
-        self._types = get_typestore(Stores.ROS2_JAZZY)
+        self.messages = MessageBuilder()
+        self._compress = compress
         self._connections: dict[str, Connection] = {}
         self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp")
         self._writer: Writer | None = None
@@ -65,6 +76,8 @@ class BagWriter:
             # The writer names the storage file after the folder, and the metadata refers to it, so use the final name.
             plugin = StoragePlugin[self._storage.upper()]
             self._writer = Writer(self._temporary / self.path.stem, version=ROSBAG2_VERSION, storage_plugin=plugin)
+            if self._compress:
+                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         return self
 
@@ -99,16 +112,19 @@ class BagWriter:
             raise BagError(f"expected a uint8 image (H, W, 3), got {image.dtype} {image.shape}")
         if label is not None and (label.shape != image.shape[:2] or label.dtype != np.uint8):
             raise BagError(f"expected a uint8 label {image.shape[:2]}, like the image, got {label.dtype} {label.shape}")
+        header = self.messages.header(stamp_ns, self.settings.frame_id)
+        topic = self.settings.image_topic
         if self.settings.compression is None:
-            self._write(self.settings.image_topic, IMAGE, stamp_ns, self._image(stamp_ns, image, "bgr8"))
+            self.write_message(topic, IMAGE, stamp_ns, self.messages.image(header, image, "bgr8"))
         else:
-            topic = f"{self.settings.image_topic}/compressed"
-            self._write(topic, COMPRESSED_IMAGE, stamp_ns, self._compressed_image(stamp_ns, image))
+            message = self.messages.compressed_image(header, *self._compressed(image))
+            self.write_message(f"{topic}/compressed", COMPRESSED_IMAGE, stamp_ns, message)
         if label is not None:
-            self._write(self.settings.label_topic, IMAGE, stamp_ns, self._image(stamp_ns, label, "mono8"))
+            self.write_message(self.settings.label_topic, IMAGE, stamp_ns, self.messages.image(header, label, "mono8"))
 
-    def _write(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
-        self.write_serialized(topic, type_name, stamp_ns, bytes(self._types.serialize_cdr(message, type_name)))
+    def write_message(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
+        """Write a message that ``messages`` has built; other arguments and errors as for ``write_serialized``."""
+        self.write_serialized(topic, type_name, stamp_ns, self.messages.serialize(message, type_name))
 
     def write_serialized(self, topic: str, type_name: str, stamp_ns: int, cdr: bytes) -> None:
         """Write a message of any type as it was received.
@@ -124,26 +140,19 @@ class BagWriter:
         """
         with _disk_errors(self.path):
             if topic not in self._connections:
-                self._connections[topic] = self._open_writer.add_connection(topic, type_name, typestore=self._types)
+                self._connections[topic] = self._open_writer.add_connection(
+                    topic, type_name, typestore=self.messages.store
+                )
             self._open_writer.write(self._connections[topic], stamp_ns, cdr)
 
-    def _header(self, stamp_ns: int) -> Any:
-        stamp = self._types.types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, SECOND_NS))
-        return self._types.types["std_msgs/msg/Header"](stamp, self.settings.frame_id)
-
-    def _image(self, stamp_ns: int, array: np.ndarray, encoding: str) -> Any:
-        height, width = array.shape[:2]
-        data = np.ascontiguousarray(array).reshape(-1)
-        return self._types.types[IMAGE](self._header(stamp_ns), height, width, encoding, 0, data.size // height, data)
-
-    def _compressed_image(self, stamp_ns: int, image: np.ndarray) -> Any:
+    def _compressed(self, image: np.ndarray) -> tuple[np.ndarray, str]:
+        """The content of the file, and the format as image_transport writes it."""
         kind = self.settings.compression
         if kind == "jpeg":
             _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.settings.quality])
         else:
             _, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        text = f"bgr8; {kind} compressed bgr8"  # the format string that image_transport publishes
-        return self._types.types[COMPRESSED_IMAGE](self._header(stamp_ns), text, data.reshape(-1))
+        return data, f"bgr8; {kind} compressed bgr8"
 
     def _move_into_place(self) -> None:
         written = self._temporary / self.path.stem

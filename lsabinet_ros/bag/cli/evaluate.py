@@ -50,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overlays", action="store_true", help="also write DIR/overlay.mp4")
     parser.add_argument(
+        "--out-bag", action="store_true", help="also write masks, overlays and latencies to the bag DIR/outputs.mcap"
+    )
+    parser.add_argument(
         "--gate",
         type=Path,
         metavar="YAML",
@@ -85,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_ros.bag.evaluation import evaluate_bags
     from lsabinet_ros.bag.fleet import find_bags
     from lsabinet_ros.bag.gate import check_classes, check_spans, judge
+    from lsabinet_ros.bag.output_bag import OutputBag
     from lsabinet_ros.bag.overlays import OverlayVideos
     from lsabinet_ros.bag.page import write_page
     from lsabinet_ros.bag.report import agreement_lines, as_dict, write_report
@@ -109,15 +113,19 @@ def run(args: argparse.Namespace) -> int:
         check_classes(gate[0] if gate else [], segmenter.label_set.names)
         progress = stack.enter_context(Progress("segmenting"))
         sources = frame_sources(args, topics, segmenter.label_set, progress.warn)
-        overlays = stack.enter_context(OverlayVideos(args.out, sources, segmenter)) if args.overlays else None
+        outputs: list[OverlayVideos | OutputBag] = []
+        if args.overlays:
+            outputs.append(stack.enter_context(OverlayVideos(args.out, sources, segmenter)))
+        if args.out_bag:
+            outputs.append(stack.enter_context(OutputBag(args.out / "outputs.mcap", segmenter)))
         worst = WorstFrames(segmenter)
 
         def on_frame(
             sample: "BagSample", result: "Segmentation", frame: "FrameResult", second: "Segmentation | None"
         ) -> None:
             worst.add(sample, result, frame, second)
-            if overlays is not None:
-                overlays.append(sample, result)
+            for output in outputs:
+                output.append(sample, result)
 
         evaluation = evaluate_bags(
             segmenter,
@@ -130,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
             on_frame=on_frame,
             progress=progress.update,
         )
-        overlay_problem = overlays and overlays.close()
+        problems = [problem for output in outputs if (problem := output.close())]
         content = as_dict(evaluation, segmenter.device, _command())
     verdicts = [] if gate is None else judge(gate[0], content, gate[1])
     write_report(args.out, content, evaluation)
@@ -144,8 +152,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"report: {args.out}")
     evaluation.check_labels()
     failed = gate is not None and gate_fails(verdicts, args.out / "junit.xml", "lsabinet bag evaluate")
-    if overlay_problem:
-        raise BagError(overlay_problem)
+    if problems:
+        raise BagError("; ".join(problems))
     return FAILED if failed else status_for(evaluation.lost)
 
 

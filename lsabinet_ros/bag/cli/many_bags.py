@@ -68,8 +68,8 @@ def _worker_options(args: argparse.Namespace) -> list[str]:
         "--spans": args.spans,
         "--threads": args.threads or max(1, usable_cores() // args.workers),
     }
-    options = [flag for flag in ("overlays", "calibration", "temporal") if getattr(args, flag)]
-    found = [f"--{flag}" for flag in options]
+    flags = ("--overlays", "--out-bag", "--calibration", "--temporal")
+    found = [flag for flag in flags if getattr(args, flag.removeprefix("--").replace("-", "_"))]
     for name, value in values.items():
         if value is not None:
             found += [name, *(map(str, value) if isinstance(value, list) else [str(value)])]
