@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
+from lsabinet_ros.bag.calibration import Calibration
 from lsabinet_ros.bag.storage import COMPRESSED_IMAGE, IMAGE
 from lsabinet_ros.latency import LATENCY_STATUS
 
+CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 SECOND_NS = 1_000_000_000
 
@@ -37,6 +39,19 @@ class MessageBuilder:
     def compressed_image(self, header: Any, data: np.ndarray, form: str) -> Any:
         """sensor_msgs/CompressedImage of a file's content, uint8 (N,); ``form`` as image_transport writes it."""
         return self._types[COMPRESSED_IMAGE](header, form, data.reshape(-1))
+
+    def camera_info(self, header: Any, calibration: Calibration) -> Any:
+        """sensor_msgs/CameraInfo of a camera whose images are neither binned nor cropped."""
+        matrices = (calibration.camera_matrix, calibration.rectification_matrix, calibration.projection_matrix)
+        return self._types[CAMERA_INFO](
+            header,
+            *calibration.size,
+            calibration.distortion_model,
+            *(np.array(values, np.float64) for values in (calibration.distortion, *matrices)),
+            binning_x=0,
+            binning_y=0,
+            roi=self._types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False),
+        )
 
     def latency(self, header: Any, stages_ms: Mapping[str, float], device: str) -> Any:
         """The latency of one frame by stage, like the record that the node publishes."""

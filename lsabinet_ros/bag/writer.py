@@ -17,7 +17,9 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 
 from lsabinet_core.data.sample import Sample
 from lsabinet_core.errors import BagError
-from lsabinet_ros.bag.built_messages import SECOND_NS, MessageBuilder
+from lsabinet_ros.bag.built_messages import CAMERA_INFO, SECOND_NS, MessageBuilder
+from lsabinet_ros.bag.calibration import Calibration
+from lsabinet_ros.bag.camera_sources import CameraSample
 from lsabinet_ros.bag.settings import COMPRESSIONS, DEFAULT_SETTINGS, STORAGES, BagSettings
 from lsabinet_ros.bag.sources import TimedSample
 from lsabinet_ros.bag.storage import COMPRESSED_IMAGE, IMAGE, STORAGE_SUFFIXES
@@ -97,30 +99,45 @@ class BagWriter:
         assert self._writer is not None, "it is used as a context manager"
         return self._writer
 
-    def write(self, stamp_ns: int, image: np.ndarray, label: np.ndarray | None = None) -> None:
-        """Write a frame, and its label with the same stamp.
+    def write(
+        self,
+        stamp_ns: int,
+        image: np.ndarray,
+        label: np.ndarray | None = None,
+        *,
+        camera: str | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        """Write a frame, and its label and calibration with the same stamp.
 
         Args:
             stamp_ns: header stamp and bag time in nanoseconds since the epoch.
             image: BGR, uint8 (H, W, 3).
             label: class ids, uint8 (H, W), 255 = void.
+            camera: name of the camera if there are several; None takes the topics of the settings.
+            calibration: written as CameraInfo.
 
         Raises:
-            BagError: arrays of another shape or dtype, or a full disk.
+            BagError: arrays of another shape or dtype, a calibration of another size, or a full disk.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise BagError(f"expected a uint8 image (H, W, 3), got {image.dtype} {image.shape}")
         if label is not None and (label.shape != image.shape[:2] or label.dtype != np.uint8):
             raise BagError(f"expected a uint8 label {image.shape[:2]}, like the image, got {label.dtype} {label.shape}")
-        header = self.messages.header(stamp_ns, self.settings.frame_id)
-        topic = self.settings.image_topic
+        settings = self.settings if camera is None else self.settings.of_camera(camera)
+        header = self.messages.header(stamp_ns, settings.frame_id)
+        topic = settings.image_topic
+        if calibration is not None:
+            calibration.check_size(image.shape[:2])
+            info = self.messages.camera_info(header, calibration)
+            self.write_message(settings.info_topic, CAMERA_INFO, stamp_ns, info)
         if self.settings.compression is None:
             self.write_message(topic, IMAGE, stamp_ns, self.messages.image(header, image, "bgr8"))
         else:
             message = self.messages.compressed_image(header, *self._compressed(image))
             self.write_message(f"{topic}/compressed", COMPRESSED_IMAGE, stamp_ns, message)
         if label is not None:
-            self.write_message(self.settings.label_topic, IMAGE, stamp_ns, self.messages.image(header, label, "mono8"))
+            self.write_message(settings.label_topic, IMAGE, stamp_ns, self.messages.image(header, label, "mono8"))
 
     def write_message(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
         """Write a message that ``messages`` has built; other arguments and errors as for ``write_serialized``."""
@@ -186,6 +203,7 @@ def make_bag(
     settings: BagSettings = DEFAULT_SETTINGS,
     limit: int | None = None,
     overwrite: bool = False,
+    calibration_of: Callable[[str | None, tuple[int, int]], Calibration] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Written:
     """Write the samples of ``source`` to a bag; frame i has the stamp ``start_ns + i / rate``, exact to the nanosecond.
@@ -194,6 +212,8 @@ def make_bag(
         rate: frames per second; a Fraction, so that stamps do not drift. None takes the time of each sample, which is
             then a ``TimedSample``.
         limit: maximum number of samples; None writes all.
+        calibration_of: the calibration of a camera (None if there is only one) whose images have a size (H, W); None
+            writes no CameraInfo.
         progress: called with the number of frames written so far.
 
     Raises:
@@ -211,7 +231,9 @@ def make_bag(
                 assert isinstance(sample, TimedSample)
                 time_s = sample.time_s
             stamp_ns = start_ns + int(time_s * SECOND_NS)
-            writer.write(stamp_ns, sample.image, sample.label)
+            camera = sample.camera if isinstance(sample, CameraSample) else None
+            calibration = calibration_of and calibration_of(camera, sample.image.shape[:2])
+            writer.write(stamp_ns, sample.image, sample.label, camera=camera, calibration=calibration)
             frames += 1
             labels += sample.label is not None
             if progress is not None:
