@@ -144,11 +144,11 @@ def made_pass(speed=1.0, answers=(0, 2, 3), counts=None) -> Pass:
 
 
 def test_the_figures_of_a_pass_by_hand():
-    counts = {"frames_received": 4, "frames_published": 3, "frames_dropped": 1, "frames_failed": 0}
-    figures = pass_summary(made_pass(counts=counts))
+    counts = {"received": 4, "published": 3, "dropped": 1, "replaced": 1, "failed": 0}
+    figures = pass_summary(made_pass(counts={f"frames_{name}": count for name, count in counts.items()}))
     assert figures["answered"] == pytest.approx(3 / 5)
     assert figures["unanswered_stamps_ns"] == [stamp_of(1), stamp_of(4)]
-    assert figures["dropped"] == {"transport": 1, "dropped": 1, "failed": 0}
+    assert figures["dropped"] == {"transport": 1, "replaced": 1, "failed": 0}
     assert figures["publish_to_mask_ms"]["p50"] == 30
     assert figures["publish_to_mask_ms"]["max"] == 40
     assert figures["published_hz"] == pytest.approx(10)
