@@ -154,11 +154,12 @@ def agreement_lines(content: dict) -> list[str]:
     agreement, against = content["agreement"], content["against"]
     lines = [
         f"Against {Path(against['weights']).name} ({against['backend']}, {against['precision']}): "
-        f"{percent(agreement['pixels'])} % of the pixels agree, mIoU of its masks with ours in place of labels "
+        f"{percent(agreement['pixels'])} % of the pixels agree, mIoU of the second masks with the first "
         f"{percent(agreement['miou'])} %, {agreement['identical_frames']} of {agreement['frames']} masks identical"
     ]
     if against["miou"] is not None:
-        lines.append(f"mIoU with the labels: {percent(content['miou'])} %, of the second {percent(against['miou'])} %")
+        first, second = percent(content["miou"]), percent(against["miou"])
+        lines.append(f"mIoU with the labels: {first} % of the first masks, {second} % of the second")
     return lines
 
 
