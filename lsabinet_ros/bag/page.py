@@ -10,7 +10,8 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from lsabinet_core.files import write_text
-from lsabinet_ros.bag.evaluation import BagEvaluation, FrameResult
+from lsabinet_ros.bag.evaluation import BagEvaluation
+from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.gate import Verdict
 from lsabinet_ros.bag.report import spans_table
 from lsabinet_ros.bag.worst_frames import CRITERIA, Pictures, legend

@@ -19,7 +19,8 @@ from lsabinet_core.files import write_text
 from lsabinet_core.inference import Timings
 from lsabinet_core.text_table import Table, csv_text, markdown_table, number, percent
 from lsabinet_ros.bag.agreement import SecondSegmenter
-from lsabinet_ros.bag.evaluation import BagEvaluation, FrameResult
+from lsabinet_ros.bag.evaluation import BagEvaluation
+from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.spans import names_of
 from lsabinet_ros.bag.timeline import as_timeline
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from lsabinet_core.evaluation.latency import summarise_timings
-from lsabinet_ros.bag.evaluation import FrameResult
+from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.samples import FrameSource
 
 MAX_STRETCHES = 60

@@ -10,7 +10,7 @@ import numpy as np
 from lsabinet_core.inference import Segmentation, Segmenter
 from lsabinet_core.inference.overlay import colorize
 from lsabinet_core.labels import VOID, LabelSet
-from lsabinet_ros.bag.evaluation import FrameResult
+from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.samples import BagSample
 
 DEFAULT_COUNT = 6

@@ -17,7 +17,7 @@ from lsabinet_ros.bag.settings import FAILED
 
 if TYPE_CHECKING:
     from lsabinet_core.inference import Segmentation
-    from lsabinet_ros.bag.evaluation import FrameResult
+    from lsabinet_ros.bag.frame_results import FrameResult
     from lsabinet_ros.bag.samples import BagSample
 
 HELP = "segment bags offline; measure latency, and mIoU where there are labels"

@@ -13,7 +13,7 @@ from lsabinet_core.inference import Segmentation, Timings
 from lsabinet_core.inference.overlay import colorize
 from lsabinet_core.labels import CAMVID
 from lsabinet_ros.bag import worst_frames
-from lsabinet_ros.bag.evaluation import FrameResult
+from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.page import MAX_POINTS, _thinned
 from lsabinet_ros.bag.samples import BagSample
 from lsabinet_ros.bag.worst_frames import WorstFrames, draw_difference

@@ -9,7 +9,8 @@ from bag_cases import SIZE, run_cli, samples, write
 
 from lsabinet_core.inference import Segmentation, Timings
 from lsabinet_core.labels import CAMVID
-from lsabinet_ros.bag.evaluation import FrameResult, evaluate_bags
+from lsabinet_ros.bag.evaluation import evaluate_bags
+from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.memory import resident_mib
 from lsabinet_ros.bag.reader import open_bag
 from lsabinet_ros.bag.samples import FrameSource
