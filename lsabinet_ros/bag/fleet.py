@@ -19,6 +19,8 @@ from lsabinet_ros.bag.gate import read_report
 ATTEMPTS = 2
 """How often a bag is tried whose process is killed, for example for lack of memory."""
 POLL_S = 0.1
+REPORTS = ("report.json", "replay.json")
+"""Files that mark a folder as what a command has written, rather than a folder of drives."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,11 @@ def _is_bag(folder: Path) -> bool:
 
 
 def _bags_in(folder: Path) -> Iterator[Path]:
+    if any((folder / name).is_file() for name in REPORTS):
+        return  # its bags are outputs
     for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue  # an unfinished bag
         if entry.is_dir():
             yield from [entry] if _is_bag(entry) else _bags_in(entry)
         elif is_storage_file(entry) or entry.suffix == ".bag":

@@ -14,6 +14,7 @@ from bag_cases import run_cli, samples, start_cli, write
 from lsabinet_core.evaluation.evaluate import evaluate
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.labels import CAMVID
+from lsabinet_ros.bag import fleet
 from lsabinet_ros.bag.fleet import find_bags
 
 DEADLINE_S = 120.0
@@ -122,6 +123,16 @@ def test_resume_only_evaluates_what_is_not_finished(tmp_path, drives, options):
     assert done_times(out)[kept] > before[kept]
 
 
+def test_a_changed_file_of_the_options_is_another_run(tmp_path, drives):
+    file = tmp_path / "spans.yaml"
+    file.write_text("- {name: a, from: 0, to: 1}")
+    options = ("--spans", str(file), "--limit", "2")
+    before = fleet._state_of(drives[0] / "a.mcap", options)
+    assert fleet._state_of(drives[0] / "a.mcap", options) == before
+    file.write_text("- {name: a, from: 0, to: 10}")
+    assert fleet._state_of(drives[0] / "a.mcap", options) != before
+
+
 def test_a_bag_that_cannot_be_evaluated_keeps_the_others(tmp_path, drives, options, error_of):
     folder, _ = drives
     broken = tmp_path / "broken.mcap"
@@ -183,6 +194,13 @@ def test_find_bags(tmp_path, drives, error_of):
     shutil.copytree(folder / "b", lost)
     (lost / "metadata.yaml").unlink()
     assert find_bags([lost]) == [lost]
+    # The outputs of an earlier run, and those of one that was killed, are no drives.
+    drives_folder = tmp_path / "drives"
+    for name in ("report/bags/a", ".outputs.1.tmp", "."):
+        (drives_folder / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "a.mcap", drives_folder / name / "outputs.mcap")
+    (drives_folder / "report" / "report.json").touch()
+    assert find_bags([drives_folder]) == [drives_folder / "outputs.mcap"]
     (tmp_path / "empty").mkdir()
     assert str(tmp_path / "empty") in error_of(find_bags, [tmp_path / "empty"])
 
