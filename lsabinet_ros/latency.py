@@ -11,6 +11,9 @@ import numpy as np
 STAGES = ("wait", "decode", "preprocess", "inference", "postprocess", "publish")
 """The stages of processing in their order; they sum to the processing time."""
 
+LATENCY_STATUS = "lsabinet: latency"
+"""Name of the status with the latency of one frame."""
+
 MAX_AGE_S = 3600.0
 """Maximum plausible age of a camera's frame. Beyond it, stamp and clock are assumed to have different epochs."""
 

@@ -11,15 +11,13 @@ from std_msgs.msg import Float64, Header, String
 
 from lsabinet_core.labels import VOID
 from lsabinet_ros.conversions import array_to_image
-from lsabinet_ros.latency import FrameLatency
+from lsabinet_ros.latency import LATENCY_STATUS, FrameLatency
 from lsabinet_ros.published_labels import PublishedLabels
 
 try:  # not part of the ROS variant ros_base
     from vision_msgs.msg import LabelInfo, VisionClass  # pyright: ignore[reportMissingImports] of ROS only
 except ImportError:
     LabelInfo = VisionClass = None
-
-LATENCY_STATUS = "lsabinet: latency"
 
 
 def grey_message(values: np.ndarray, header: Header) -> Image:

@@ -188,7 +188,7 @@ def _read_metadata(path: Path) -> tuple[dict, list[str]]:
         if not isinstance(metadata, dict):
             raise TypeError
     except FileNotFoundError:
-        return {}, [f"{path} has no metadata.yaml, {unknown}"]
+        return {}, [f"{path} has no metadata.yaml, {unknown}; `ros2 bag reindex {path}` writes one"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return {}, [f"{file} cannot be read, {unknown}"]
     return metadata, []

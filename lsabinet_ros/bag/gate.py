@@ -154,6 +154,9 @@ _METRICS = {
     "boundary_f": (("boundary_f", "mean"), 100),
     "ece": (("calibration", "ece"), 100),
     "temporal_consistency": (("temporal_consistency", "miou"), 100),
+    "agreement": (("agreement", "pixels"), 100),
+    "agreement_miou": (("agreement", "miou"), 100),
+    "against_miou": (("against", "miou"), 100),
     "flicker": (("over_time", "flicker"), 100),
     "confidence": (("over_time", "confidence"), 100),
     "frames_per_s": (("throughput", "frames_per_s"), 1),
@@ -161,12 +164,25 @@ _METRICS = {
     "labelled_frames": (("labelled_frames",), 1),
     "skipped_frames": (("skipped_frames",), 1),
 }
+_NOT_OF_SPANS = ("boundary_f", "ece", "frames_per_s", "skipped_frames")
+_SPAN = "span."
 _STATISTICS = ("p50", "p95", "p99", "mean")
 _STAGES = ("preprocess", "inference", "postprocess", "total")
 
 
+def _split_span(metric: str) -> tuple[str | None, str]:
+    """The span of a metric, None for that of all frames, and the metric's name without it."""
+    if not metric.startswith(_SPAN):
+        return None, metric
+    span, _, inner = metric.removeprefix(_SPAN).partition(".")
+    return span, inner
+
+
 def _path_of(metric: str) -> tuple[tuple[str, ...], float]:
-    """Place of a metric in the report, and factor. Raise BagError for an unknown one."""
+    """Place of a metric in the report or in its span, and factor. Raise BagError for an unknown one."""
+    span, metric = _split_span(metric)
+    if span is not None and metric in _NOT_OF_SPANS:
+        raise BagError(f"{metric} is not measured for spans: leave out {_SPAN}{span}.")
     if metric in _METRICS:
         return _METRICS[metric]
     parts = metric.split(".")
@@ -176,7 +192,7 @@ def _path_of(metric: str) -> tuple[tuple[str, ...], float]:
             return ("latency_ms", stage, parts[-1]), 1
     if parts[0] == "class" and parts[-1] == "iou" and len(parts) >= 3:
         return ("per_class_iou", ".".join(parts[1:-1])), 100
-    known = [*_METRICS, "class.NAME.iou", "latency.p50, .p95, .p99 or .mean", "latency.STAGE.p99"]
+    known = [*_METRICS, "class.NAME.iou", "latency.p50, .p95, .p99 or .mean", "latency.STAGE.p99", "span.NAME.METRIC"]
     raise BagError(f"unknown metric {metric!r}: expected one of {', '.join(known)}")
 
 
@@ -184,6 +200,14 @@ def check_classes(limits: Sequence[Limit], names: Sequence[str]) -> None:
     """Raise BagError for a limit on a class that is none of ``names``."""
     for limit in limits:
         _check_class(_path_of(limit.metric)[0], names)
+
+
+def check_spans(limits: Sequence[Limit], names: Sequence[str]) -> None:
+    """Raise BagError for a limit on a span that is none of ``names``."""
+    for limit in limits:
+        span, _ = _split_span(limit.metric)
+        if span is not None and span not in names:
+            raise BagError(f"unknown span {span!r} in {limit.name}: expected one of those in --spans: {list(names)}")
 
 
 def _check_class(path: tuple[str, ...], names: Collection[str]) -> None:
@@ -199,7 +223,8 @@ def value_of(report: dict, metric: str) -> float | None:
     """
     path, factor = _path_of(metric)
     _check_class(path, report["per_class_iou"])
-    value: object = report
+    span, _ = _split_span(metric)
+    value: object = report if span is None else report.get("spans", {}).get(span)
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     return factor * float(value) if isinstance(value, int | float) else None
@@ -246,24 +271,30 @@ def _judge(limit: Limit, report: dict, baseline: dict | None) -> Verdict:
 
 
 def _interval(metric: str, report: dict) -> tuple[float, float] | None:
-    samples = _resampled(metric, report, _draws(len(report["blocks"]), seed=0))
+    samples = _resampled(metric, report, _draws(len(_blocks_of(metric, report)), seed=0))
     return None if samples is None else _middle(samples)
 
 
 def _change_interval(metric: str, baseline: dict, report: dict) -> tuple[float, float] | None:
     """95 % interval of the change; where both reports are on the same frames, from the same blocks of both."""
-    counts = len(baseline["blocks"]), len(report["blocks"])
-    paired = _frames_of(baseline) == _frames_of(report)
+    counts = len(_blocks_of(metric, baseline)), len(_blocks_of(metric, report))
+    paired = _frames_of(metric, baseline) == _frames_of(metric, report)
     before = _resampled(metric, baseline, _draws(counts[0], seed=0))
     after = _resampled(metric, report, _draws(counts[1], seed=0 if paired else 1))
     return None if before is None or after is None else _middle(after - before)
 
 
-def _frames_of(report: dict) -> list[tuple]:
+def _blocks_of(metric: str, report: dict) -> list[dict]:
+    """The blocks of the frames that a metric is of."""
+    span, _ = _split_span(metric)
+    return [block for block in report["blocks"] if span is None or span in block.get("spans", ())]
+
+
+def _frames_of(metric: str, report: dict) -> list[tuple]:
     sources = report["sources"]
     return [
         (Path(source["bag"]).name, source["image_topic"], block["frames"])
-        for block in report["blocks"]
+        for block in _blocks_of(metric, report)
         for source in [sources[block["source"]]]
     ]
 
@@ -278,9 +309,9 @@ def _draws(blocks: int, seed: int) -> np.ndarray | None:
 def _resampled(metric: str, report: dict, draws: np.ndarray | None) -> np.ndarray | None:
     """The metric in percent in each resampling of the blocks, float64 (RESAMPLINGS,); None if it is not an IoU."""
     path, factor = _path_of(metric)
-    if draws is None or (path[0] != "per_class_iou" and metric not in ("miou", "pixel_accuracy")):
+    if draws is None or path[0] not in ("per_class_iou", "miou", "pixel_accuracy"):
         return None
-    blocks = np.asarray([block["confusion_matrix"] for block in report["blocks"]], dtype=np.int64)
+    blocks = np.asarray([block["confusion_matrix"] for block in _blocks_of(metric, report)], dtype=np.int64)
     values = np.empty(len(draws))
     for index, matrix in enumerate(np.einsum("rb,bij->rij", draws, blocks)):
         confusion = ConfusionMatrix(len(matrix))
@@ -288,7 +319,7 @@ def _resampled(metric: str, report: dict, draws: np.ndarray | None) -> np.ndarra
         if path[0] == "per_class_iou":
             values[index] = confusion.iou_per_class[list(report["per_class_iou"]).index(path[1])]
         else:
-            values[index] = confusion.miou if metric == "miou" else confusion.pixel_accuracy
+            values[index] = confusion.miou if path[0] == "miou" else confusion.pixel_accuracy
     values = factor * values
     return None if np.isnan(values).any() else values
 

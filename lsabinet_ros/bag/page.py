@@ -10,8 +10,10 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from lsabinet_core.files import write_text
-from lsabinet_ros.bag.evaluation import BagEvaluation, FrameResult
+from lsabinet_ros.bag.evaluation import BagEvaluation
+from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.gate import Verdict
+from lsabinet_ros.bag.report import spans_table
 from lsabinet_ros.bag.worst_frames import CRITERIA, Pictures, legend
 
 WIDTH, HEIGHT = 900, 160
@@ -33,9 +35,17 @@ PLOTS = {
         "Mean confidence, %",
         lambda frame: None if frame.confidence is None else 100 * frame.confidence,
     ),
+    "agreement": (
+        "Agreement with the second network, % of the pixels",
+        lambda frame: None if frame.agreement is None else 100 * frame.agreement.pixels,
+    ),
     "latency": ("Latency without reading and decoding, ms", lambda frame: frame.timings.total_ms),
+    "preprocess": ("Preprocessing, ms", lambda frame: frame.timings.preprocess_ms),
+    "inference": ("Inference, ms", lambda frame: frame.timings.inference_ms),
+    "postprocess": ("Postprocessing, ms", lambda frame: frame.timings.postprocess_ms),
+    "memory": ("Memory of the process, MiB", lambda frame: frame.memory_mib),
 }
-"""Title of a plot over time, and a frame's value in it; None if it has none. The keys are those of CRITERIA."""
+"""Title of a plot over time, and a frame's value in it; None if it has none. The keys of CRITERIA are among them."""
 
 
 def write_page(
@@ -69,6 +79,7 @@ def write_page(
             kept=all(verdict.kept for verdict in verdicts),
             legend=legend(evaluation.report.label_set),
             classes=_classes(content),
+            spans=spans_table(content),
             plots=[_plot(name, evaluation, anchors) for name in PLOTS if _measured(name, evaluation.frames)],
             worst=[
                 (CRITERIA[name][0], [(anchors[id(entry.frame)], _value(name, entry.frame)) for entry in group])

@@ -23,6 +23,7 @@ from lsabinet_ros.bag.restamp import read_stamp_ns
 from lsabinet_ros.bag.settings import INCOMPLETE
 from lsabinet_ros.bag.storage import COMPRESSED_IMAGE
 from lsabinet_ros.bag.writer import BagWriter
+from lsabinet_ros.child_node import NodeSettings, first_frame_size, start_node
 from lsabinet_ros.child_process import ChildProcess
 from lsabinet_ros.node_driver import NODE, NodeDriver
 
@@ -36,29 +37,6 @@ QUIET_S = 2.0
 
 OUTPUTS = (f"{NODE}/output/mask", f"{NODE}/debug/latency")
 """What is recorded of our own node by default."""
-
-
-@dataclass(frozen=True)
-class NodeUnderTest:
-    """How the node is started.
-
-    Attributes:
-        parameters: values of its parameters; ``use_sim_time`` is set in addition.
-        params_file: parameter file, or None.
-    """
-
-    parameters: dict[str, str] = field(default_factory=dict)
-    params_file: Path | None = None
-
-    def command(self, image_topic: str, compressed: bool) -> list[str]:
-        """The command that starts the node on a topic."""
-        values = {**self.parameters, "compressed": compressed, "use_sim_time": True, "diagnostics_period_s": 0.2}
-        return [
-            *(sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args"),
-            *(() if self.params_file is None else ("--params-file", str(self.params_file.resolve()))),
-            *("-r", f"~/input/image{'/compressed' if compressed else ''}:={image_topic}"),
-            *(word for name, value in values.items() for word in ("-p", f"{name}:={json.dumps(value)}")),
-        ]
 
 
 @dataclass(frozen=True)
@@ -133,7 +111,6 @@ class ReplaySession(NodeDriver):
 
     Args:
         selection: what to play.
-        compressed: whether the frames are CompressedImage.
         node: the node to start; None for one that is running.
         mask_topic: where the masks are published.
         out: folder for logs.
@@ -142,32 +119,40 @@ class ReplaySession(NodeDriver):
         exit_status: of the node, once ``stop_node`` has returned; None for a node that was running.
     """
 
-    def __init__(
-        self, selection: Selection, compressed: bool, *, node: NodeUnderTest | None, mask_topic: str, out: Path
-    ):
+    def __init__(self, selection: Selection, *, node: NodeSettings | None, mask_topic: str, out: Path):
         super().__init__("replay_recorder")
         self._selection, self._out, self._mask_topic = selection, out, mask_topic
         self._masks: list[tuple[int, int]] = []
         self._writer: BagWriter | None = None
         self._subscriptions: dict[str, object] = {}
-        self._process = None
+        self._node = node
+        self._process: ChildProcess | None = None
         self.exit_status: int | None = None
-        if node is not None:
-            command = node.command(selection.published_image_topic, compressed)
-            self._process = ChildProcess("node", command, out / "node.log")
 
     def __exit__(self, *error: Any) -> None:
         if self._process is not None:
             self._process.kill()
         super().__exit__(*error)
 
-    def start(self, record: Collection[str]) -> None:
+    def start(self, bag: Bag, record: Collection[str]) -> None:
         """Bring the node up and subscribe to its masks and to what is to be recorded.
+
+        Args:
+            bag: the bag to come, for whose frames the engine is built.
+            record: topics of the node.
 
         Raises:
             LsabinetError: the node cannot start or configure, or a topic does not appear.
         """
-        if self._process is not None:
+        if self._node is not None:
+            images = self._selection.image_topic
+            self._process = start_node(
+                self._node,
+                self._selection.published_image_topic,
+                bag.topics[images].type == COMPRESSED_IMAGE,
+                self._out,
+                first_frame_size(bag, images),
+            )
             self.watch = self._process.check
             self.configure(NODE_START_S, CONFIGURE_S)
         self._subscribe(self._mask_topic)
@@ -285,8 +270,3 @@ class ReplaySession(NodeDriver):
         if not result.published_ns:
             raise LsabinetError(f"no frame was published: see {self._out / 'player.log'}")
         return result
-
-
-def is_compressed(bag: Bag, topic: str) -> bool:
-    """Whether the images on a topic of the bag are CompressedImage."""
-    return bag.topics[topic].type == COMPRESSED_IMAGE

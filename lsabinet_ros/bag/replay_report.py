@@ -121,7 +121,8 @@ def _drops(result: Pass) -> dict[str, int]:
     reasons = {
         name.removeprefix("frames_"): count
         for name, count in result.counts.items()
-        if name not in ("frames_received", "frames_published")
+        # The dropped frames are those of the reasons below: replaced, over the rate and so on.
+        if name not in ("frames_received", "frames_published", "frames_dropped")
     }
     return {"transport": len(result.published_ns) - result.counts.get("frames_received", 0), **reasons}
 

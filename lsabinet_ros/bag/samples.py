@@ -24,12 +24,14 @@ class BagSample(Sample):
         stamp_ns: the header's stamp.
         bag_time_ns: when it was recorded.
         label_offset_ns: the label's stamp minus the frame's; None without a label.
+        frame_id: the header's frame_id.
     """
 
     source: "FrameSource"
     stamp_ns: int
     bag_time_ns: int
     label_offset_ns: int | None
+    frame_id: str = ""
 
 
 @dataclass
@@ -127,7 +129,8 @@ class FrameSource:
                 continue
             label = self._checked_label(found, label_stamp, image)
             offset_ns = None if label is None or label_stamp is None else label_stamp - stamp_ns
-            yield BagSample(image, label, f"{self.topic} {stamp_ns}", self, stamp_ns, message.stamp_ns, offset_ns)
+            name, frame_id = f"{self.topic} {stamp_ns}", content.header.frame_id
+            yield BagSample(image, label, name, self, stamp_ns, message.stamp_ns, offset_ns, frame_id)
 
     def _checked_label(
         self, label: np.ndarray | str | None, stamp_ns: int | None, image: np.ndarray

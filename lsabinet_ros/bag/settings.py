@@ -1,12 +1,14 @@
 """Options for writing a bag and exit statuses; separate from the code, so that the command line shows them at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 STORAGES = ("mcap", "sqlite3")
 COMPRESSIONS = ("jpeg", "png")
 
 INCOMPLETE = 3
 """Exit status if a bag is damaged and its readable part was processed."""
+FAILED = 4
+"""Exit status if a limit of a gate is not kept."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,15 @@ class BagSettings:
     image_topic: str = "/camera/image_raw"
     label_topic: str = "/camera/labels"
     frame_id: str = "camera"
+
+    @property
+    def info_topic(self) -> str:
+        """Topic of the CameraInfo, beside the images."""
+        return f"{self.image_topic.rpartition('/')[0]}/camera_info"
+
+    def of_camera(self, name: str) -> "BagSettings":
+        """The same for one of several cameras, with topics in a namespace of its own."""
+        return replace(self, image_topic=f"/{name}/image_raw", label_topic=f"/{name}/labels", frame_id=name)
 
 
 DEFAULT_SETTINGS = BagSettings()

@@ -13,7 +13,7 @@ _TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 def is_label_topic(name: str) -> bool:
     """Whether the last part of a topic's name, before ``/compressed``, tells that its images are labels."""
-    return _base_name(name).rsplit("/", 1)[-1] in LABEL_NAMES
+    return without_transport(name).rsplit("/", 1)[-1] in LABEL_NAMES
 
 
 def find_image_topic(bag: Bag, name: str | None = None) -> str:
@@ -84,12 +84,13 @@ def _image_topics(bag: Bag) -> list[str]:
     ]
 
 
-def _base_name(name: str) -> str:
+def without_transport(name: str) -> str:
+    """The name of a topic without ``/compressed``."""
     return name.rstrip("/").removesuffix(_COMPRESSED)
 
 
 def _parents(name: str) -> Sequence[str]:
-    return _base_name(name).split("/")[:-1]
+    return without_transport(name).split("/")[:-1]
 
 
 def _shared_depth(label: str, image: str) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from lsabinet_core.inference import Segmentation, Segmenter
 from lsabinet_core.inference.overlay import colorize
 from lsabinet_core.labels import VOID, LabelSet
-from lsabinet_ros.bag.evaluation import FrameResult
+from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.samples import BagSample
 
 DEFAULT_COUNT = 6
@@ -26,6 +26,10 @@ CRITERIA: dict[str, tuple[str, Callable[[FrameResult], float | None]]] = {
         lambda frame: None if frame.consistency is None else -frame.consistency,
     ),
     "confidence": ("lowest confidence", lambda frame: None if frame.confidence is None else -frame.confidence),
+    "agreement": (
+        "least agreement with the second network",
+        lambda frame: None if frame.agreement is None else -frame.agreement.pixels,
+    ),
     "latency": ("longest latency", lambda frame: frame.timings.total_ms),
 }
 """What the worst frames are chosen by: description, and how bad a frame is, or None if that is unknown."""
@@ -37,8 +41,8 @@ class Pictures:
 
     Attributes:
         frame: the result.
-        jpegs: JPEG files by what they show: ``frame``, ``overlay``, ``mask`` and, with a label, ``label`` and
-            ``difference``.
+        jpegs: JPEG files by what they show: ``frame``, ``overlay``, ``mask``; with a label, ``label`` and
+            ``difference``; with a second segmenter, ``second mask`` and ``disagreement``.
     """
 
     frame: FrameResult
@@ -58,8 +62,10 @@ class WorstFrames:
         self._heaps: dict[str, list[tuple[float, int, Pictures]]] = {name: [] for name in CRITERIA}
         self._number = 0
 
-    def add(self, sample: BagSample, result: Segmentation, frame: FrameResult) -> None:
-        """Keep the frame if it is among the worst so far."""
+    def add(
+        self, sample: BagSample, result: Segmentation, frame: FrameResult, second: Segmentation | None = None
+    ) -> None:
+        """Keep the frame if it is among the worst so far; ``second`` is its segmentation by the second segmenter."""
         self._number += 1
         pictures = None
         for name, (_, badness) in CRITERIA.items():
@@ -67,7 +73,7 @@ class WorstFrames:
             # A frame that is as bad as others is kept only while there is room.
             if bad is None or (len(heap) == self._count and bad <= heap[0][0]):
                 continue
-            pictures = pictures or Pictures(frame, self._draw(sample, result))
+            pictures = pictures or Pictures(frame, self._draw(sample, result, second))
             (heapq.heappush if len(heap) < self._count else heapq.heapreplace)(heap, (bad, -self._number, pictures))
 
     def by_criterion(self) -> dict[str, list[Pictures]]:
@@ -78,7 +84,7 @@ class WorstFrames:
             if heap
         }
 
-    def _draw(self, sample: BagSample, result: Segmentation) -> dict[str, bytes]:
+    def _draw(self, sample: BagSample, result: Segmentation, second: Segmentation | None) -> dict[str, bytes]:
         shown = {
             "frame": sample.image,
             "overlay": self._segmenter.overlay(sample.image, result.mask),
@@ -87,6 +93,9 @@ class WorstFrames:
         if sample.label is not None:
             shown["label"] = colorize(sample.label, self._segmenter.label_set)
             shown["difference"] = draw_difference(sample.image, result.mask, sample.label)
+        if second is not None:
+            shown["second mask"] = colorize(second.mask, self._segmenter.label_set)
+            shown["disagreement"] = draw_difference(sample.image, result.mask, second.mask)
         return {what: _jpeg(image) for what, image in shown.items()}
 
 

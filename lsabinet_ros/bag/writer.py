@@ -13,18 +13,19 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from lsabinet_core.data.sample import Sample
 from lsabinet_core.errors import BagError
+from lsabinet_ros.bag.built_messages import CAMERA_INFO, SECOND_NS, MessageBuilder
+from lsabinet_ros.bag.calibration import Calibration
+from lsabinet_ros.bag.camera_sources import CameraSample
 from lsabinet_ros.bag.settings import COMPRESSIONS, DEFAULT_SETTINGS, STORAGES, BagSettings
 from lsabinet_ros.bag.sources import TimedSample
 from lsabinet_ros.bag.storage import COMPRESSED_IMAGE, IMAGE, STORAGE_SUFFIXES
 from lsabinet_ros.bag.topics import check_topic_names
 
 ROSBAG2_VERSION = 9
-SECOND_NS = 1_000_000_000
 
 
 class BagWriter:
@@ -36,12 +37,23 @@ class BagWriter:
         path: ``X.mcap`` or ``X.db3`` for a single storage file; without suffix for a rosbag2 folder.
         settings: topics, storage and compression.
         overwrite: replace an existing bag.
+        compress: compress the chunks of an mcap file with zstd, which every reader of mcap undoes.
+
+    Attributes:
+        messages: builds the messages for ``write_message``.
 
     Raises:
         BagError: an invalid path or setting, an existing file, or a full disk.
     """
 
-    def __init__(self, path: str | os.PathLike, settings: BagSettings = DEFAULT_SETTINGS, *, overwrite: bool = False):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        settings: BagSettings = DEFAULT_SETTINGS,
+        *,
+        overwrite: bool = False,
+        compress: bool = False,
+    ):
         self.path = Path(path)
         self.settings = settings
         self._storage = _storage_for(self.path, settings.storage)
@@ -53,7 +65,8 @@ class BagWriter:
             raise BagError(f"expected a JPEG quality of 1 to 100, got {settings.quality}")
         check_topic_names(settings.image_topic, settings.label_topic)
         _check_free(self.path, overwrite)
-        self._types = get_typestore(Stores.ROS2_JAZZY)
+        self.messages = MessageBuilder()
+        self._compress = compress
         self._connections: dict[str, Connection] = {}
         self._temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp")
         self._writer: Writer | None = None
@@ -65,6 +78,8 @@ class BagWriter:
             # The writer names the storage file after the folder, and the metadata refers to it, so use the final name.
             plugin = StoragePlugin[self._storage.upper()]
             self._writer = Writer(self._temporary / self.path.stem, version=ROSBAG2_VERSION, storage_plugin=plugin)
+            if self._compress:
+                self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
         return self
 
@@ -84,31 +99,49 @@ class BagWriter:
         assert self._writer is not None, "it is used as a context manager"
         return self._writer
 
-    def write(self, stamp_ns: int, image: np.ndarray, label: np.ndarray | None = None) -> None:
-        """Write a frame, and its label with the same stamp.
+    def write(
+        self,
+        stamp_ns: int,
+        image: np.ndarray,
+        label: np.ndarray | None = None,
+        *,
+        camera: str | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
+        """Write a frame, and its label and calibration with the same stamp.
 
         Args:
             stamp_ns: header stamp and bag time in nanoseconds since the epoch.
             image: BGR, uint8 (H, W, 3).
             label: class ids, uint8 (H, W), 255 = void.
+            camera: name of the camera if there are several; None takes the topics of the settings.
+            calibration: written as CameraInfo.
 
         Raises:
-            BagError: arrays of another shape or dtype, or a full disk.
+            BagError: arrays of another shape or dtype, a calibration of another size, or a full disk.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise BagError(f"expected a uint8 image (H, W, 3), got {image.dtype} {image.shape}")
         if label is not None and (label.shape != image.shape[:2] or label.dtype != np.uint8):
             raise BagError(f"expected a uint8 label {image.shape[:2]}, like the image, got {label.dtype} {label.shape}")
+        settings = self.settings if camera is None else self.settings.of_camera(camera)
+        header = self.messages.header(stamp_ns, settings.frame_id)
+        topic = settings.image_topic
+        if calibration is not None:
+            calibration.check_size(image.shape[:2])
+            info = self.messages.camera_info(header, calibration)
+            self.write_message(settings.info_topic, CAMERA_INFO, stamp_ns, info)
         if self.settings.compression is None:
-            self._write(self.settings.image_topic, IMAGE, stamp_ns, self._image(stamp_ns, image, "bgr8"))
+            self.write_message(topic, IMAGE, stamp_ns, self.messages.image(header, image, "bgr8"))
         else:
-            topic = f"{self.settings.image_topic}/compressed"
-            self._write(topic, COMPRESSED_IMAGE, stamp_ns, self._compressed_image(stamp_ns, image))
+            message = self.messages.compressed_image(header, *self._compressed(image))
+            self.write_message(f"{topic}/compressed", COMPRESSED_IMAGE, stamp_ns, message)
         if label is not None:
-            self._write(self.settings.label_topic, IMAGE, stamp_ns, self._image(stamp_ns, label, "mono8"))
+            self.write_message(settings.label_topic, IMAGE, stamp_ns, self.messages.image(header, label, "mono8"))
 
-    def _write(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
-        self.write_serialized(topic, type_name, stamp_ns, bytes(self._types.serialize_cdr(message, type_name)))
+    def write_message(self, topic: str, type_name: str, stamp_ns: int, message: Any) -> None:
+        """Write a message that ``messages`` has built; other arguments and errors as for ``write_serialized``."""
+        self.write_serialized(topic, type_name, stamp_ns, self.messages.serialize(message, type_name))
 
     def write_serialized(self, topic: str, type_name: str, stamp_ns: int, cdr: bytes) -> None:
         """Write a message of any type as it was received.
@@ -124,26 +157,19 @@ class BagWriter:
         """
         with _disk_errors(self.path):
             if topic not in self._connections:
-                self._connections[topic] = self._open_writer.add_connection(topic, type_name, typestore=self._types)
+                self._connections[topic] = self._open_writer.add_connection(
+                    topic, type_name, typestore=self.messages.store
+                )
             self._open_writer.write(self._connections[topic], stamp_ns, cdr)
 
-    def _header(self, stamp_ns: int) -> Any:
-        stamp = self._types.types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, SECOND_NS))
-        return self._types.types["std_msgs/msg/Header"](stamp, self.settings.frame_id)
-
-    def _image(self, stamp_ns: int, array: np.ndarray, encoding: str) -> Any:
-        height, width = array.shape[:2]
-        data = np.ascontiguousarray(array).reshape(-1)
-        return self._types.types[IMAGE](self._header(stamp_ns), height, width, encoding, 0, data.size // height, data)
-
-    def _compressed_image(self, stamp_ns: int, image: np.ndarray) -> Any:
+    def _compressed(self, image: np.ndarray) -> tuple[np.ndarray, str]:
+        """The content of the file, and the format as image_transport writes it."""
         kind = self.settings.compression
         if kind == "jpeg":
             _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, self.settings.quality])
         else:
             _, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        text = f"bgr8; {kind} compressed bgr8"  # the format string that image_transport publishes
-        return self._types.types[COMPRESSED_IMAGE](self._header(stamp_ns), text, data.reshape(-1))
+        return data, f"bgr8; {kind} compressed bgr8"
 
     def _move_into_place(self) -> None:
         written = self._temporary / self.path.stem
@@ -177,6 +203,7 @@ def make_bag(
     settings: BagSettings = DEFAULT_SETTINGS,
     limit: int | None = None,
     overwrite: bool = False,
+    calibration_of: Callable[[str | None, tuple[int, int]], Calibration] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Written:
     """Write the samples of ``source`` to a bag; frame i has the stamp ``start_ns + i / rate``, exact to the nanosecond.
@@ -185,6 +212,8 @@ def make_bag(
         rate: frames per second; a Fraction, so that stamps do not drift. None takes the time of each sample, which is
             then a ``TimedSample``.
         limit: maximum number of samples; None writes all.
+        calibration_of: the calibration of a camera (None if there is only one) whose images have a size (H, W); None
+            writes no CameraInfo.
         progress: called with the number of frames written so far.
 
     Raises:
@@ -202,7 +231,9 @@ def make_bag(
                 assert isinstance(sample, TimedSample)
                 time_s = sample.time_s
             stamp_ns = start_ns + int(time_s * SECOND_NS)
-            writer.write(stamp_ns, sample.image, sample.label)
+            camera = sample.camera if isinstance(sample, CameraSample) else None
+            calibration = calibration_of and calibration_of(camera, sample.image.shape[:2])
+            writer.write(stamp_ns, sample.image, sample.label, camera=camera, calibration=calibration)
             frames += 1
             labels += sample.label is not None
             if progress is not None:

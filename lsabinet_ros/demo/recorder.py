@@ -18,8 +18,7 @@ from lsabinet_core.evaluation.confusion import ConfusionMatrix
 from lsabinet_core.inference.overlay import blend
 from lsabinet_core.labels import LabelSet
 from lsabinet_ros.conversions import compressed_to_array, image_to_array
-from lsabinet_ros.latency import header_stamp_ns
-from lsabinet_ros.messages import LATENCY_STATUS
+from lsabinet_ros.latency import LATENCY_STATUS, header_stamp_ns
 from lsabinet_ros.node_driver import NODE, NodeDriver, NodeState
 
 MAX_WAITING = 90

@@ -1,20 +1,18 @@
 """Run the node, a source of frames and the recorder until the drive ends, and notice when a process dies."""
 
-import contextlib
 import json
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from lsabinet_core.cli.progress import Progress
-from lsabinet_core.errors import BagError, FrameError
+from lsabinet_core.errors import BagError
 from lsabinet_ros.bag.reader import open_bag
 from lsabinet_ros.bag.settings import INCOMPLETE
 from lsabinet_ros.bag.storage import COMPRESSED_IMAGE
 from lsabinet_ros.bag.topics import find_image_topic, find_label_topic
+from lsabinet_ros.child_node import NodeSettings, first_frame_size, start_node
 from lsabinet_ros.child_process import ChildProcess
-from lsabinet_ros.conversions import compressed_to_array, image_to_array
 
 from .recorder import Record, Recorder
 
@@ -60,13 +58,9 @@ def run(source: Replay | LiveTopic, *, weights: str, device: str, backend: str, 
         LsabinetError: the node cannot start or configure, or a process ended early; the message names the process and
             its last output.
     """
-    image_topic, label_topic, compressed, frames, period_s = _topics(source)
-    command = _node_command(image_topic, compressed, weights, device, backend)
-    if isinstance(source, Replay):
-        # Otherwise PyTorch would run the short drive while the engine is being built beside it.
-        command += _warm_up(source, image_topic)
-        _build_engine(command, out)
-    node = ChildProcess("node", command, out / "node.log")
+    image_topic, label_topic, compressed, frames, period_s, frame_size = _topics(source)
+    settings = NodeSettings({"weights": weights, "device": device, "backend": backend})
+    node = start_node(settings, image_topic, compressed, out, frame_size)
     player = None
     try:
         video_path = out / "overlay.mp4" if video else None
@@ -112,10 +106,11 @@ def run(source: Replay | LiveTopic, *, weights: str, device: str, backend: str, 
                 process.kill()
 
 
-def _topics(source: Replay | LiveTopic) -> tuple[str, str | None, bool, int, float]:
-    """Image topic, label topic or None, whether images are compressed, number of frames, frame period in s."""
+def _topics(source: Replay | LiveTopic) -> tuple[str, str | None, bool, int, float, tuple[int, int] | None]:
+    """Image topic, label topic or None, whether images are compressed, number of frames, frame period in s, and the
+    size of the frames, or None if it is unknown."""
     if isinstance(source, LiveTopic):
-        return source.topic, None, source.topic.endswith("/compressed"), 0, 1 / 15
+        return source.topic, None, source.topic.endswith("/compressed"), 0, 1 / 15, None
     with open_bag(source.bag) as bag:
         image = find_image_topic(bag, source.image_topic)
         topic = bag.topics[image]
@@ -123,39 +118,8 @@ def _topics(source: Replay | LiveTopic) -> tuple[str, str | None, bool, int, flo
             raise BagError(f"{source.bag}: expected at least 2 frames on {image}, got {topic.count}")
         period_s = max(bag.duration_s / (topic.count - 1) / source.speed, 1e-3)
         labels = find_label_topic(bag, source.label_topic, image)
-        return image, labels, topic.type == COMPRESSED_IMAGE, topic.count, period_s
-
-
-def _node_command(image_topic: str, compressed: bool, weights: str, device: str, backend: str) -> list[str]:
-    return [
-        *(sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args"),
-        *("-r", f"~/input/image{'/compressed' if compressed else ''}:={image_topic}"),
-        *("-p", f"weights:={json.dumps(weights)}", "-p", f"device:={json.dumps(device)}"),
-        *("-p", f"backend:={json.dumps(backend)}"),
-        *("-p", f"compressed:={str(compressed).lower()}", "-p", "diagnostics_period_s:=0.2"),
-    ]
-
-
-def _warm_up(source: Replay, image_topic: str) -> list[str]:
-    """The parameters that announce the size of the frames; none if the first one cannot be decoded."""
-    with open_bag(source.bag) as bag, contextlib.suppress(BagError, FrameError, StopIteration):
-        message = next(bag.messages([image_topic]))
-        decode = compressed_to_array if message.type == COMPRESSED_IMAGE else image_to_array
-        height, width = decode(bag.deserialize(message)).shape[:2]
-        return ["-p", f"warm_up_height:={height}", "-p", f"warm_up_width:={width}"]
-    return []
-
-
-def _build_engine(command: list[str], out: Path) -> None:
-    """Fill the engine cache for the node; a failure is left to the node, whose configure reports it."""
-    builder = ChildProcess("engine builder", [*command, "-p", "build_only:=true"], out / "build.log")
-    try:
-        print("preparing the engine, which takes up to a minute the first time", file=sys.stderr, flush=True)
-        deadline = time.monotonic() + CONFIGURE_S
-        while not builder.ended() and time.monotonic() < deadline:
-            time.sleep(0.05)
-    finally:
-        builder.kill()
+        is_compressed = topic.type == COMPRESSED_IMAGE
+        return image, labels, is_compressed, topic.count, period_s, first_frame_size(bag, image)
 
 
 def _player_command(source: Replay, topics: list[str], out: Path) -> list[str]:

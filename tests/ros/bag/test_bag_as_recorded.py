@@ -119,7 +119,7 @@ def test_more_messages_declared_than_read_is_a_loss(split, capsys):
         (lambda file: file.write_bytes(b""), [0, 1, 2, 3], "drive_2.mcap"),
         (lambda file: file.unlink(), [0, 1, 2, 3], "drive_2.mcap"),
         (lambda file: file.rename(file.with_name("night.mcap")), [0, 1, 2, 3, 4, 5], "drive_2.mcap"),
-        (lambda file: (file.parent / "metadata.yaml").unlink(), [0, 1, 2, 3, 4, 5], "metadata.yaml"),
+        (lambda file: (file.parent / "metadata.yaml").unlink(), [0, 1, 2, 3, 4, 5], "ros2 bag reindex"),
         (lambda file: (file.parent / "metadata.yaml").write_text("a: [b"), [0, 1, 2, 3, 4, 5], "metadata.yaml"),
     ],
     ids=["cut", "empty", "missing", "renamed", "no metadata", "broken metadata"],

@@ -14,6 +14,7 @@ from bag_cases import run_cli, samples, start_cli, write
 from lsabinet_core.evaluation.evaluate import evaluate
 from lsabinet_core.inference import Segmenter
 from lsabinet_core.labels import CAMVID
+from lsabinet_ros.bag import fleet
 from lsabinet_ros.bag.fleet import find_bags
 
 DEADLINE_S = 120.0
@@ -59,12 +60,17 @@ def done_times(out):
     return {file: file.stat().st_mtime_ns for file in out.glob("bags/*/done.json")}
 
 
-def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weights):
+def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weights, capsys):
     folder, frames = drives
-    assert run_cli("evaluate", folder, *options, "--boundary", "2", "--calibration", "--temporal") == 0
+    # A bag's first frame, and what none of them has.
+    (tmp_path / "spans.yaml").write_text("- {name: start, from: 0, to: 0.01}\n- {name: later, from: 60, to: 90}\n")
+    metrics = ("--boundary", "2", "--calibration", "--temporal", "--against", "precision=fp32")
+    assert run_cli("evaluate", folder, *options, *metrics, "--spans", tmp_path / "spans.yaml") == 0
+    assert "'later'" in capsys.readouterr().err
     merged = read(tmp_path / "out")
     with Segmenter.from_pretrained(weights, device="cpu", backend="torch", threads=1) as segmenter:
         direct = evaluate(segmenter, Listed(frames), boundary_tolerance_px=2, calibration=True).to_dict()
+        starts = evaluate(segmenter, Listed([frames[i] for i in (0, 1, 3)])).to_dict()
     assert merged["confusion_matrix"] == direct["confusion_matrix"]
     assert merged["miou"] == direct["miou"]
     assert merged["boundary_f"]["mean"] == pytest.approx(direct["boundary_f"]["mean"])
@@ -73,10 +79,20 @@ def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weig
     parts = [read(folder) for folder in (tmp_path / "out" / "bags").iterdir()]
     consistency = np.sum([part["temporal_consistency"]["confusion_matrix"] for part in parts], axis=0)
     assert merged["temporal_consistency"]["confusion_matrix"] == consistency.tolist()
+    agreement = np.sum([part["agreement"]["confusion_matrix"] for part in parts], axis=0)
+    assert merged["agreement"]["confusion_matrix"] == agreement.tolist()
+    assert (merged["agreement"]["pixels"], merged["agreement"]["identical_frames"]) == (1, 6)
+    assert merged["against"]["confusion_matrix"] == direct["confusion_matrix"]
+    assert merged["against"]["latency_ms"]["total"]["count"] == 6
+    start = merged["spans"]["start"]
+    assert (start["confusion_matrix"], start["miou"]) == (starts["confusion_matrix"], starts["miou"])
+    assert (start["frames"], start["latency_ms"]["total"]["count"], merged["spans"]["later"]["frames"]) == (3, 3, 0)
+    assert start["against"]["latency_ms"]["total"]["count"] == start["agreement"]["identical_frames"] == 3
     assert (merged["frames"], merged["labelled_frames"], merged["latency_ms"]["total"]["count"]) == (6, 6, 6)
     blocks = np.sum([block["confusion_matrix"] for block in merged["blocks"]], axis=0)
     assert blocks.tolist() == direct["confusion_matrix"]
-    assert [block["source"] for block in merged["blocks"]] == [0, 1, 2]
+    # The first frames of the bags are in a span, the others are not.
+    assert [block["source"] for block in merged["blocks"]] == [0, 1, 1, 2, 2]
     assert [entry["status"] for entry in merged["per_bag"]] == [0, 0, 0]
     text = (tmp_path / "out" / "report.md").read_text()
     assert all(f"bags/{Path(entry['folder']).name}/report.html" in text for entry in merged["per_bag"])
@@ -108,6 +124,16 @@ def test_resume_only_evaluates_what_is_not_finished(tmp_path, drives, options):
     assert done_times(out)[kept] > before[kept]
 
 
+def test_a_changed_file_of_the_options_is_another_run(tmp_path, drives):
+    file = tmp_path / "spans.yaml"
+    file.write_text("- {name: a, from: 0, to: 1}")
+    options = ("--spans", str(file), "--limit", "2")
+    before = fleet._state_of(drives[0] / "a.mcap", options)
+    assert fleet._state_of(drives[0] / "a.mcap", options) == before
+    file.write_text("- {name: a, from: 0, to: 10}")
+    assert fleet._state_of(drives[0] / "a.mcap", options) != before
+
+
 def test_a_bag_that_cannot_be_evaluated_keeps_the_others(tmp_path, drives, options, error_of):
     folder, _ = drives
     broken = tmp_path / "broken.mcap"
@@ -124,6 +150,14 @@ def children_of(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def is_running(pid):
+    """Whether a process exists and has not ended; nobody may have asked for its exit status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_a_killed_worker_is_started_again_and_a_killed_run_is_resumed(tmp_path, drives, options):
     folder, frames = drives
     process = start_cli("evaluate", folder / "deeper" / "a.db3", *options)
@@ -136,14 +170,18 @@ def test_a_killed_worker_is_started_again_and_a_killed_run_is_resumed(tmp_path, 
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, errors
     assert read(tmp_path / "out")["frames"] == 3
-    # The whole run is killed; its workers end by themselves.
+    # The whole run is killed, and its workers end before they have a report.
     process = start_cli("evaluate", folder, *options, "--resume")
-    while not children_of(process.pid):
+    while len(workers := children_of(process.pid)) < 2:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
     process.communicate()
+    while any(map(is_running, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(list((tmp_path / "out" / "bags").glob("*/report.json"))) == 1
     assert run_cli("evaluate", folder, *options, "--resume") == 0
     assert read(tmp_path / "out")["frames"] == len(frames)
 
@@ -157,6 +195,13 @@ def test_find_bags(tmp_path, drives, error_of):
     shutil.copytree(folder / "b", lost)
     (lost / "metadata.yaml").unlink()
     assert find_bags([lost]) == [lost]
+    # The outputs of an earlier run, and those of one that was killed, are no drives.
+    drives_folder = tmp_path / "drives"
+    for name in ("report/bags/a", ".outputs.1.tmp", "."):
+        (drives_folder / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "a.mcap", drives_folder / name / "outputs.mcap")
+    (drives_folder / "report" / "report.json").touch()
+    assert find_bags([drives_folder]) == [drives_folder / "outputs.mcap"]
     (tmp_path / "empty").mkdir()
     assert str(tmp_path / "empty") in error_of(find_bags, [tmp_path / "empty"])
 

@@ -13,7 +13,7 @@ from lsabinet_core.inference import Segmentation, Timings
 from lsabinet_core.inference.overlay import colorize
 from lsabinet_core.labels import CAMVID
 from lsabinet_ros.bag import worst_frames
-from lsabinet_ros.bag.evaluation import FrameResult
+from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.page import MAX_POINTS, _thinned
 from lsabinet_ros.bag.samples import BagSample
 from lsabinet_ros.bag.worst_frames import WorstFrames, draw_difference
@@ -66,8 +66,11 @@ def page(tmp_path_factory, weights):
     path = write(folder / "<drive>.mcap", samples(9, labelled=lambda index: index % 2 == 0))
     gate = folder / "gate.yaml"
     gate.write_text("miou.min: 99\nlatency.p99.max: 1000000\n")
+    spans = folder / "spans.yaml"
+    spans.write_text("- {name: night, from: 0, to: 0.1}\n- {name: nothing, from: 60, to: 90}\n")
     options = ("--weights", weights, "--device", "cpu", "--backend", "torch", "--out", folder / "out")
-    assert run_cli("evaluate", path, *options, "--boundary", "--calibration", "--gate", gate) == 4
+    metrics = ("--boundary", "--calibration", "--temporal", "--against", "precision=fp32", "--spans", spans)
+    assert run_cli("evaluate", path, *options, *metrics, "--gate", gate) == 4
     return (folder / "out" / "report.html").read_text()
 
 
@@ -88,24 +91,26 @@ def test_the_page_is_well_formed_and_needs_no_other_file(page):
 def test_the_page_shows_every_part(page):
     found = Page(page)
     text = " ".join(" ".join(found.text).split())
-    parts = ("summary", "gate", "sources", "time", "classes", "calibration", "latency", "worst", "origin")
-    assert set(parts) <= set(found.ids)
-    assert {f"plot-{name}" for name in ("miou", "flicker", "confidence", "latency")} <= set(found.ids)
+    parts = ("summary", "gate", "sources", "time", "spans", "classes", "calibration", "agreement", "latency", "worst")
+    assert {*parts, "origin"} <= set(found.ids)
+    plots = ("miou", "flicker", "consistency", "confidence", "agreement", "latency", "memory")
+    plots += ("preprocess", "inference", "postprocess")
+    assert {f"plot-{name}" for name in plots} <= set(found.ids)
     assert "The gate failed." in text
     assert all(name in text for name in CAMVID.names)
-    assert page.count("<polyline") == 5
+    assert page.count("<polyline") == len(plots) + 1  # and the diagonal of the reliability plot
     assert "miou.min" in text
 
 
 def test_the_pictures_can_be_decoded(page):
     found = Page(page)
-    kinds = [image["alt"].split()[0] for image in found.images]
-    assert {"frame", "overlay", "mask", "label", "difference"} == set(kinds)
+    kinds = [image["alt"].partition(" at ")[0] for image in found.images]
+    assert {"frame", "overlay", "mask", "label", "difference", "second mask", "disagreement"} == set(kinds)
     for source in found.sources:
         data = base64.b64decode(source.split(",", 1)[1], validate=True)
         assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (*SIZE, 3)
     # Every frame of the worst has its pictures once.
-    assert kinds.count("frame") == kinds.count("overlay") <= 9
+    assert kinds.count("frame") == kinds.count("overlay") == kinds.count("second mask") <= 9
     assert kinds.count("label") == kinds.count("difference") == 5
 
 
@@ -114,7 +119,7 @@ def test_without_labels_or_confidence(tmp_path, weights):
     assert run_cli("evaluate", path, "--weights", weights, "--backend", "torch", "--out", tmp_path / "out") == 0
     text = (tmp_path / "out" / "report.html").read_text()
     found = Page(text)
-    assert not {"gate", "calibration", "plot-miou", "plot-confidence"} & set(found.ids)
+    assert not {"gate", "calibration", "spans", "agreement", "plot-miou", "plot-confidence"} & set(found.ids)
     assert "plot-flicker" in found.ids
     assert "Confusion matrix" not in text
 

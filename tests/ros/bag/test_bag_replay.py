@@ -15,9 +15,9 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
 from lsabinet_ros import transport
-from lsabinet_ros.bag import replay_cli
+from lsabinet_ros.bag import rate_search
 from lsabinet_ros.bag.reader import open_bag
-from lsabinet_ros.bag.replay import NodeUnderTest, Pass, Selection
+from lsabinet_ros.bag.replay import Pass, Selection
 from lsabinet_ros.bag.replay_report import Agreement, as_text, highest_rate_hz, pass_summary
 
 MS = 1_000_000
@@ -144,11 +144,11 @@ def made_pass(speed=1.0, answers=(0, 2, 3), counts=None) -> Pass:
 
 
 def test_the_figures_of_a_pass_by_hand():
-    counts = {"frames_received": 4, "frames_published": 3, "frames_dropped": 1, "frames_failed": 0}
-    figures = pass_summary(made_pass(counts=counts))
+    counts = {"received": 4, "published": 3, "dropped": 1, "replaced": 1, "failed": 0}
+    figures = pass_summary(made_pass(counts={f"frames_{name}": count for name, count in counts.items()}))
     assert figures["answered"] == pytest.approx(3 / 5)
     assert figures["unanswered_stamps_ns"] == [stamp_of(1), stamp_of(4)]
-    assert figures["dropped"] == {"transport": 1, "dropped": 1, "failed": 0}
+    assert figures["dropped"] == {"transport": 1, "replaced": 1, "failed": 0}
     assert figures["publish_to_mask_ms"]["p50"] == 30
     assert figures["publish_to_mask_ms"]["max"] == 40
     assert figures["published_hz"] == pytest.approx(10)
@@ -187,25 +187,17 @@ class Machine:
 @pytest.mark.parametrize(("limit", "start"), [(7.3, 1.0), (7.3, 32.0), (0.4, 1.0)])
 def test_the_highest_rate_is_found_by_bisection(limit, start):
     machine = Machine(limit)
-    passes = replay_cli._find_rate(machine, None, start)
-    found = highest_rate_hz(passes, replay_cli.ENOUGH)
+    passes = rate_search.find_rate(machine, None, start)
+    found = highest_rate_hz(passes, rate_search.ENOUGH)
     assert 10 * limit / 2 ** (1 / 16) <= found <= 10 * limit * 1.001
     assert len(machine.speeds) < 16
 
 
 @pytest.mark.parametrize("limit", [0.0, 1e9])
 def test_a_search_without_end_is_given_up(limit):
-    passes = replay_cli._find_rate(Machine(limit), None, 1.0)
+    passes = rate_search.find_rate(Machine(limit), None, 1.0)
     assert len(passes) <= 8
-    assert (highest_rate_hz(passes, replay_cli.ENOUGH) is None) == (limit == 0)
-
-
-def test_the_command_of_the_node_has_the_parameters(tmp_path):
-    file = tmp_path / "node.yaml"
-    command = NodeUnderTest({"weights": "net"}, file).command("/front/image_raw/compressed", compressed=True)
-    assert "~/input/image/compressed:=/front/image_raw/compressed" in command
-    assert command[command.index("--params-file") + 1] == str(file)
-    assert {'weights:="net"', "compressed:=true", "use_sim_time:=true"} <= set(command)
+    assert (highest_rate_hz(passes, rate_search.ENOUGH) is None) == (limit == 0)
 
 
 def test_the_command_of_the_player_has_the_selection(tmp_path):

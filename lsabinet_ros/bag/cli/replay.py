@@ -4,49 +4,34 @@ import argparse
 import contextlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS
 from lsabinet_core.errors import BagError
 from lsabinet_core.inference.backends import DEFAULT_BACKEND
-from lsabinet_ros.bag.settings import INCOMPLETE
+from lsabinet_ros.bag.cli.options import add_bag_argument, add_playback_arguments, remappings
+from lsabinet_ros.bag.cli.results import status_for
 
 if TYPE_CHECKING:
     from lsabinet_ros.bag.reader import Bag
     from lsabinet_ros.bag.replay import ReplaySession
     from lsabinet_ros.bag.replay_report import Agreement
 
-ENOUGH = 0.95
-"""Share of answered frames at which a rate counts as kept up with."""
-BISECTIONS = 4
-MAX_RATE = 64.0
+HELP = "play a bag to a live node; measure drops and latency, and compare its masks with the offline ones"
 
 
-def add_arguments(parser: argparse.ArgumentParser, seconds: Callable[[str], float]) -> None:
-    """Add the options; ``seconds`` converts a number of seconds."""
-    parser.add_argument("bag", type=Path, metavar="F", help="rosbag2 folder, .mcap, .db3 or ROS 1 .bag")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_bag_argument(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for replay.json and the outputs")
-    parser.add_argument(
-        "--rate", type=float, default=1.0, metavar="X", help="playback speed; 2 is twice as fast (default: 1)"
-    )
+    add_playback_arguments(parser)
     parser.add_argument(
         "--find-rate",
         action="store_true",
         help="also search the highest frame rate at which under 5 %% of the frames are dropped",
     )
-    parser.add_argument(
-        "--start-offset",
-        type=seconds,
-        default=0.0,
-        metavar="S",
-        help="leave out the first S seconds of the bag (default: 0)",
-    )
-    parser.add_argument("--duration", type=seconds, metavar="S", help="play only S seconds of the bag (default: all)")
     parser.add_argument("--image-topic", metavar="T", help="topic of the frames (default: the only one)")
     parser.add_argument("--topics", nargs="+", default=[], metavar="T", help="topics to play in addition")
-    parser.add_argument("--remap", nargs="+", default=[], metavar="A:=B", help="publish topic A under the name B")
     node = parser.add_argument_group("node under test")
     node.add_argument(
         "--mask-topic",
@@ -72,16 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser, seconds: Callable[[str], floa
     )
 
 
-def run(args: argparse.Namespace, remap: dict[str, str]) -> int:
+def run(args: argparse.Namespace) -> int:
     """Replay, compare and write the report; the exit status is INCOMPLETE if the bag is damaged."""
     from lsabinet_core.files import write_text
     from lsabinet_ros.bag import replay_report
+    from lsabinet_ros.bag.rate_search import ENOUGH, find_rate
     from lsabinet_ros.bag.reader import open_bag
-    from lsabinet_ros.bag.replay import OUTPUTS, NodeUnderTest, ReplaySession, Selection, is_compressed
+    from lsabinet_ros.bag.replay import OUTPUTS, ReplaySession, Selection
     from lsabinet_ros.bag.topics import find_image_topic
     from lsabinet_ros.bag.writer import BagWriter
+    from lsabinet_ros.child_node import NodeSettings
     from lsabinet_ros.transport import free_domain
 
+    remap = remappings(args)
     settings = {name: getattr(args, name) for name in ("weights", "device", "backend", "precision")}
     settings = {name: value for name, value in settings.items() if value is not None}
     if args.mask_topic and (settings or args.params_file):
@@ -98,20 +86,18 @@ def run(args: argparse.Namespace, remap: dict[str, str]) -> int:
     os.environ.setdefault("ROS_LOG_DIR", str(args.out.resolve() / "log"))
     if "weights" in settings and Path(settings["weights"]).is_file():
         settings["weights"] = str(Path(settings["weights"]).resolve())
-    node = None if args.mask_topic else NodeUnderTest(settings, args.params_file)
+    node = None if args.mask_topic else NodeSettings({**settings, "use_sim_time": True}, args.params_file)
     mask_topic = args.mask_topic or OUTPUTS[0]
     outputs = args.out / "outputs.mcap"
     with contextlib.ExitStack() as stack:
         bag = stack.enter_context(open_bag(args.bag))
         images = find_image_topic(bag, args.image_topic)
         selection = Selection(images, args.topics, remap, args.start_offset, args.duration)
-        session = stack.enter_context(
-            ReplaySession(selection, is_compressed(bag, images), node=node, mask_topic=mask_topic, out=args.out)
-        )
-        session.start([*(() if args.mask_topic else OUTPUTS), *args.record])
+        session = stack.enter_context(ReplaySession(selection, node=node, mask_topic=mask_topic, out=args.out))
+        session.start(bag, [*(() if args.mask_topic else OUTPUTS), *args.record])
         with BagWriter(outputs, overwrite=True) as writer:
             result = session.play(bag, args.rate, writer=writer)
-        searched = _find_rate(session, bag, args.rate) if args.find_rate else []
+        searched = find_rate(session, bag, args.rate) if args.find_rate else []
         session.stop_node()
         agreement = None
         if not args.no_compare and not args.mask_topic:
@@ -135,34 +121,7 @@ def run(args: argparse.Namespace, remap: dict[str, str]) -> int:
         }
     write_text(args.out / "replay.json", json.dumps(report, indent=2) + "\n")
     print(f"{args.bag} {images}, rate {args.rate:g}\n\n{replay_report.as_text(report)}\n\nreport: {args.out}")
-    return INCOMPLETE if report["lost"] else 0
-
-
-def _find_rate(session: "ReplaySession", bag: "Bag", start: float) -> list:
-    """Play at faster rates until frames are dropped, or slower ones until none are, then bisect."""
-    passes = []
-
-    def keeps_up(speed: float) -> bool:
-        passes.append(session.play(bag, speed))
-        return passes[-1].answered_share >= ENOUGH
-
-    good, bad = None, None
-    speed = start
-    while (good is None or bad is None) and start / MAX_RATE <= speed <= start * MAX_RATE:
-        if keeps_up(speed):
-            good = speed
-        else:
-            bad = speed
-        speed = speed * 2 if bad is None else speed / 2
-    if good is None or bad is None:
-        return passes
-    for _ in range(BISECTIONS):
-        middle = (good * bad) ** 0.5
-        if keeps_up(middle):
-            good = middle
-        else:
-            bad = middle
-    return passes
+    return status_for(report["lost"])
 
 
 def _compare(

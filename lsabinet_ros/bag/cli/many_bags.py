@@ -1,0 +1,76 @@
+"""``lsabinet bag evaluate --workers N``: many bags in several processes."""
+
+import argparse
+import sys
+import time
+
+from lsabinet_core.errors import BagError
+from lsabinet_ros.bag.cli.results import gate_fails, show_spans, status_for, write_json
+from lsabinet_ros.bag.settings import FAILED
+
+
+def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command: list[str]) -> int:
+    from lsabinet_core.cli.progress import Progress
+    from lsabinet_core.files import write_text
+    from lsabinet_ros.bag.fleet import evaluate_fleet
+    from lsabinet_ros.bag.gate import judge
+    from lsabinet_ros.bag.merged_report import merge, merged_markdown
+
+    started = time.perf_counter()
+    with Progress("bags", len(args.bags)) as progress:
+        results = evaluate_fleet(
+            args.bags,
+            args.out,
+            _worker_options(args),
+            workers=args.workers,
+            resume=args.resume,
+            progress=progress.update,
+        )
+    content = merge(results, command, time.perf_counter() - started)
+    write_json(args.out / "report.json", content)
+    write_text(args.out / "report.md", merged_markdown(content))
+    failed = [result for result in results if not result.done]
+    for result in failed:
+        print(f"lsabinet: warning: {result.bag}: {result.message}", file=sys.stderr)
+    miou = "-" if content["miou"] is None else f"{100 * content['miou']:.2f} %"
+    print(
+        f"{len(results) - len(failed)} of {len(results)} bags, {content['frames']} frames, "
+        f"{content['labelled_frames']} with a label: mIoU {miou}\nreport: {args.out}"
+    )
+    show_spans(content)
+    verdicts = [] if gate is None else judge(gate[0], content, gate[1])
+    missed = gate is not None and gate_fails(verdicts, args.out / "junit.xml", "lsabinet bag evaluate")
+    if failed:
+        raise BagError(
+            f"{len(failed)} of {len(results)} bags could not be evaluated: {failed[0].bag}: {failed[0].message}"
+        )
+    return FAILED if missed else status_for(content["lost"])
+
+
+def _worker_options(args: argparse.Namespace) -> list[str]:
+    """The options of this command for one bag. The processes share the cores, unless --threads says otherwise."""
+    from lsabinet_core.cores import usable_cores
+
+    size = None if args.input_size is None else "x".join(map(str, args.input_size))
+    values = {
+        "--image-topic": args.image_topic,
+        "--label-topic": args.label_topic,
+        "--labels": args.labels,
+        "--slop": args.slop,
+        "--limit": args.limit,
+        "--boundary": args.boundary,
+        "--weights": args.weights,
+        "--device": args.device,
+        "--precision": args.precision,
+        "--backend": args.backend,
+        "--input-size": size,
+        "--against": args.against,
+        "--spans": args.spans,
+        "--threads": args.threads or max(1, usable_cores() // args.workers),
+    }
+    flags = ("--overlays", "--out-bag", "--calibration", "--temporal")
+    found = [flag for flag in flags if getattr(args, flag.removeprefix("--").replace("-", "_"))]
+    for name, value in values.items():
+        if value is not None:
+            found += [name, *(map(str, value) if isinstance(value, list) else [str(value)])]
+    return found

@@ -1,0 +1,56 @@
+"""What verbs leave behind: their exit status, a JSON file, verdicts of a gate."""
+
+import json
+import sys
+from pathlib import Path
+
+from lsabinet_core.errors import BagError
+from lsabinet_core.files import write_text
+from lsabinet_ros.bag.settings import INCOMPLETE
+
+
+def status_for(lost: list[str]) -> int:
+    """The exit status for what could not be read of a bag."""
+    return INCOMPLETE if lost else 0
+
+
+def write_json(path: Path | None, content: dict) -> None:
+    """Write ``content`` to ``path``, if there is one."""
+    if path is not None:
+        write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def open_gate(gate: Path | None, baseline: Path | None) -> tuple[list, dict | None] | None:
+    """Limits and baseline report; None without a gate."""
+    from lsabinet_ros.bag.gate import read_limits, read_report
+
+    if gate is None:
+        if baseline is not None:
+            raise BagError("--baseline needs limits: give --gate as well")
+        return None
+    limits = read_limits(gate)
+    changes = [limit.name for limit in limits if limit.needs_baseline]
+    if changes and baseline is None:
+        raise BagError(f"{changes[0]} in {gate} needs a report to compare with: give --baseline")
+    return limits, None if baseline is None else read_report(baseline)
+
+
+def gate_fails(verdicts: list, junit: Path | None, suite: str) -> bool:
+    """Print the verdicts, write them to ``junit``, and return whether a limit is not kept."""
+    from lsabinet_ros.bag.gate import verdict_table, write_junit
+
+    print(f"\n{verdict_table(verdicts).text()}")
+    if junit is not None:
+        write_junit(junit, verdicts, suite)
+    return not all(verdict.kept for verdict in verdicts)
+
+
+def show_spans(content: dict) -> None:
+    """Print the spans of a report, if it has any, and warn of those that no frame is in."""
+    from lsabinet_ros.bag.report import empty_spans, spans_table
+
+    table = spans_table(content)
+    if table is not None:
+        print(f"{table.text()}\n")
+    for name in empty_spans(content):
+        print(f"lsabinet: warning: no frame is in the span {name!r}", file=sys.stderr)
