@@ -41,13 +41,12 @@ class ChoiceFile:
     Args:
         network: the network that will run, at its size.
         device, precision, threads: how it will run, as the user asked for it.
-        known: engines that may be chosen.
+        known: engines that may be chosen; a new one invalidates the choice.
     """
 
     def __init__(
         self, network: Network, device: torch.device, precision: str, threads: int, known: Sequence[str]
     ) -> None:
-        self._known = known
         self._question = {
             "weights": network.fingerprint,
             "size": list(network.size),
@@ -58,6 +57,7 @@ class ChoiceFile:
             # Processors of the same name, especially virtual ones, may support different instructions.
             "processor": f"{torch.backends.cpu.get_cpu_capability()}, {usable_cores()} cores",
             "bf16": computes_in_bf16(device),
+            "engines": list(known),
             "versions": _versions(),
         }
         digest = hashlib.sha256(json.dumps(self._question, sort_keys=True).encode()).hexdigest()
@@ -68,7 +68,7 @@ class ChoiceFile:
         try:
             document = json.loads(self.path.read_text(encoding="utf-8"))
             choice = Choice(**document["choice"])
-            fits = choice.backend in self._known and document["question"] == self._question
+            fits = choice.backend in self._question["engines"] and document["question"] == self._question
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -17,7 +17,7 @@ from lsabinet_core.inference.artefact import Artefact
 from lsabinet_core.inference.backends import auto, trial
 from lsabinet_core.inference.backends.auto import AutoBackend
 from lsabinet_core.inference.backends.choices import forget_choices
-from lsabinet_core.inference.backends.engines import ENGINES
+from lsabinet_core.inference.backends.engines import ENGINES, Engine
 
 pytestmark = pytest.mark.usefixtures("auto_alone")
 
@@ -58,6 +58,16 @@ def test_cached_choice_depends_on_the_settings(engines, network, monkeypatch):
     assert set(started) == set(settings)
     started.clear()
     monkeypatch.setattr("lsabinet_core.inference.backends.choices.FORM", -1)
+    load(network)
+    assert set(started) == set(settings)
+
+
+def test_new_engine_is_compared_despite_a_cached_choice(engines, network, monkeypatch):
+    settings, started = engines
+    load(network)
+    settings["newest"] = {}
+    monkeypatch.setitem(ENGINES, "newest", Engine("no.module", "None", auto_on=("cpu",)))
+    started.clear()
     load(network)
     assert set(started) == set(settings)
 
