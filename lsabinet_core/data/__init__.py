@@ -1,5 +1,6 @@
 """Registry of the data sets."""
 
+import importlib
 from pathlib import Path
 
 from lsabinet_core.errors import DatasetError
@@ -7,7 +8,18 @@ from lsabinet_core.labels import CAMVID, CITYSCAPES, LabelSet
 
 from .sample import Sample, SegmentationDataset
 
-DATASETS = ("camvid", "cityscapes", "folder", "synthetic")
+# name -> (module in this package, class), imported on demand
+_CLASSES = {
+    "camvid": ("camvid", "CamVid"),
+    "cityscapes": ("cityscapes", "Cityscapes"),
+    "folder": ("folder", "FolderDataset"),
+    "synthetic": ("synthetic", "SyntheticDataset"),
+}
+DATASETS = tuple(_CLASSES)
+"""Names that ``open_dataset`` accepts."""
+
+WITHOUT_FOLDER = {"synthetic"}
+"""Data sets that are rendered instead of read."""
 
 # Data sets whose classes are known without reading a folder.
 LABEL_SETS: dict[str, LabelSet] = {"camvid": CAMVID, "cityscapes": CITYSCAPES, "synthetic": CAMVID}
@@ -28,23 +40,13 @@ def open_dataset(name: str, root: str | Path | None, split: str) -> Segmentation
     """
     if name not in DATASETS:
         raise DatasetError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
-    if name == "synthetic":
-        from .synthetic import SyntheticDataset
-
-        return SyntheticDataset(split)
+    module, class_name = _CLASSES[name]
+    dataset = getattr(importlib.import_module(f"{__name__}.{module}"), class_name)
+    if name in WITHOUT_FOLDER:
+        return dataset(split)
     if root is None:
         raise DatasetError(f"data set {name!r} needs its folder: add --root DIR")
-    if name == "camvid":
-        from .camvid import CamVid
-
-        return CamVid(root, split)
-    if name == "folder":
-        from .folder import FolderDataset
-
-        return FolderDataset(root, split)
-    from .cityscapes import Cityscapes
-
-    return Cityscapes(root, split)
+    return dataset(root, split)
 
 
 __all__ = ["DATASETS", "LABEL_SETS", "Sample", "SegmentationDataset", "open_dataset"]
