@@ -14,7 +14,7 @@ from lsabinet_core.models.complexity import Cost, network_cost
 
 from .accuracy import Accuracy
 from .modules import COMBINATIONS
-from .paper import LATER, NETWORK, TABLES, TITLES, PaperTable, Printed
+from .paper import NETWORK, NOT_IN_PAPER, TABLES, TITLES, PaperTable, Printed
 
 ROUNDS = 5
 WARM_UP = 1
@@ -111,7 +111,7 @@ def table_rows(number: int, names: Sequence[str] = ()) -> list[TableRow]:
         rows = [
             TableRow(name, TITLES[name], name, {}, paper.rows.get(name, Printed(note="not in the paper")))
             for name in list_models()
-            if name in paper.rows or name in LATER
+            if name in paper.rows or name in NOT_IN_PAPER
         ]
     known = [row.name for row in rows]
     for name in names:

@@ -8,8 +8,8 @@ available are None; none is taken from elsewhere.
 from dataclasses import dataclass
 
 NETWORK = "lsabinet"
-LATER = ("ddrnet23_slim", "pidnet_s")
-"""More recent networks, which the paper does not compare with."""
+NOT_IN_PAPER = ("ddrnet23_slim", "pidnet_s")
+"""Networks of this package that the paper does not compare with."""
 
 TITLES = {
     "lsabinet": "LSA-BiNet",
@@ -47,7 +47,7 @@ NOTES = {
     "esp flops": "well below twice the GMACs at 512x1024, to which most rows of the column are close",
     "class column": 'the column "class" repeats the column Road; 72.74 is the mean of the printed classes, as claimed',
     "table 2": "compared in the paper's Table 2, which prints neither parameters nor FLOPs",
-    "not in the paper": "not in the paper: a more recent network",
+    "not in the paper": "not in the paper",
     "not printed": "not in the paper, which prints six of the eight combinations",
 }
 """Why a figure must be wrong, or how it was obtained, by the key that a ``Figure`` refers to."""

@@ -13,6 +13,7 @@ import torch
 from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from lsabinet_core.cli import main
+from lsabinet_core.data import DATASETS
 from lsabinet_core.data.cityscapes import LABEL_IDS
 from lsabinet_core.errors import LsabinetError
 from lsabinet_core.inference import Segmenter
@@ -116,7 +117,7 @@ def test_errors_are_one_line(camvid_root, random_weights, tmp_path, capsys):
         assert line.startswith("lsabinet: error: ")
         assert message in line
     assert evaluate(camvid_root, random_weights, dataset="kitti") == 1
-    assert "camvid, cityscapes, folder, synthetic" in capsys.readouterr().err
+    assert ", ".join(DATASETS) in capsys.readouterr().err
 
 
 def test_label_out_of_range_names_the_file(camvid_root, random_weights, capsys):
