@@ -305,6 +305,7 @@ def _measure_size(settings: Settings, size: tuple[int, int], folder: Path) -> di
         "total_ms": _median(times.total_ms for times in raw),
         "overhead_ms": _median(times.overhead_ms for times in raw),
         "overhead_p99_ms": _percentile([times.overhead_ms for times in raw], 99),
+        "wait_ms": _median(times.stages["wait"] for times in raw),
         "decode_ms": _median(times.stages["decode"] for times in raw),
         "publish_ms": _median(times.stages["publish"] for times in raw),
         "overhead_beside_compressed_ms": _median(times.overhead_ms for times in both),

@@ -15,6 +15,7 @@ def as_text(figures: dict) -> str:
         "total": lambda row: number(row["total_ms"], 1),
         "overhead": lambda row: number(row["overhead_ms"], 1),
         "p99": lambda row: number(row["overhead_p99_ms"], 1),
+        "wait": lambda row: number(row["wait_ms"], 1),
         "decode": lambda row: number(row["decode_ms"], 1),
         "publish": lambda row: number(row["publish_ms"], 1),
         "beside PNG": lambda row: number(row["overhead_beside_compressed_ms"], 1),
@@ -23,9 +24,10 @@ def as_text(figures: dict) -> str:
     }
     notes = [
         f"ms, medians; bgr8 at {settings['rate_hz']} Hz. segment: the Segmenter alone; total: from the camera's "
-        "publication to the callback of the mask; overhead: the difference; decode, publish: parts of it, the rest is "
-        "transport and waiting; beside PNG: overhead while the compressed mask is subscribed to as well; PNG after: "
-        "how much later than the mask it arrives; idle: share of a core without images."
+        "publication to the callback of the mask; overhead: the difference; wait, decode, publish: parts of it, the "
+        "rest is transport; wait is long if the network takes longer than a period; beside PNG: overhead while the "
+        "compressed mask is subscribed to as well; PNG after: how much later than the mask it arrives; idle: share of "
+        "a core without images."
     ]
     camera_columns = {
         "camera": lambda row: row["camera"],
