@@ -1,12 +1,14 @@
 """``lsabinet benchmark node``"""
 
 import argparse
+import importlib.util
 import json
 import os
 import tempfile
 from pathlib import Path
 
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS, positive, sizes
+from lsabinet_core.errors import LsabinetError
 from lsabinet_core.inference.backends import DEFAULT_BACKEND
 
 HELP = "measure the ROS 2 node: what messages and transport add to the time of the network, idle load, four cameras"
@@ -42,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if importlib.util.find_spec("rclpy") is None:
+        raise LsabinetError("rclpy is not available: source a ROS 2 distribution or pip install 'lsabinet_ros[ros]'")
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.files import write_text
     from lsabinet_ros import transport

@@ -1,9 +1,11 @@
 """``lsabinet benchmark node``: the figures of recorded times, and one real run with tiny frames."""
 
+import argparse
 import json
 
 import pytest
 
+from lsabinet_core.errors import LsabinetError
 from lsabinet_ros.benchmark import cli, measure
 from lsabinet_ros.benchmark.measure import Times
 from lsabinet_ros.benchmark.report import as_text
@@ -20,9 +22,13 @@ def test_the_overhead_is_what_the_segmenter_does_not_explain():
     assert times.overhead_ms == pytest.approx(12.0)
 
 
-def test_what_is_printed_is_what_was_measured(ros_domain, weights_file, tmp_path, monkeypatch, capsys):
-    import argparse
+def test_without_rclpy_it_says_so(monkeypatch):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LsabinetError, match="rclpy is not available"):
+        cli.run(argparse.Namespace())
 
+
+def test_what_is_printed_is_what_was_measured(ros_domain, weights_file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(measure, "IDLE_S", 0.2)
     monkeypatch.setattr(measure, "PAUSE_S", 0.2)
     monkeypatch.setattr(measure, "ROUND", 4)
