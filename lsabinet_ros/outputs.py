@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
 from lsabinet_ros import messages
@@ -76,9 +76,10 @@ class Outputs:
     Args:
         node: owns the publishers; they publish while it is active.
         prefix: prefix of the topics; ``~`` for a single camera.
+        camera_info: whether there is a topic for the camera's calibration.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str = "~"):
+    def __init__(self, node: LifecycleNode, prefix: str = "~", *, camera_info: bool = False):
         self._node = node
         self._publishers: list[LifecyclePublisher] = []
         try:
@@ -86,6 +87,10 @@ class Outputs:
             self._confidence = self._publisher(Image, f"{prefix}/output/confidence", RELIABLE)
             self._colour_mask = self._images(f"{prefix}/output/colour_mask", "rgb8", lossless=True)
             self._overlay = self._images(f"{prefix}/output/overlay", "rgb8", lossless=False)
+            self._camera_info = None
+            if camera_info:
+                # The name under which image_transport looks for the calibration of the images beside it.
+                self._camera_info = self._publisher(CameraInfo, f"{prefix}/output/camera_info", RELIABLE)
             self._label_map = self._publisher(String, f"{prefix}/output/label_map", LATCHED)
             self._label_info = None
             if messages.LabelInfo is not None:
@@ -165,6 +170,12 @@ class Outputs:
             self._colour_mask.publish(colour_mask(), header)
         if wanted.overlay:
             self._overlay.publish(overlay(), header)
+
+    def publish_camera_info(self, info: CameraInfo, header: Header) -> None:
+        """Publish the camera's calibration with the frame's header, which ``info`` gets."""
+        if self._camera_info is not None and _has_subscribers(self._camera_info):
+            info.header = header
+            self._camera_info.publish(info)
 
     def publish_latency(self, latency: FrameLatency, device: str, header: Header) -> None:
         """Publish the latency record and the two times for plots; an unknown pipeline latency is not published."""

@@ -10,6 +10,7 @@ from node_frames import pixels_of, random_frame
 from node_harness import CLEANUP, CONFIGURE, DEACTIVATE, UNCONFIGURED, UNLIMITED, Client, node_here, wait_until
 from pattern_segmenter import PatternSegmenter
 from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
 
 from lsabinet_core.labels import CAMVID
 from lsabinet_ros import compressed_outputs
@@ -203,6 +204,15 @@ def test_chosen_labels_are_published_everywhere(client):
         client.change(DEACTIVATE)
         client.change(CLEANUP)
         assert client.set(label_remap="", palette="") == []
+
+
+def test_without_a_folder_for_them_there_are_no_snapshots(client):
+    client.bring_up()
+    service = client.node.create_client(Trigger, "/segmentation/save_snapshot")
+    answer = client._call(service, Trigger.Request(), resend_s=3.0)
+    assert not answer.success
+    assert "snapshot_directory" in answer.message
+    client.node.destroy_client(service)
 
 
 @pytest.mark.parametrize(
