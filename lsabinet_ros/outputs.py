@@ -13,7 +13,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
-from lsabinet_ros import messages
+from lsabinet_ros import autoware, messages
 from lsabinet_ros.compressed_outputs import CompressedOutput
 from lsabinet_ros.latency import FrameLatency
 from lsabinet_ros.published_labels import PublishedLabels
@@ -44,13 +44,14 @@ class Wanted:
     """The outputs that have subscribers, raw or compressed."""
 
     mask: bool
+    autoware_mask: bool
     confidence: bool
     colour_mask: bool
     overlay: bool
     latency: bool
 
     def __bool__(self) -> bool:
-        return self.mask or self.confidence or self.colour_mask or self.overlay or self.latency
+        return self.mask or self.autoware_mask or self.confidence or self.colour_mask or self.overlay or self.latency
 
 
 class _ImageOutput:
@@ -84,6 +85,7 @@ class Outputs:
         self._publishers: list[LifecyclePublisher] = []
         try:
             self._mask = self._images(f"{prefix}/output/mask", "mono8", lossless=True)
+            self._autoware_mask = self._publisher(Image, f"{prefix}/output/autoware_mask", RELIABLE)
             self._confidence = self._publisher(Image, f"{prefix}/output/confidence", RELIABLE)
             self._colour_mask = self._images(f"{prefix}/output/colour_mask", "rgb8", lossless=True)
             self._overlay = self._images(f"{prefix}/output/overlay", "rgb8", lossless=False)
@@ -133,6 +135,7 @@ class Outputs:
         """The outputs that have subscribers now."""
         return Wanted(
             mask=self._mask.wanted,
+            autoware_mask=_has_subscribers(self._autoware_mask),
             confidence=_has_subscribers(self._confidence),
             colour_mask=self._colour_mask.wanted,
             overlay=self._overlay.wanted,
@@ -164,6 +167,8 @@ class Outputs:
         """
         if wanted.mask:
             self._mask.publish(mask, header)
+        if wanted.autoware_mask:
+            self._autoware_mask.publish(autoware.run_length_message(mask, header))
         if wanted.confidence and confidence is not None:
             self._confidence.publish(messages.grey_message(confidence, header))
         if wanted.colour_mask:

@@ -53,7 +53,7 @@ def test_topics_of_a_camera_and_their_types(context, compressed):
     node.destroy_node()
 
     expected = documented()
-    assert len(expected) == 16
+    assert len(expected) == 17
     del expected["/diagnostics"]
     del expected["~/input/image" if compressed else "~/input/image/compressed"]
     if not compressed:
