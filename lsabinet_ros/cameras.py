@@ -1,4 +1,4 @@
-"""All cameras of the node: they share one worker and one network, and frames that wait together form a batch."""
+"""All cameras of the node: they share one worker and one network, on a GPU in batches."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -146,7 +146,10 @@ class Cameras:
     def _serve(self) -> None:
         """Process the newest frames until the mailboxes are closed; an error costs only the frames that it concerns."""
         mailboxes = {camera: camera.mailbox for camera in self}
-        while frames := take_waiting(mailboxes):
+        while frames := take_waiting(mailboxes, most=self._segmenter.preferred_batch):
+            # Their turn comes last: a camera that is faster than the others does not delay them.
+            for camera in frames:
+                mailboxes[camera] = mailboxes.pop(camera)
             try:
                 self._process(frames)
             except Exception as error:  # noqa: BLE001 a bug must cost these frames, not all that follow
@@ -173,8 +176,8 @@ class Cameras:
     def _warm_up(self, camera: Camera, size: tuple[int, int]) -> None:
         """At the first frame of a camera, which tells its size, build the engine for it in the background.
 
-        Frames of any of the cameras seen so far may form a batch together. Each camera adds one possible batch size,
-        which is warmed up when its first frame arrives.
+        Frames of any of the cameras seen so far may form a batch together, up to the preferred size. Each camera adds
+        one possible batch size, which is warmed up when its first frame arrives.
         """
         if camera.size is not None:
             return
@@ -182,7 +185,8 @@ class Cameras:
         if len(self._cameras) > 1:
             network_size = self._segmenter.network_size(size)
             seen = [other for other in seen if self._segmenter.network_size(other) == network_size]
-        self._segmenter.warm_up(size, frames=1 + len(seen), wait=False)
+        batch = min(1 + len(seen), self._segmenter.preferred_batch)
+        self._segmenter.warm_up(size, frames=batch, wait=False)
         camera.size = size
 
     def _segment(self, frames: dict[Camera, DecodedFrame]) -> "dict[Camera, Segmentation]":

@@ -121,14 +121,17 @@ class Mailbox(Generic[Item]):
         self._counts = replace(self._counts, **{name: getattr(self._counts, name) + n for name, n in changes.items()})
 
 
-def take_waiting(mailboxes: Mapping[Key, Mailbox[Item]], timeout_s: float | None = None) -> dict[Key, Item]:
-    """Wait until at least one of the mailboxes has an item, and take every item that is waiting.
+def take_waiting(
+    mailboxes: Mapping[Key, Mailbox[Item]], timeout_s: float | None = None, most: int | None = None
+) -> dict[Key, Item]:
+    """Wait until at least one of the mailboxes has an item, and take the items that are waiting.
 
     Each item must later be reported to ``finish`` of its mailbox.
 
     Args:
         mailboxes: mailboxes that share one condition, by a key of the caller's choice.
         timeout_s: maximum time to wait; None waits without limit.
+        most: maximum number of items, taken from the first mailboxes that have one; None takes all.
 
     Returns:
         The items by the keys of their mailboxes, in the order of ``mailboxes``; empty if one of the mailboxes is
@@ -142,7 +145,7 @@ def take_waiting(mailboxes: Mapping[Key, Mailbox[Item]], timeout_s: float | None
             return {}
         items = {}
         for key, box in mailboxes.items():
-            if box._item is not None:
+            if box._item is not None and len(items) != most:
                 items[key], box._item = box._item, None
                 box._count(received=1, in_flight=1)
         return items

@@ -456,7 +456,13 @@ class SegmentationNode(LifecycleNode):
 
 
 def build_request(values: Mapping[str, Any]) -> BuildRequest:
-    """The network and engine of these parameters, for as many frames at once as there are cameras."""
+    """The network and engine of these parameters; on a GPU for as many frames at once as there are cameras.
+
+    Raises:
+        BackendError: the device is unknown or missing.
+    """
+    from lsabinet_core.inference.backends.choose import choose_device
+
     options = {
         "device": values["device"],
         "precision": values["precision"],
@@ -464,9 +470,10 @@ def build_request(values: Mapping[str, Any]) -> BuildRequest:
         "input_size": (values["input_height"], values["input_width"]) if values["input_height"] else None,
         "threads": values["threads"],
     }
-    cameras = max(1, len(parameters.camera_names(values["cameras"])))
+    on_gpu = choose_device(values["device"]).type != "cpu"
+    most = max(1, len(parameters.camera_names(values["cameras"]))) if on_gpu else 1
     size = (values["warm_up_height"], values["warm_up_width"])
-    batches = tuple((*size, frames) for frames in range(1, 1 + cameras)) if size[0] else ()
+    batches = tuple((*size, frames) for frames in range(1, 1 + most)) if size[0] else ()
     return BuildRequest(values["weights"], options, batches)
 
 

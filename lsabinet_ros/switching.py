@@ -60,6 +60,10 @@ class SwitchingSegmenter:
         return self._segmenter.device
 
     @property
+    def preferred_batch(self) -> int:
+        return self._segmenter.preferred_batch
+
+    @property
     def metadata(self):
         return self._segmenter.metadata
 

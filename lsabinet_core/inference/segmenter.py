@@ -170,6 +170,12 @@ class Segmenter:
         return str(self._backend.device)
 
     @property
+    def preferred_batch(self) -> int:
+        """Number of frames worth segmenting in one call. On a CPU it is 1: a batch takes as long as its frames one by
+        one, delays the first result, and each batch size takes memory of its own."""
+        return 1 if self._backend.device.type == "cpu" else MAX_BATCH
+
+    @property
     def precision(self) -> str:
         return self._backend.precision
 

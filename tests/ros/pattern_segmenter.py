@@ -18,6 +18,7 @@ class PatternSegmenter:
 
     label_set = CAMVID
     device = "cpu"
+    preferred_batch = 1
     metadata = WeightsMetadata("pattern", CAMVID, (90, 120), (0.4,) * 3, (0.3,) * 3)
 
     def __init__(self, seconds: float = 0.0):

@@ -35,6 +35,7 @@ class RecordingSegmenter:
 
     label_set = CAMVID
     device = "cpu"
+    preferred_batch = 8
     metadata = WeightsMetadata("fake", CAMVID, (90, 120), (0.4,) * 3, (0.3,) * 3)
     timings = Timings(0.1, 0.2, 0.3)
 
@@ -154,9 +155,19 @@ def test_frames_that_wait_together_form_a_batch(clients, segmenter):
         assert (values["preprocess"], values["inference"], values["postprocess"]) == (0.1, 0.2, 0.3)
         stages = ("wait", "decode", "preprocess", "inference", "postprocess", "publish")
         assert values["processing"] == pytest.approx(sum(values[stage] for stage in stages), abs=0.005)
-    assert [3, 4] in segmenter.calls
+    assert [4, 3] in segmenter.calls
     # Every possible batch size was warmed up.
     assert [frames for _, frames in segmenter.warmed] == [1, 2]
+
+
+def test_on_a_cpu_frames_are_segmented_one_by_one_and_no_camera_waits_longer(clients, segmenter):
+    front, rear = clients
+    segmenter.preferred_batch = 1
+    send_together(clients, segmenter, {0: plain(front, "front", 3), 1: plain(rear, "rear", 4)})
+    front.until(lambda: [3] in segmenter.calls and [4] in segmenter.calls, "both frames")
+    # The frame in flight was of the front camera, whose turn comes last.
+    assert segmenter.calls.index([4]) < segmenter.calls.index([3])
+    assert all(len(call) == 1 for call in segmenter.calls)
 
 
 def test_a_bad_frame_rejects_only_itself(clients, segmenter):
@@ -177,8 +188,8 @@ def test_a_frame_that_fails_in_a_batch_fails_alone(clients, segmenter):
     good = plain(rear, "rear", 6)
     send_together(clients, segmenter, {0: plain(front, "front", 7), 1: good})
     assert set(mask_with(rear, good.header).data) == {6}
-    together = segmenter.calls.index([7, 6])
-    assert segmenter.calls[together + 1 : together + 3] == [[7], [6]]
+    together = segmenter.calls.index([6, 7])
+    assert segmenter.calls[together + 1 : together + 3] == [[6], [7]]
     # More than one if the message had to be sent again.
     assert front.frames()["failed"] >= 1
     assert rear.frames()["failed"] == 0

@@ -136,6 +136,16 @@ def test_all_waiting_items_are_taken_together_and_an_empty_mailbox_delays_no_oth
     assert take_waiting(mailboxes) == {}
 
 
+def test_no_more_items_are_taken_than_asked_for():
+    changed = threading.Condition()
+    mailboxes = {name: Mailbox(changed) for name in ("front", "left", "rear")}
+    for name in ("front", "rear"):
+        mailboxes[name].put(name)
+    assert take_waiting(mailboxes, most=1) == {"front": "front"}
+    assert mailboxes["rear"].counts == FrameCounts(waiting=1)
+    assert take_waiting(mailboxes, most=2) == {"rear": "rear"}
+
+
 def test_the_worker_thread_runs_functions_in_order_in_one_thread():
     worker = WorkerThread()
     futures = [worker.submit(threading.get_ident) for _ in range(3)]

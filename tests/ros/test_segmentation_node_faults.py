@@ -18,6 +18,7 @@ class FaultySegmenter:
 
     label_set = CAMVID
     device = "cpu"
+    preferred_batch = 1
     metadata = WeightsMetadata("fake", CAMVID, (90, 120), (0.4,) * 3, (0.3,) * 3)
 
     def __init__(self):
