@@ -77,7 +77,7 @@ def test_the_help_omits_broken_verbs(plugins, capsys):
         assert len([line for line in warnings if line.startswith(f"lsabinet: warning: verb '{name}' ")]) == 1
 
 
-def test_an_unknown_verb_is_wrong_usage(plugins, capsys):
+def test_an_unknown_verb_is_a_usage_error(plugins, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["shepherd"])
     assert "'shepherd'" in capsys.readouterr().err
