@@ -22,7 +22,7 @@ assert runs.wait(60)
 
 
 def end_of(program: str) -> tuple[int, str]:
-    """Exit status and output of the program; checks that it did not wait for its build."""
+    """Run the program, and check that it does not wait for its build; returns its exit status and output."""
     begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM + program], capture_output=True, text=True, timeout=2 * BUILD_S, check=False

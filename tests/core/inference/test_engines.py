@@ -1,4 +1,4 @@
-"""Every engine that runs on the CPU, against plain PyTorch code."""
+"""Every engine that runs on the CPU against plain PyTorch code."""
 
 import logging
 import os
@@ -170,7 +170,7 @@ def test_unreadable_tensorrt_engine_is_rebuilt(network, tmp_path, monkeypatch, c
             backend._build((4, 96, 128))
         assert (tmp_path / "engines" / "a.engine").read_text() == "whole"
         assert [folder.name for folder in tmp_path.iterdir()] == ["engines"]
-    # Engines that others may have written are not run, either.
+    # Engines that other users may have written are not run.
     fails.clear()
     builds.clear()
     (tmp_path / "engines").chmod(0o777)
