@@ -111,7 +111,7 @@ def test_cached_engine_that_fails_is_replaced(engines, network, images, caplog):
     assert backend.name == "onnxruntime"
     assert "openvino failed (openvino does not load); trying the next engine" in caplog.text
     assert backend.infer(images).shape[0] == 3
-    # An engine that loads but cannot be built: frames are waiting, so the next correct engine is taken untimed.
+    # If an engine loads but cannot be built, frames are waiting, so the next correct engine is used without timing.
     forget_choices()
     settings["openvino"] = {}
     load(network)
@@ -153,7 +153,7 @@ def test_corrupt_choice_file_is_ignored(engines, network, tmp_path, caplog, cont
 
 
 def test_no_engine_for_uncalibrated_int8(network):
-    """With the real engines: nobody has exported an int8 model, and the error explains how."""
+    """With the real engines, if no int8 model was exported, the error explains how to export one."""
     backend = AutoBackend("cpu", "int8")
     with pytest.raises(
         BackendError, match=r"no engine for int8 on cpu \(openvino: .*lsabinet export .*torch: expected precision"
@@ -192,7 +192,7 @@ def test_comparison_has_a_time_limit(engines, network, monkeypatch):
     settings["torch"]["seconds"] = 60.0
     before = CLOCK.now
     assert load(network).name == "openvino"
-    # One call of openvino and onnxruntime each to compare the logits, and one round of timing.
+    # PyTorch, at 60 s per call, runs for two comparisons of the logits and one round of timing.
     assert CLOCK.now - before < 3 * 60 + 1
 
 
@@ -254,7 +254,7 @@ def test_int8_exported_for_the_camera_size_only(network, noise_image, name, capl
 
 
 def test_real_engines(network, monkeypatch, noise_image):
-    """As a user runs it: the same masks as PyTorch, and slow engines are not built."""
+    """With the real engines, the masks are those of PyTorch, and slow engines are not built."""
     from lsabinet_core.inference.convert import onnx_, openvino_
 
     monkeypatch.setattr(onnx_, "convert", lambda *args, **options: pytest.fail("converted while a user waits"))

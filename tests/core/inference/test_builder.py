@@ -90,7 +90,7 @@ def test_command_keeps_its_exit_status_during_a_build():
 
 
 def test_program_end_waits_for_a_short_build(tmp_path):
-    """Otherwise native code would abort the process; the result is cached on disk for the next start."""
+    """Without the wait, native code would abort the process, and no result would be cached for the next start."""
     done = tmp_path / "done"
     program = (
         "import pathlib, sys, time; from lsabinet_core.inference.backends.builder import Builder; "

@@ -1,4 +1,4 @@
-"""Training runs with the command line: they learn, and survive kill -9."""
+"""Training runs started from the command line: they learn, and can be resumed after kill -9."""
 
 import contextlib
 import io
@@ -64,7 +64,7 @@ def finished(small_camvid, tmp_path_factory):
 def test_training_reduces_loss_and_beats_chance(finished):
     out, output, errors = finished
     losses = [record["loss"] for record in records(out) if "loss" in record]
-    # Both are losses of a single batch of four: seeds 1 to 4 give ratios from 0.71 to 0.85.
+    # Both losses come from a single batch of four images; the ratio is 0.71 to 0.85 with seeds 1 to 4.
     assert losses[-1] < 0.9 * losses[0]
     summary = json.loads((out / "summary.json").read_text())
     assert summary["iterations"] == 30
