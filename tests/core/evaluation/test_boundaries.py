@@ -87,7 +87,7 @@ def test_shifted_line(shift, tolerance, expected):
     np.testing.assert_array_equal(boundary_f(halves(10 + shift), halves(10), 2, tolerance), [expected] * 2)
 
 
-def test_precision_and_recall_by_hand():
+def test_precision_and_recall_match_hand_computed_values():
     """The prediction has the true edge and a false one, so precision is 1/2 and recall is 1."""
     prediction = halves(5)
     prediction[:, 15:] = 0

@@ -34,7 +34,7 @@ def test_agrees_with_torchmetrics(seed):
     assert ours.ece > 0.05
 
 
-def test_bins_by_hand():
+def test_bins_match_hand_computed_values():
     calibration = Calibration()
     #                        bin 0: 0, 16   bin 1: 17 is its lower edge   bin 14: 238, 255
     confidence = np.array([0, 16, 17, 33, 238, 255, 255], np.uint8)

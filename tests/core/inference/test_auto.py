@@ -257,7 +257,7 @@ def test_real_engines(network, monkeypatch, noise_image):
     """With the real engines, the masks are those of PyTorch, and slow engines are not built."""
     from lsabinet_core.inference.convert import onnx_, openvino_
 
-    monkeypatch.setattr(onnx_, "convert", lambda *args, **options: pytest.fail("converted while a user waits"))
+    monkeypatch.setattr(onnx_, "convert", lambda *args, **options: pytest.fail("converted during the start"))
     frames = [noise_image(seed, (192, 256)) for seed in range(4)]
     with Segmenter(network.model, network.metadata, device="cpu", backend="torch") as segmenter:
         expected = segmenter.segment(frames)

@@ -184,7 +184,7 @@ def fail(small_camvid):
     return run
 
 
-def test_errors_of_one_line(finished, tmp_path, fail):
+def test_errors_are_one_line(finished, tmp_path, fail):
     whole, _, _ = finished
     assert "holds a finished run" in fail(whole, *SMALL)
     assert "is complete after 30 iterations" in fail(whole, "--resume")
