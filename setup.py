@@ -121,6 +121,7 @@ setup(
     entry_points={
         "console_scripts": ["lsabinet = lsabinet_core.cli:main"],
         "lsabinet.verbs": ["bag = lsabinet_ros.bag.cli", "demo = lsabinet_ros.demo.cli"],
+        "lsabinet.benchmarks": ["node = lsabinet_ros.benchmark.cli"],
         "lsabinet.sources": [f"{suffix} = lsabinet_ros.bag.frames:BagSource" for suffix in ("mcap", "db3", "bag")],
         "lsabinet.doctor": ["ros = lsabinet_ros.doctor:sections"],
     },

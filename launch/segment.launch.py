@@ -39,6 +39,8 @@ CAMERA_SETTINGS = {
     "significant_bits": int,
     "region_of_interest": str,
     "body_mask": str,
+    "camera_info_topic": str,
+    "rectify": bool,
     "max_rate_hz": float,
 }
 """The parameters that a camera may have of its own, with the types of their values."""

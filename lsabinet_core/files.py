@@ -1,10 +1,11 @@
-"""Atomic file writes (temporary file, then rename), and reading of text files in any Unicode encoding."""
+"""Atomic writes of files and folders (temporary name, then rename), and reading of text in any Unicode encoding."""
 
 import codecs
 import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,30 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a new temporary folder next to ``path``; on success, rename it to ``path``, which must not exist.
+
+    On an error the temporary folder is removed. Missing parent folders are created.
+
+    Raises:
+        OSError: as ``atomic_path``, or the folder exists.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    with errors_name(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.mkdir()
+            yield temporary
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+            os.rename(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
         _flush_folder(path.parent)
 
 

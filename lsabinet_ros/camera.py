@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,10 @@ import numpy as np
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from lsabinet_core.errors import FrameError, one_line
+from lsabinet_core.errors import FrameError, LsabinetError, one_line
 from lsabinet_core.inference.overlay import colorize
 from lsabinet_core.labels import VOID
 from lsabinet_ros.conversions import Decoded, DecodeOptions, decode_compressed, decode_image
@@ -25,6 +27,8 @@ from lsabinet_ros.outputs import Outputs, Wanted
 from lsabinet_ros.parameters import name_for_camera
 from lsabinet_ros.published_labels import PublishedLabels
 from lsabinet_ros.rate_cap import RateCap
+from lsabinet_ros.rectification import Rectifier
+from lsabinet_ros.snapshots import FrameSnapshot
 from lsabinet_ros.throttle import Throttle
 from lsabinet_ros.view import View
 from lsabinet_ros.watchdog import Watchdog
@@ -49,7 +53,8 @@ class DecodedFrame:
     Attributes:
         received: the frame as it arrived.
         wanted: the outputs that had subscribers when the worker took the frame.
-        whole: BGR, uint8 (H, W, 3).
+        whole: BGR, uint8 (H, W, 3), rectified if that is wanted.
+        info: the camera's calibration, if there is one.
         pixels: the part that is segmented, BGR, uint8 (h, w, 3).
         nearly_black: as ``conversions.Decoded``.
         needs_confidence: whether an output or a parameter needs the confidence.
@@ -59,6 +64,7 @@ class DecodedFrame:
     received: ReceivedFrame
     wanted: Wanted
     whole: np.ndarray
+    info: CameraInfo | None
     pixels: np.ndarray
     nearly_black: bool
     needs_confidence: bool
@@ -84,6 +90,8 @@ class Camera:
         changed: the condition that all cameras' mailboxes share.
         stopped: while it is set, nothing is published or logged.
         compressed: subscribe to CompressedImage instead of Image.
+        camera_info_topic: topic of the calibration; empty if there is none.
+        rectify: rectify the frames by the calibration.
         name: the topics are under ``~/name``; empty for a single camera, whose topics are under ``~``.
     """
 
@@ -97,6 +105,8 @@ class Camera:
         changed: threading.Condition,
         stopped: threading.Event,
         compressed: bool,
+        camera_info_topic: str = "",
+        rectify: bool = False,
         name: str = "",
     ):
         self.name = name
@@ -120,12 +130,16 @@ class Camera:
         self._decode: Callable[[Any, DecodeOptions], Decoded] = decode_compressed if compressed else decode_image
         prefix = f"~/{name}" if name else "~"
         self._topic = f"{prefix}/input/image/compressed" if compressed else f"{prefix}/input/image"
-        self._outputs = Outputs(node, prefix)
+        self._info_topic = _checked_topic(node, camera_info_topic, name_for_camera("camera_info_topic", name))
+        self._info: CameraInfo | None = None
+        self._rectifier = Rectifier() if rectify else None
+        self._outputs = Outputs(node, prefix, camera_info=bool(camera_info_topic))
         self.compressed_outputs = self._outputs.compressed
         """What a ``Compressor`` serves."""
         self.mailbox: Mailbox[ReceivedFrame] = Mailbox(changed)
         """Where the frames arrive; a new one at every start."""
-        self._subscription = None
+        self._subscriptions: list[Subscription] = []
+        self._snapshot: Future[FrameSnapshot] | None = None
         self._started = False
         self._should_log = Throttle()
 
@@ -151,6 +165,7 @@ class Camera:
         self.last_latency = None
         self.latencies = LatencyWindow()
         self.last_mean_confidence = math.nan
+        self._info = None
         self._started = True
         header = Image().header
         header.stamp = self._node.get_clock().now().to_msg()
@@ -158,23 +173,28 @@ class Camera:
 
     def subscribe(self) -> None:
         """Receive frames."""
-        if self._subscription is not None:
+        if self._subscriptions:
             return
         self.watchdog.start()
-        self._subscription = self._node.create_subscription(
-            self._message_type,
-            self._topic,
-            self._receive,
+        if self._info_topic:
+            self._subscribe(CameraInfo, self._info_topic, self._receive_info)
+        self._subscribe(self._message_type, self._topic, self._receive)
+
+    def _subscribe(self, message_type: type, topic: str, callback: Callable[[Any], None]) -> None:
+        subscription = self._node.create_subscription(
+            message_type,
+            topic,
+            callback,
             # Best effort matches every publisher, and a queue of old frames would only add latency.
             QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self._subscriptions.append(subscription)
 
     def unsubscribe(self) -> None:
         """Receive no more frames; those that have arrived are still processed."""
-        if self._subscription is not None:
-            self._node.destroy_subscription(self._subscription)
-            self._subscription = None
+        while self._subscriptions:
+            self._node.destroy_subscription(self._subscriptions.pop())
 
     def stop(self) -> None:
         """Receive no more frames; the frame in flight is still processed."""
@@ -185,6 +205,14 @@ class Camera:
     def destroy(self) -> None:
         """Destroy the publishers; the camera must be stopped."""
         self._outputs.destroy()
+
+    def request_snapshot(self) -> "Future[FrameSnapshot]":
+        """The next frame that is segmented, which one is even without a subscriber; replaces an earlier request."""
+        self._snapshot = Future()
+        return self._snapshot
+
+    def _receive_info(self, message: CameraInfo) -> None:
+        self._info = message
 
     def _receive(self, message: Image | CompressedImage) -> None:
         if self._accepts(self._own_parameter("max_rate_hz")):
@@ -197,20 +225,27 @@ class Camera:
     # What follows runs in the worker's thread.
 
     def decode(self, frame: ReceivedFrame) -> DecodedFrame | None:
-        """Decode a frame; if no output has a subscriber, finish it and return None."""
+        """Decode and rectify a frame; if no output has a subscriber, finish it and return None."""
         wanted = self._outputs.wanted()
-        if not wanted:
+        if not wanted and self._snapshot is None:
             self.watchdog.frame_skipped()
             self.mailbox.finish(Outcome.UNWANTED)
             return None
         start_s = time.perf_counter()
         options = DecodeOptions(self._own_parameter("significant_bits"), self._parameter("max_pixels"))
         decoded = self._decode(frame.message, options)
+        info = self._info
+        whole = decoded.pixels
+        if self._rectifier is not None:
+            if info is None:
+                raise FrameError(f"expected a CameraInfo on {self._info_topic} to rectify the image, got none yet")
+            whole = self._rectifier.rectify(whole, info)
         return DecodedFrame(
             received=frame,
             wanted=wanted,
-            whole=decoded.pixels,
-            pixels=self._view.crop(decoded.pixels),
+            whole=whole,
+            info=info,
+            pixels=self._view.crop(whole),
             nearly_black=decoded.nearly_black,
             needs_confidence=wanted.confidence
             or self._parameter("min_confidence") > 0
@@ -226,16 +261,18 @@ class Camera:
         start_s = time.perf_counter()
         header = frame.received.message.header
         alpha = self._parameter("overlay_alpha")
-        labels, view, size = self._labels, self._view, frame.whole.shape[:2]
-        mask = view.restore(labels.visible(self._confident(result)), size, VOID)
+        labels = self._labels
+        mask = self._restore(labels.visible(self._confident(result)), frame, VOID)
         self._outputs.publish_images(
             frame.wanted,
             labels.published(mask),
-            None if result.confidence is None else view.restore(result.confidence, size, 0),
+            None if result.confidence is None else self._restore(result.confidence, frame, 0),
             lambda: colorize(mask, labels.drawn),
             lambda: self._segmenter.overlay(frame.whole, mask, alpha, labels.drawn),
             header,
         )
+        if frame.info is not None:
+            self._outputs.publish_camera_info(frame.info, header)
         published_s = time.perf_counter()
 
         age_s = frame_age_s(self._node.get_clock().now().nanoseconds, header_stamp_ns(header))
@@ -256,12 +293,24 @@ class Camera:
         self._outputs.publish_latency(latency, self._segmenter.device, header)
         self.last_latency = latency
         self.latencies.add(latency)
-        mean_confidence = math.nan if result.confidence is None else view.mean(result.confidence) / 255
+        self._answer_snapshot(FrameSnapshot(self.name, header, frame.whole, mask, labels, alpha, latency))
+        mean_confidence = math.nan if result.confidence is None else self._view.mean(result.confidence) / 255
         self.last_mean_confidence = mean_confidence
         self.watchdog.frame_finished(
             latency.processing, age_s, nearly_black=frame.nearly_black, mean_confidence=mean_confidence
         )
         self.mailbox.finish(Outcome.PUBLISHED)
+
+    def _restore(self, values: np.ndarray, frame: DecodedFrame, fill: int) -> np.ndarray:
+        """Values for the whole frame, with ``fill`` where nothing was segmented or the camera sees nothing."""
+        restored = self._view.restore(values, frame.whole.shape[:2], fill)
+        return restored if self._rectifier is None else self._rectifier.hide_unseen(restored, fill)
+
+    def _answer_snapshot(self, snapshot: FrameSnapshot) -> None:
+        request, self._snapshot = self._snapshot, None
+        # False if nobody waits any longer.
+        if request is not None and request.set_running_or_notify_cancel():
+            request.set_result(snapshot)
 
     def _confident(self, result: "Segmentation") -> np.ndarray:
         """The mask, with 255 where the confidence is below the parameter ``min_confidence``."""
@@ -306,6 +355,14 @@ class Camera:
             self.watchdog.frame_failed(reason)
             if self._should_log(reason):
                 self._node.get_logger().error(f"{frame} failed: {type(error).__name__}: {reason}")
+
+
+def _checked_topic(node: LifecycleNode, topic: str, parameter: str) -> str:
+    """The full name of a topic, empty for an empty one; ``parameter`` is what a message calls it."""
+    try:
+        return node.resolve_topic_name(topic) if topic else ""
+    except Exception:  # noqa: BLE001 rclpy raises errors of different kinds for different faults
+        raise LsabinetError(f"{parameter}: expected the name of a topic, got {topic!r}") from None
 
 
 def milliseconds(value: float) -> str:

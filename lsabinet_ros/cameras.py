@@ -33,10 +33,14 @@ class CameraSettings:
     Attributes:
         compressed: subscribe to CompressedImage instead of Image.
         view: the part of each frame that is segmented.
+        camera_info_topic: topic of the calibration; empty if there is none.
+        rectify: whether the frames are rectified by the calibration.
     """
 
     compressed: bool
     view: View
+    camera_info_topic: str = ""
+    rectify: bool = False
 
 
 class Cameras:
@@ -75,6 +79,8 @@ class Cameras:
                         changed=self._changed,
                         stopped=self._stopped,
                         compressed=own.compressed,
+                        camera_info_topic=own.camera_info_topic,
+                        rectify=own.rectify,
                         name=name,
                     )
                 )

@@ -15,6 +15,11 @@ from lsabinet_ros.worker import WorkerThread
 
 JPEG_QUALITY = 90
 
+MASK_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+"""The fastest PNG of a mask, and smaller than most: a class is a run of equal bytes. The colours of one are not."""
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.11 and later; older ones filter each row
+    MASK_PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+
 
 class CompressedOutput:
     """The topic ``<topic>/compressed`` beside a topic of images.
@@ -27,7 +32,10 @@ class CompressedOutput:
 
     def __init__(self, publisher: LifecyclePublisher, encoding: str, *, lossless: bool):
         self._publisher = publisher
-        self._suffix, self._options = (".png", []) if lossless else (".jpg", [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        if lossless:
+            self._suffix, self._options = ".png", MASK_PNG if encoding == "mono8" else []
+        else:
+            self._suffix, self._options = ".jpg", [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
         # As image_transport writes it; cv2 stores colours as BGR.
         stored = " bgr8" if encoding == "rgb8" else " "
         self._format = f"{encoding}; {'png' if lossless else 'jpeg'} compressed{stored}"

@@ -19,6 +19,7 @@ import numpy as np
 
 from lsabinet_core.errors import FrameError, one_line
 from lsabinet_core.images import DARK_16_BIT
+from lsabinet_ros.encoded_images import inspect
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, Image
@@ -300,50 +301,17 @@ def decode_compressed(message: "CompressedImage", options: DecodeOptions = Decod
         raise FrameError(f"expected a colour or grey image, got {describe()}: use the colour topic of the camera")
     if len(message.data) == 0:
         raise FrameError(f"expected compressed data, got {describe()}")
-    data = np.frombuffer(message.data, np.uint8)
-    size = encoded_size(data)
-    if size is None:
+    image = inspect(np.frombuffer(message.data, np.uint8))
+    if image is None:
         raise FrameError(f"{describe()} could not be decoded: expected a JPEG or PNG, or it is truncated")
-    height, width = size
-    _check_size(height, width, options, lambda: f"{describe()} ({width}x{height})")
+    _check_size(image.height, image.width, options, lambda: f"{describe()} ({image.width}x{image.height})")
     try:
-        values = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+        values = cv2.imdecode(image.data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise FrameError(f"{describe()} could not be decoded: {error.err}") from None
     if values is None:
         raise FrameError(f"{describe()} could not be decoded: it is truncated")
     return _to_bgr(values, _encoding_of_decoded(values, message.format, describe), options, describe)
-
-
-def encoded_size(data: np.ndarray) -> tuple[int, int] | None:
-    """(H, W) of a JPEG or PNG according to its header, without decoding it.
-
-    Args:
-        data: uint8 (N,), the file.
-
-    Returns:
-        None if it is neither, or if the header is truncated.
-    """
-    if data[:8].tobytes() == b"\x89PNG\r\n\x1a\n":
-        if len(data) < 24 or data[12:16].tobytes() != b"IHDR":
-            return None
-        return int.from_bytes(data[20:24].tobytes(), "big"), int.from_bytes(data[16:20].tobytes(), "big")
-    if data[:2].tobytes() != b"\xff\xd8":
-        return None
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker = int(data[position + 1])
-        if marker == 0xFF:  # padding before a marker
-            position += 1
-            continue
-        # Start of frame, of any kind; the other three of this range are tables.
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            size = data[position + 5 : position + 9].tobytes()
-            return int.from_bytes(size[:2], "big"), int.from_bytes(size[2:], "big")
-        position += 2
-        if marker != 0x01 and not 0xD0 <= marker <= 0xD7:  # these have no content
-            position += int.from_bytes(data[position : position + 2].tobytes(), "big")
-    return None
 
 
 _GREY = ("mono8", "mono16", "8UC1")

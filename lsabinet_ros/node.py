@@ -6,7 +6,7 @@ import gc
 import math
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,9 @@ from lsabinet_ros.cameras import Cameras, CameraSettings
 from lsabinet_ros.core_log import CoreLog
 from lsabinet_ros.messages import diagnostic_status
 from lsabinet_ros.published_labels import PublishedLabels
+from lsabinet_ros.snapshot_service import SnapshotService
 from lsabinet_ros.switching import SwitchingSegmenter
+from lsabinet_ros.turns import wait_in_turns
 from lsabinet_ros.view import View
 from lsabinet_ros.watchdog import Health, Level, Limits
 from lsabinet_ros.worker import WorkerThread
@@ -87,6 +89,7 @@ class SegmentationNode(LifecycleNode):
         self.create_service(SetBool, "~/enable", self._on_enable)
         # Not the node's default group, in which a transition that waits would hold up all other callbacks.
         self._turns = ReentrantCallbackGroup()
+        self._snapshots = SnapshotService(self, self._turns, lambda: self._cameras)
         _guard_transitions(self, self._turns)
 
     # Transitions. rclpy swallows their exceptions, so each one catches and logs them and returns a result.
@@ -162,15 +165,13 @@ class SegmentationNode(LifecycleNode):
         Raises what ``on_configure`` reports as the reason of a failure.
         """
         loading = self._start_loading()
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        # It wakes the executor, which then continues this coroutine.
-        timer = self.create_timer(LOAD_CHECK_S, lambda: None, callback_group=self._turns, clock=steady)
-        try:
-            while not loading.done():
+
+        def done() -> bool:
+            if not loading.done():
                 self._check_loading()
-                await _NextTurn()
-        finally:
-            self.destroy_timer(timer)
+            return loading.done()
+
+        await wait_in_turns(self, self._turns, done)
 
     def _start_loading(self) -> "Future[Segmenter | SwitchingSegmenter]":
         """Load the network in the worker's thread, if it is not being loaded yet."""
@@ -251,11 +252,16 @@ class SegmentationNode(LifecycleNode):
             )
 
     def _camera_settings(self, camera: str) -> CameraSettings:
-        compressed, region, body_mask = (
+        compressed, region, body_mask, info_topic, rectify = (
             self._parameter(parameters.name_for_camera(name, camera))
-            for name in ("compressed", "region_of_interest", "body_mask")
+            for name in ("compressed", "region_of_interest", "body_mask", "camera_info_topic", "rectify")
         )
-        return CameraSettings(compressed, View(region, body_mask, prefix=parameters.name_for_camera("", camera)))
+        prefix = parameters.name_for_camera("", camera)
+        if rectify and not info_topic:
+            raise parameters.ParameterError(
+                f"{prefix}rectify: expected the topic of the calibration in {prefix}camera_info_topic, got none"
+            )
+        return CameraSettings(compressed, View(region, body_mask, prefix=prefix), info_topic, rectify)
 
     def release(self) -> None:
         """Stop the cameras and release the network; may be called in any state, and repeatedly.
@@ -481,13 +487,6 @@ def _load(values: Mapping[str, Any]) -> "Segmenter | SwitchingSegmenter":
         segmenter.close()
         raise
     return segmenter
-
-
-class _NextTurn:
-    """Awaiting it lets the executor run other callbacks."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield
 
 
 def _guard_transitions(node: SegmentationNode, group: ReentrantCallbackGroup) -> None:

@@ -10,10 +10,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
-from lsabinet_ros import messages
+from lsabinet_ros import autoware, messages
 from lsabinet_ros.compressed_outputs import CompressedOutput
 from lsabinet_ros.latency import FrameLatency
 from lsabinet_ros.published_labels import PublishedLabels
@@ -44,13 +44,14 @@ class Wanted:
     """The outputs that have subscribers, raw or compressed."""
 
     mask: bool
+    autoware_mask: bool
     confidence: bool
     colour_mask: bool
     overlay: bool
     latency: bool
 
     def __bool__(self) -> bool:
-        return self.mask or self.confidence or self.colour_mask or self.overlay or self.latency
+        return self.mask or self.autoware_mask or self.confidence or self.colour_mask or self.overlay or self.latency
 
 
 class _ImageOutput:
@@ -76,16 +77,22 @@ class Outputs:
     Args:
         node: owns the publishers; they publish while it is active.
         prefix: prefix of the topics; ``~`` for a single camera.
+        camera_info: whether there is a topic for the camera's calibration.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str = "~"):
+    def __init__(self, node: LifecycleNode, prefix: str = "~", *, camera_info: bool = False):
         self._node = node
         self._publishers: list[LifecyclePublisher] = []
         try:
             self._mask = self._images(f"{prefix}/output/mask", "mono8", lossless=True)
+            self._autoware_mask = self._publisher(Image, f"{prefix}/output/autoware_mask", RELIABLE)
             self._confidence = self._publisher(Image, f"{prefix}/output/confidence", RELIABLE)
             self._colour_mask = self._images(f"{prefix}/output/colour_mask", "rgb8", lossless=True)
             self._overlay = self._images(f"{prefix}/output/overlay", "rgb8", lossless=False)
+            self._camera_info = None
+            if camera_info:
+                # The name under which image_transport looks for the calibration of the images beside it.
+                self._camera_info = self._publisher(CameraInfo, f"{prefix}/output/camera_info", RELIABLE)
             self._label_map = self._publisher(String, f"{prefix}/output/label_map", LATCHED)
             self._label_info = None
             if messages.LabelInfo is not None:
@@ -128,6 +135,7 @@ class Outputs:
         """The outputs that have subscribers now."""
         return Wanted(
             mask=self._mask.wanted,
+            autoware_mask=_has_subscribers(self._autoware_mask),
             confidence=_has_subscribers(self._confidence),
             colour_mask=self._colour_mask.wanted,
             overlay=self._overlay.wanted,
@@ -159,12 +167,20 @@ class Outputs:
         """
         if wanted.mask:
             self._mask.publish(mask, header)
+        if wanted.autoware_mask:
+            self._autoware_mask.publish(autoware.run_length_message(mask, header))
         if wanted.confidence and confidence is not None:
             self._confidence.publish(messages.grey_message(confidence, header))
         if wanted.colour_mask:
             self._colour_mask.publish(colour_mask(), header)
         if wanted.overlay:
             self._overlay.publish(overlay(), header)
+
+    def publish_camera_info(self, info: CameraInfo, header: Header) -> None:
+        """Publish the camera's calibration with the frame's header, which ``info`` gets."""
+        if self._camera_info is not None and _has_subscribers(self._camera_info):
+            info.header = header
+            self._camera_info.publish(info)
 
     def publish_latency(self, latency: FrameLatency, device: str, header: Header) -> None:
         """Publish the latency record and the two times for plots; an unknown pipeline latency is not published."""

@@ -226,6 +226,22 @@ SETTINGS: tuple[Setting, ...] = (
         per_camera=True,
     ),
     Setting(
+        "camera_info_topic",
+        "",
+        "Topic of the camera's calibration (CameraInfo), which is published again beside each mask on "
+        "~/output/camera_info. Empty: none. Per camera.",
+        Settable.UNCONFIGURED,
+        per_camera=True,
+    ),
+    Setting(
+        "rectify",
+        False,
+        "Rectify the images by the calibration on camera_info_topic before anything else; all outputs, "
+        "region_of_interest and body_mask are then those of the rectified image. Per camera.",
+        Settable.UNCONFIGURED,
+        per_camera=True,
+    ),
+    Setting(
         "max_rate_hz",
         0.0,
         "Maximum mean rate of the images that are segmented; those between are dropped. 0: no limit. Per camera.",
@@ -270,6 +286,12 @@ SETTINGS: tuple[Setting, ...] = (
         "is computed for every frame.",
         Settable.ALWAYS,
         maximum=1.0,
+    ),
+    Setting(
+        "snapshot_directory",
+        "",
+        "Folder in which the service ~/save_snapshot saves frames and results for bug reports. Empty: it saves none.",
+        Settable.AT_START,
     ),
     Setting(
         "max_processing_time_ms",

@@ -37,10 +37,12 @@ SIZES = ((90, 160), (120, 160), (180, 320), (240, 320))
 ENCODINGS = {"bgr8": 3, "rgb8": 3, "bgra8": 4, "mono8": 1, "yuv422_yuy2": 2}
 FAULT_SHARE = 0.06
 MEMORY_GROWTH = 1.2
-WARM_UP_S = 30.0
-"""Time after which the memory is first measured: by then each camera has had frames."""
+WARM_UP_S = 120.0
+"""Time after which the memory is first measured: by then engines for most sizes are built."""
 END_S = 30.0
-DROPPED = ("dropped", "rejected", "failed", "unwanted")
+ENDS = ("published", "dropped", "rejected", "failed")
+REASONS = ("replaced", "unwanted", "stopped")
+"""Why frames are dropped."""
 
 
 def short_data(image: Image) -> None:
@@ -82,25 +84,35 @@ class Camera:
         sent: number of messages.
         faulty: how many of them had a fault.
         masks: number of masks received.
-        counts: the node's counters of this camera.
+        counts: the node's counters of this camera since it was last activated.
+        past: the sum of those before.
         latencies_ms: from callback to publication, of each mask, with the time of its arrival.
     """
 
     name: str
     publish: Callable[[Image], None]
     size: tuple[int, int]
-    next_s: float
+    next_s: float = 0.0
     sent: int = 0
     faulty: int = 0
     masks: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    past: dict[str, int] = field(default_factory=dict)
     latencies_ms: list[tuple[float, float]] = field(default_factory=list)
+
+    def count(self, name: str) -> int:
+        """One of the node's counters, over all activations."""
+        key = f"frames_{name}"
+        return self.past.get(key, 0) + self.counts.get(key, 0)
+
+    def begin_again(self) -> None:
+        """Note that the counters start at 0 again."""
+        self.past = {key: self.past.get(key, 0) + value for key, value in self.counts.items()}
+        self.counts = {}
 
     def unaccounted(self) -> int:
         """Frames that the node has received and says nothing about."""
-        count = self.counts.get
-        ended = sum(count(f"frames_{name}", 0) for name in ("published", *DROPPED))
-        return count("frames_received", 0) - ended
+        return self.count("received") - sum(self.count(name) for name in ENDS)
 
 
 class Soak(NodeDriver):
@@ -123,14 +135,9 @@ class Soak(NodeDriver):
         command = [sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args", *parameters]
         self.process = ChildProcess("node", command, self.log)
         self.watch = self.process.check
-        now = time.monotonic()
-        self.cameras = [
-            Camera(name, self._publisher(name), self.random.choice(SIZES), now + self.random.random())
-            for name in CAMERAS
-        ]
+        self.cameras = [Camera(name, self._publisher(name), self.random.choice(SIZES)) for name in CAMERAS]
         self.events: dict[str, int] = {}
         self.reports = 0
-        self.refused = 0
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_health, 50)
         reliable = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
         for camera in self.cameras:
@@ -151,6 +158,9 @@ class Soak(NodeDriver):
         """Publish for some seconds; returns the report as JSON values."""
         self.configure(60.0, 180.0)
         begun = time.monotonic()
+        for camera in self.cameras:
+            # Not all frames that have become due while the node configured.
+            camera.next_s = begun + self.random.random()
         memory: list[float] = []
         next_event, next_sample, next_line = begun + 5, begun + min(WARM_UP_S, seconds / 4), begun
         while (now := time.monotonic()) < begun + seconds:
@@ -210,10 +220,18 @@ class Soak(NodeDriver):
         camera.publish = self._publisher(camera.name)
 
     def _reactivate(self) -> None:
-        for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE):
-            request = ChangeState.Request(transition=Transition(id=transition))
-            if not self.call(self._change_state, request, 30.0).success:
-                self.refused += 1
+        self._change(Transition.TRANSITION_DEACTIVATE)
+        seen = self.reports
+        # The first report may have been sent before.
+        self.spin_until(lambda: self.reports >= seen + 2 * len(CAMERAS), END_S, "the node did not report")
+        for camera in self.cameras:
+            camera.begin_again()
+        self._change(Transition.TRANSITION_ACTIVATE)
+
+    def _change(self, transition: int) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        if not self.call(self._change_state, request, 30.0).success:
+            raise LsabinetError(f"the node refused transition {transition}; why is in {self.log}")
 
     def _set_alpha(self) -> None:
         value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=self.random.uniform(-0.5, 1.5))
@@ -280,9 +298,7 @@ class Soak(NodeDriver):
                 "camera": camera.name,
                 "sent": camera.sent,
                 "faulty": camera.faulty,
-                "received": camera.counts.get("frames_received", 0),
-                "published": camera.counts.get("frames_published", 0),
-                **{name: camera.counts.get(f"frames_{name}", 0) for name in DROPPED},
+                **{name: camera.count(name) for name in ("received", *ENDS, *REASONS)},
                 "unaccounted": camera.unaccounted(),
                 "masks": camera.masks,
                 "p50_ms_first_quarter": _median(camera.latencies_ms, 0.0, 0.25),
@@ -301,8 +317,6 @@ class Soak(NodeDriver):
         ]
         if memory[-1] > MEMORY_GROWTH * memory[0]:
             problems.append(f"memory grew from {memory[0]:.0f} to {memory[-1]:.0f} MiB")
-        if self.refused:
-            problems.append(f"{self.refused} transitions refused")
         if status != 0:
             problems.append(f"the node ended with exit status {status}")
         if "Traceback" in self.log.read_text(encoding="utf-8", errors="replace"):

@@ -17,6 +17,7 @@ from types import ModuleType
 
 from lsabinet_core.cli.completion import offer_completion
 from lsabinet_core.cli.logs import show_warnings
+from lsabinet_core.cli.plugins import load_verb, set_up_verb
 from lsabinet_core.errors import LsabinetError
 from lsabinet_core.inference.backends import BUILDER_THREAD
 
@@ -82,16 +83,9 @@ def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser.set_defaults(run=_without_verb(parser))
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     for name, module in _verbs(argv).items():
-        _set_up(module, verbs.add_parser(name, help=module.HELP, description=module.HELP))
+        set_up_verb(module, verbs.add_parser(name, help=module.HELP, description=module.HELP))
     offer_completion(parser)
     return parser
-
-
-def _set_up(module: ModuleType, verb: argparse.ArgumentParser) -> None:
-    module.add_arguments(verb)
-    # A verb with verbs of its own sets run on those.
-    if verb.get_default("run") is None:
-        verb.set_defaults(run=module.run)
 
 
 def _without_verb(parser: argparse.ArgumentParser):
@@ -115,29 +109,13 @@ def _verbs(argv: Sequence[str]) -> dict[str, ModuleType]:
             plugins.setdefault(entry.name, entry)
     asked = next((argument for argument in argv if not argument.startswith("-")), None)
     if asked in plugins:
-        return {asked: _load(plugins[asked])}
+        return {asked: load_verb(plugins[asked])}
     names = [asked] if asked in VERBS else VERBS
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
     if asked not in VERBS:
         for name, entry in plugins.items():
             try:
-                modules[name] = _load(entry)
+                modules[name] = load_verb(entry)
             except LsabinetError as error:
                 print(f"lsabinet: warning: {error}", file=sys.stderr)
     return modules
-
-
-def _load(entry: metadata.EntryPoint) -> ModuleType:
-    """Raises LsabinetError where another package's verb cannot be imported or is none."""
-    try:
-        module = entry.load()
-        # Try it on a parser of its own, so that an invalid verb does not break the help of the others.
-        _set_up(module, argparse.ArgumentParser(description=module.HELP))
-        return module
-    # What a foreign module may raise while it is imported; some even leave.
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a foreign module raises anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        origin = entry.dist.name if entry.dist is not None else entry.value
-        raise LsabinetError(
-            f"verb {entry.name!r} of package {origin} cannot be loaded ({reason}): mend or uninstall it"
-        ) from None

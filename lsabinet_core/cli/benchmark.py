@@ -1,17 +1,24 @@
-"""``lsabinet benchmark``: how fast the package is here. Without a sub-verb it measures inference."""
+"""``lsabinet benchmark``: how fast the package is here. Without a sub-verb it measures inference.
+
+Other packages add sub-verbs through the entry point group ``lsabinet.benchmarks``.
+"""
 
 import argparse
 import json
 import sys
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 from lsabinet_core.cli import benchmark_scale, benchmark_train
+from lsabinet_core.cli.plugins import load_verb, set_up_verb
 from lsabinet_core.cli.segmenter_options import count, names, parse_size, positive, sizes
 from lsabinet_core.errors import LsabinetError
 
 HELP = "measure networks and engines side by side on this machine: latency, throughput, stages, memory"
 
 VERBS = {"train": benchmark_train, "scale": benchmark_scale}
+ENTRY_POINTS = "lsabinet.benchmarks"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,10 +74,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--csv", type=Path, metavar="F", help="write the rows to this file as CSV")
     parser.add_argument("--plot", type=Path, metavar="F", help="draw the latencies: .png, .pdf or .svg")
     verbs = parser.add_subparsers(title="what else to measure", metavar="WHAT")
-    for name, module in VERBS.items():
-        verb = verbs.add_parser(name, help=module.HELP, description=module.HELP)
-        module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
+    for name, module in {**_plugins(), **VERBS}.items():
+        set_up_verb(module, verbs.add_parser(name, help=module.HELP, description=module.HELP))
+
+
+def _plugins() -> dict[str, ModuleType]:
+    """What other packages measure."""
+    modules = {}
+    for entry in metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            modules[entry.name] = load_verb(entry)
+        except LsabinetError as error:
+            print(f"lsabinet: warning: {error}", file=sys.stderr)
+    return modules
 
 
 def run(args: argparse.Namespace) -> int:

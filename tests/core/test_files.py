@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lsabinet_core.files import atomic_path, read_text, write_text
+from lsabinet_core.files import atomic_folder, atomic_path, read_text, write_text
 
 
 def test_threads_may_write_the_same_file_at_once(tmp_path):
@@ -66,6 +66,27 @@ def test_a_full_disk_names_the_file(tmp_path):
     assert os.strerror(errno.ENOSPC) in str(caught.value)
     assert "mask.png" in str(caught.value)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "folder"
+    with atomic_folder(path) as temporary:
+        (temporary / "a.txt").write_text("a")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+    assert (path / "a.txt").read_text() == "a"
+    # It replaces nothing.
+    with pytest.raises(FileExistsError) as caught, atomic_folder(path) as temporary:
+        (temporary / "b.txt").write_text("b")
+    assert caught.value.filename == str(path)
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "half") as temporary:
+        (temporary / "c.txt").write_text("c")
+        raise ZeroDivisionError
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*")) == [
+        "new",
+        "new/folder",
+        "new/folder/a.txt",
+    ]
 
 
 def test_errors_of_other_files_keep_their_name(tmp_path):

@@ -23,7 +23,6 @@ from lsabinet_ros.conversions import (
     cv_bridge_works,
     decode_compressed,
     decode_image,
-    encoded_size,
     image_to_array,
 )
 
@@ -394,20 +393,6 @@ def test_large_compressed_images_are_rejected_before_they_are_decoded(monkeypatc
         compressed_to_array(compressed(large_png(20_000), "png"))
     with pytest.raises(FrameError, match=r"4095 pixels.*64x64"):
         decode_compressed(compressed(small, "png"), DecodeOptions(max_pixels=4095))
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", "progressive", "restart", "exif"])
-def test_size_in_the_header(suffix):
-    pixels = random(37, 53, 3)
-    flags = {"progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], "restart": [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]}
-    data = cv2.imencode(suffix if suffix in (".png", ".jpg") else ".jpg", pixels, flags.get(suffix, []))[1]
-    if suffix == "exif":
-        # A segment of application data, and padding before the next marker.
-        data = np.concatenate([data[:2], np.frombuffer(b"\xff\xe1\x00\x08Exif\0\0\xff\xff", np.uint8), data[3:]])
-    assert encoded_size(data) == (37, 53)
-    for length in range(0, 24):
-        assert encoded_size(data[:length]) in (None, (37, 53))
-    assert encoded_size(np.frombuffer(b"BM" + bytes(60), np.uint8)) is None
 
 
 # Arrays to messages

@@ -10,10 +10,12 @@ from node_frames import pixels_of, random_frame
 from node_harness import CLEANUP, CONFIGURE, DEACTIVATE, UNCONFIGURED, UNLIMITED, Client, node_here, wait_until
 from pattern_segmenter import PatternSegmenter
 from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
 
 from lsabinet_core.labels import CAMVID
 from lsabinet_ros import compressed_outputs
 from lsabinet_ros import node as segmentation_node
+from lsabinet_ros.autoware import run_length_message
 from lsabinet_ros.conversions import compressed_to_array
 
 COLORS = np.zeros((256, 3), np.uint8)
@@ -67,11 +69,20 @@ def receive(client, topics, frame) -> dict:
 def test_colour_mask_and_compressed_outputs_are_those_of_the_mask(client):
     client.bring_up()
     frame = frame_of_classes()
-    topics = ["mask", "colour_mask", "overlay", "mask/compressed", "colour_mask/compressed", "overlay/compressed"]
+    topics = [
+        "mask",
+        "autoware_mask",
+        "colour_mask",
+        "overlay",
+        "mask/compressed",
+        "colour_mask/compressed",
+        "overlay/compressed",
+    ]
     found = receive(client, topics, frame)
     assert found["colour_mask"].encoding == "rgb8"
     expected = COLORS[frame[..., 0]]
     np.testing.assert_array_equal(pixels_of(found["mask"]), frame[..., 0])
+    assert found["autoware_mask"].data == run_length_message(frame[..., 0], found["mask"].header).data
     np.testing.assert_array_equal(pixels_of(found["colour_mask"], channels=3), expected)
 
     formats = {topic: message.format for topic, message in found.items() if topic.endswith("compressed")}
@@ -203,6 +214,15 @@ def test_chosen_labels_are_published_everywhere(client):
         client.change(DEACTIVATE)
         client.change(CLEANUP)
         assert client.set(label_remap="", palette="") == []
+
+
+def test_without_a_folder_for_them_there_are_no_snapshots(client):
+    client.bring_up()
+    service = client.node.create_client(Trigger, "/segmentation/save_snapshot")
+    answer = client._call(service, Trigger.Request(), resend_s=3.0)
+    assert not answer.success
+    assert "snapshot_directory" in answer.message
+    client.node.destroy_client(service)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def test_topics_of_a_camera_and_their_types(context, compressed):
     node = LifecycleNode("segmentation", context=context)
     segmenter = SimpleNamespace()
     options = {"changed": threading.Condition(), "stopped": threading.Event()}
-    camera = Camera(node, segmenter, PublishedLabels(CAMVID), View(), compressed=compressed, **options)
+    options |= {"compressed": compressed, "camera_info_topic": "camera_info" if compressed else ""}
+    camera = Camera(node, segmenter, PublishedLabels(CAMVID), View(), **options)
     camera.start()
     camera.subscribe()
     ours = [entity for entity in (*node.publishers, *node.subscriptions) if "/segmentation/" in entity.topic_name]
@@ -52,9 +53,11 @@ def test_topics_of_a_camera_and_their_types(context, compressed):
     node.destroy_node()
 
     expected = documented()
-    assert len(expected) == 15
+    assert len(expected) == 17
     del expected["/diagnostics"]
     del expected["~/input/image" if compressed else "~/input/image/compressed"]
+    if not compressed:
+        del expected["~/output/camera_info"]
     if messages.LabelInfo is None:
         del expected["~/output/label_info"]
     assert found == expected

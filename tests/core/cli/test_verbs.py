@@ -35,7 +35,8 @@ def plugins(tmp_path, monkeypatch):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: flock\nVersion: 1.0\n")
     lines = [f"{name} = flock_{name}" for name in ("sheep", "models", *BROKEN)]
-    (info / "entry_points.txt").write_text("\n".join(["[lsabinet.verbs]", *lines, "gone = flock_nowhere", ""]))
+    lines = ["[lsabinet.verbs]", *lines, "gone = flock_nowhere"]
+    (info / "entry_points.txt").write_text("\n".join([*lines, ""]))
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
     for name in [name for name in sys.modules if name.startswith("flock_")]:
@@ -75,6 +76,16 @@ def test_the_help_omits_broken_verbs(plugins, capsys):
     assert len(warnings) == len(BROKEN) + 1
     for name in [*BROKEN, "gone"]:
         assert len([line for line in warnings if line.startswith(f"lsabinet: warning: verb '{name}' ")]) == 1
+
+
+def test_a_benchmark_of_another_package(plugins, capsys):
+    with open(plugins / "flock-1.0.dist-info" / "entry_points.txt", "a") as stream:
+        stream.write("[lsabinet.benchmarks]\nwool = flock_sheep\nbroken = flock_raises\n")
+    assert main(["benchmark", "wool", "--sheep", "7"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "sheep: 7\n"
+    (warning,) = [line for line in captured.err.splitlines() if "flock" in line]
+    assert warning.startswith("lsabinet: warning: verb 'broken' ")
 
 
 def test_an_unknown_verb_is_a_usage_error(plugins, capsys):

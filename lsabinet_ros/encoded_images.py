@@ -1,0 +1,88 @@
+"""Checks JPEG and PNG files before they are decoded, so that none takes more memory than its pixels.
+
+Decoders trust what a file says of itself. OpenCV allocates a chunk of a PNG with the length in its header, up to 4 GB,
+before it finds that the file is shorter, and libpng inflates every compressed text, up to a thousand times its size.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+PNG = b"\x89PNG\r\n\x1a\n"
+JPEG = b"\xff\xd8"
+
+_JPEG_MARKER = re.compile(rb"\xff+([^\xff])", re.DOTALL)
+"""A marker, before which there may be padding."""
+
+_ANCILLARY = 0x20
+"""Bit of the first letter of a PNG chunk's name: decoders may ignore the chunk."""
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """A JPEG or PNG.
+
+    Attributes:
+        height, width: according to its header, in pixels.
+        data: uint8 (N,), what is to be decoded.
+    """
+
+    height: int
+    width: int
+    data: np.ndarray
+
+
+def inspect(data: np.ndarray) -> EncodedImage | None:
+    """Read the header of a file, and leave out what does not belong to its pixels if that could be expanded.
+
+    Args:
+        data: uint8 (N,), the file.
+
+    Returns:
+        None if it is neither JPEG nor PNG, or is truncated. A JPEG is only read up to its size.
+    """
+    start = data[: len(PNG)].tobytes()
+    if start == PNG:
+        return _inspect_png(data)
+    return _inspect_jpeg(data) if start[: len(JPEG)] == JPEG else None
+
+
+def _inspect_png(data: np.ndarray) -> EncodedImage | None:
+    kept = [data[: len(PNG)]]
+    position, name = len(PNG), b""
+    while name != b"IEND":
+        if position + 8 > len(data):
+            return None
+        length, name = struct.unpack_from(">I4s", data.data, position)
+        # The name and length before the content, a checksum after it.
+        end = position + 12 + length
+        if end > len(data):
+            return None
+        if not name[0] & _ANCILLARY:
+            kept.append(data[position:end])
+        position = end
+    header = kept[1]
+    if header[4:8].tobytes() != b"IHDR" or len(header) != 25:
+        return None
+    width, height = struct.unpack_from(">II", header.data, 8)
+    complete = sum(map(len, kept)) == position
+    return EncodedImage(height, width, data if complete else np.concatenate(kept))
+
+
+def _inspect_jpeg(data: np.ndarray) -> EncodedImage | None:
+    position = len(JPEG)
+    while (match := _JPEG_MARKER.match(data.data, position)) is not None:
+        marker, position = match[1][0], match.end()
+        # Start of frame, of any kind; the other three of this range are tables.
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if position + 7 > len(data):
+                return None
+            height, width = struct.unpack_from(">HH", data.data, position + 3)
+            return EncodedImage(height, width, data)
+        if marker != 0x01 and not 0xD0 <= marker <= 0xD7:  # these have no content
+            if position + 2 > len(data):
+                return None
+            position += struct.unpack_from(">H", data.data, position)[0]
+    return None
