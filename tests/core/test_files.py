@@ -68,14 +68,14 @@ def test_a_full_disk_names_the_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+def test_folders_are_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "folder"
     with atomic_folder(path) as temporary:
         (temporary / "a.txt").write_text("a")
         assert not path.exists()
         assert temporary.parent == path.parent
     assert (path / "a.txt").read_text() == "a"
-    # It replaces nothing.
+    # An existing folder is not replaced.
     with pytest.raises(FileExistsError) as caught, atomic_folder(path) as temporary:
         (temporary / "b.txt").write_text("b")
     assert caught.value.filename == str(path)
