@@ -1,4 +1,4 @@
-"""For all tests."""
+"""Settings and fixtures of all tests."""
 
 import logging
 import os
@@ -10,17 +10,17 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The same examples at every run, and no limit for one of them: machines are busy.
+# Every run uses the same examples, and an example has no deadline, because machines may be busy.
 settings.register_profile("lsabinet", derandomize=True, database=None, deadline=None, max_examples=50)
 settings.load_profile("lsabinet")
 
-# A shell that runs us in the background has its children ignore Ctrl-C, and theirs inherit that: tests that send
-# SIGINT to a process of their own would wait in vain.
+# A process that a shell starts in the background ignores SIGINT, and its child processes inherit that. Tests that send
+# SIGINT to a child process would then wait in vain.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):
-    """Mark as quick what is not in a file that slow.txt lists."""
+    """Mark the tests of all files that slow.txt does not list as quick."""
     lines = (ROOT / "tests" / "slow.txt").read_text(encoding="utf-8").splitlines()
     slow = {ROOT / line for line in lines if not line.startswith("#")}
     for item in items:
@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def checkout_first():
-    """Programs that tests start have the checkout's modules, too, before those of a sourced ROS distribution."""
+    """Let programs started by tests import the checkout's modules, ahead of those of a sourced ROS distribution."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         yield
@@ -38,7 +38,7 @@ def checkout_first():
 
 @pytest.fixture(scope="session", autouse=True)
 def engine_cache(tmp_path_factory):
-    """Where engines and the choices among them are kept: not the user's own, and the same for all tests."""
+    """The cache folder for engines and engine choices: shared by all tests, and separate from the user's cache."""
     path = tmp_path_factory.mktemp("engines")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LSABINET_CACHE_DIR", str(path))
@@ -47,8 +47,7 @@ def engine_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def package_log():
-    """What a command that ran in this process has made of the package's log is undone, so that no test depends on
-    which others ran before it."""
+    """Restore the package's loggers after each test, because a command that runs in this process configures them."""
     loggers = [logging.getLogger(package) for package in ("lsabinet_core", "lsabinet_ros")]
     before = [(list(logger.handlers), logger.level) for logger in loggers]
     yield

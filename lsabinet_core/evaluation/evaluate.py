@@ -110,7 +110,9 @@ def evaluate_samples(
         segmenter: the segmenter to evaluate; its timings are part of the report.
         samples: images, and labels with the classes of the segmenter.
         details: origin of the samples, as JSON values for ``Report.details``.
-        batch_size, boundary_tolerance_px, calibration: as for ``evaluate``.
+        batch_size: as for ``evaluate``.
+        boundary_tolerance_px: as for ``evaluate``.
+        calibration: as for ``evaluate``.
         unlabelled: whether to segment samples without a label as well.
         on_result: called with each sample, its result, and the sample's confusion counts, int64 (C, C), or None.
         progress: called with the number of samples done after each batch.

@@ -4,7 +4,7 @@ format        file                        its metadata
 onnx          F.onnx                      in the file
 openvino      F.xml and F.bin             in the .xml
 torchscript   F.pt                        in the file
-tensorrt      F.engine                    F.engine.json beside it
+tensorrt      F.engine                    F.engine.json next to it
 """
 
 import contextlib

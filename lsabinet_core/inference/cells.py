@@ -102,8 +102,8 @@ def _contenders(corners: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         corners: (C, 4, M) logits at the corners of M cells.
 
     Returns:
-        The order (M,) of the cells, descending by number of contenders; and for the first, second and further
-        contenders in ascending order of their ids, the class ids in the leading cells of this order that have as many.
+        (order, classes): ``order`` (M,) sorts the cells by descending number of contenders. ``classes[k]`` has the id
+        of the k-th contender, in ascending order of ids, of each cell with more than k contenders, in that order.
     """
     # Negated, so that each cell has a contender even if its logits are NaN.
     can_win = ~(corners.max(1) < corners.min(1).max(0))

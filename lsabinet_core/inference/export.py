@@ -276,7 +276,7 @@ class _Maker(ABC):
 
     @property
     def size(self) -> tuple[int, int]:
-        """The size of an export that ``ExportSettings`` allows, or caches, for one size only."""
+        """(H, W), for formats and cached engines that need one size, which ``ExportSettings`` ensures."""
         assert self.settings.size is not None
         return self.settings.size
 
@@ -365,7 +365,7 @@ class _TorchScriptMaker(_Maker):
 class _TensorRTMaker(_Maker):
     @property
     def batch(self) -> int:
-        assert self.settings.batch is not None, "ExportSettings asks for it"
+        assert self.settings.batch is not None, "ExportSettings requires it"
         return self.settings.batch
 
     def make(self, calibration: Calibration | None) -> None:

@@ -26,7 +26,7 @@ def require(name: str, purpose: str) -> ModuleType:
     """
     # These packages send telemetry, the first two even on import, which is unacceptable in a vehicle.
     if name in ("openvino", "nncf"):
-        # With None in its place, Python refuses to import a module.
+        # None in sys.modules prevents the import of a module.
         sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType]
     if name == "onnxruntime":
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -39,5 +39,5 @@ def require(name: str, purpose: str) -> ModuleType:
             f"{purpose} needs the package {name}, which is not installed: pip install '{_INSTALL[name]}'"
         ) from None
     except (ImportError, OSError) as error:
-        # For example a library built for another system, or a missing system library.
+        # The package may be built for another system, or a system library may be missing.
         raise BackendError(f"{purpose} needs {name}, which does not load here: {error}") from None

@@ -81,7 +81,7 @@ def _confidence(logits: np.ndarray, best: np.ndarray) -> np.ndarray:
     # Bilinear upsampling stays within the range of its input, which has fewer values to check.
     if not (_can_be_summed(logits) or _can_be_summed(best)):
         _, confidences = _on_device(torch.from_numpy(logits)[None], best.shape, True)
-        assert confidences is not None, "it was asked for"
+        assert confidences is not None, "the confidence was requested"
         return confidences[0]
     total, plane = np.empty_like(best), np.empty_like(best)
     _enlarge(logits[0], total)

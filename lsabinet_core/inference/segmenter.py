@@ -55,7 +55,7 @@ class Segmentation:
     Attributes:
         mask: uint8 (H, W), class ids at the frame's size.
         confidence: uint8 (H, W), ``round(255 * softmax probability of the mask's class)``; None if not requested.
-        timings: duration of each step.
+        timings: duration of each stage.
     """
 
     mask: np.ndarray

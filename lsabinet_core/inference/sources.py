@@ -37,7 +37,7 @@ class ImageSource:
 
     Attributes:
         count: number of files.
-        fps: None: images have no frame rate.
+        fps: None, because images have no frame rate.
         unreadable: paths that could not be read so far, each with the reason in one line that names the path.
     """
 
@@ -63,15 +63,15 @@ class ImageSource:
 
 
 class VideoSource:
-    """A video file, frame by frame, by OpenCV: where PyAV is not installed (``video.AvVideoSource``).
+    """A video file read by OpenCV, frame by frame; used only if PyAV, for ``video.AvVideoSource``, is not installed.
 
     Iterating yields ``(name, frame)``: ``<file stem>_<six-digit frame number>`` and BGR uint8 (H, W, 3). If the file
     has fewer frames than it declares, a warning is logged.
 
     Attributes:
-        count: number of frames as the file declares it, which may be off; None if it does not.
-        fps: frames per second; None if the file does not say.
-        time_s: None: OpenCV does not tell the stamps of all containers.
+        count: number of frames that the file declares, which may be wrong; None if it declares none.
+        fps: frames per second; None if the file does not declare them.
+        time_s: None, because OpenCV does not report the time stamps of all containers.
         lost: description of what could not be decoded, or None; set when the iteration ends.
     """
 
@@ -145,7 +145,7 @@ class CameraSource:
 
 
 class FrameSource(Protocol):
-    """What ``open_source`` returns; its attributes are those of ``ImageSource``."""
+    """The interface of the sources that ``open_source`` returns; its attributes are those of ``ImageSource``."""
 
     kind: str
     unreadable: dict[Path, str]
@@ -168,12 +168,12 @@ class FrameSource(Protocol):
 
 
 def open_source(source: str | os.PathLike) -> FrameSource:
-    """Open an image file, a folder of images, a video file, a camera by its index (``"0"``), or a file or folder of an
-    installed package's kind: lsabinet_ros adds bags.
+    """Open an image file, a folder of images, a video file, a camera by its index (``"0"``), or a file or folder of a
+    kind that another package adds, such as the bags of lsabinet_ros.
 
     Raises:
         FrameError: no such file or camera, a folder without images, or a file that is neither image nor video.
-        LsabinetError: what another package's source raises.
+        LsabinetError: raised by the source of another package.
     """
     path = Path(source)
     if (entry := _added_source(path)) is not None:
@@ -207,12 +207,12 @@ def _open_video(path: Path) -> FrameSource:
 
 
 def _text(name: str) -> str:
-    # Bytes that are not UTF-8, which neither OpenCV nor a terminal accepts, become replacement characters.
+    # Neither OpenCV nor a terminal accepts bytes that are not UTF-8, so they become replacement characters.
     return os.fsencode(name).decode("utf-8", "replace")
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Files with an image suffix in a folder, sorted by name; without folders and hidden files, with broken links.
+    """Files with an image suffix in a folder, sorted by name, including broken links but no folders or hidden files.
 
     Raises:
         FrameError: there are no images.
@@ -252,7 +252,7 @@ def _distinct_names(paths: list[Path]) -> list[str]:
 
 
 def _open_capture(source: str | int) -> cv2.VideoCapture | None:
-    # Silence FFmpeg and OpenCV: about a file that they cannot open, they say less than our own error.
+    # Silence FFmpeg and OpenCV: our own error says more about a file that cannot be opened.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Renamed in OpenCV 5.
     log: Any = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging

@@ -1,4 +1,4 @@
-"""Video files by PyAV (the extra ``video``): exact stamps and counts from the container, and every codec of FFmpeg."""
+"""Video files read by PyAV (the extra ``video``), with the container's exact time stamps and all codecs of FFmpeg."""
 
 import logging
 from collections.abc import Iterator
@@ -19,18 +19,18 @@ END_TOLERANCE_FRAMES = 2
 
 
 class AvVideoSource:
-    """A video file, frame by frame, upright.
+    """A video file, read frame by frame and rotated upright.
 
-    Iterating gives ``(name, frame)``: ``<file stem>_<six-digit frame number>`` and BGR uint8 (H, W, 3). A damaged frame
-    is left out. What is lost is logged at the end.
+    Iterating yields ``(name, frame)``: ``<file stem>_<six-digit frame number>`` and BGR uint8 (H, W, 3). Damaged frames
+    are skipped, and a warning at the end reports them.
 
     Args:
         path: a file that can be read.
 
     Attributes:
-        count: number of frames as the container declares it; None if it does not.
-        fps: mean frames per second; None if the container does not say.
-        time_s: time of the last frame since the first one, exact; None before the first frame.
+        count: number of frames that the container declares; None if it declares none.
+        fps: mean frames per second; None if the container does not declare them.
+        time_s: exact time of the latest frame since the first one; None before the first frame.
         lost: description of what could not be decoded, or None; set when the iteration ends.
 
     Raises:
@@ -66,7 +66,7 @@ class AvVideoSource:
             if frame.pts is not None and frame.time_base is not None:
                 stamp = frame.pts * Fraction(frame.time_base)
             first = stamp if first is None else first
-            # A container that goes back in time would write stamps out of order.
+            # Time stamps may decrease in some containers; keep the times in order.
             self.time_s = max(stamp - first, self.time_s or Fraction(0))
             yield f"{self._path.stem}_{index:06d}", _upright(frame)
             index += 1
@@ -117,7 +117,7 @@ class AvVideoSource:
 
 
 def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """The frame as BGR, turned as the camera's orientation in the container asks for."""
+    """The frame as BGR, rotated according to the orientation stored in the container."""
     pixels = frame.to_ndarray(format="bgr24")
     quarters = round(getattr(frame, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels

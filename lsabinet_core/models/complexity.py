@@ -36,11 +36,11 @@ def count_macs(model: nn.Module, size: tuple[int, int]) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
+    """The computational cost of a network.
 
     Attributes:
-        parameters: all of them.
-        spare_parameters: those that no output depends on.
+        parameters: number of parameters.
+        spare_parameters: number of parameters that no output depends on.
         gmacs: billions of multiply-accumulates for one image.
     """
 

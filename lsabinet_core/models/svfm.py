@@ -45,7 +45,7 @@ class StructureAttention(nn.Module):
         # An export for any size has symbolic height and width, and a plain max would specialise on the larger operand.
         largest = max if torch.jit.is_tracing() else torch.sym_max
         grid = (largest(1, height // self.reduction), largest(1, width // self.reduction))
-        # The larger of two integers is one, which the annotation of sym_max leaves open.
+        # The maximum of two integers is an integer, but the annotation of sym_max also allows floats.
         structure = self.depthwise(F.adaptive_max_pool2d(x, grid))  # pyright: ignore[reportArgumentType]
         attention = F.gelu(self.mix(self.alpha * structure + self.beta * spatial_variance(x)))
         return x * F.interpolate(attention, size=(height, width), mode="nearest")

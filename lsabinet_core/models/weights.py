@@ -58,7 +58,7 @@ class WeightsMetadata:
 
     @property
     def is_non_commercial(self) -> bool:
-        """Whether the licence says that it excludes commercial use."""
+        """Whether the text of the licence excludes commercial use."""
         return re.search(r"\bNC\b|non-?commercial|research use", self.licence, re.IGNORECASE) is not None
 
     def to_json(self) -> str:
@@ -186,7 +186,7 @@ def _check_tensors(path: Path, found: dict[str, torch.Tensor], expected: dict[st
 
 
 def total_iterations(training: dict) -> int | None:
-    """Iterations of the training that a weights file records, with those of the weights that it started from."""
+    """Iterations of the run that a weights file records, plus those of the weights from which it started."""
     if "iterations" not in training:
         return None
     return training["iterations"] + training.get("first_round", {}).get("iterations", 0)

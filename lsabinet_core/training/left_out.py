@@ -28,7 +28,7 @@ COLUMNS = {
 
 
 def left_out_runs(recipe: Recipe, dataset: str, sequences: Sequence[str]) -> list[PlannedRun]:
-    """The run of each sequence, named after it."""
+    """One run for each sequence that is left out, with the name of that sequence."""
     return [PlannedRun(sequence, recipe, dataset, *drive_fold(sequence)) for sequence in sequences]
 
 
@@ -36,8 +36,8 @@ def left_out_table(folder: Path, runs: Sequence[dict]) -> Table:
     """``run_rows`` with the number of images and the IoU of each class, from the last validation of each finished run.
 
     The table's facts: ``complete``; ``val_miou``, the mean over the sequences; ``pooled_miou`` and
-    ``pooled_per_class_iou`` of the sum of their confusion matrices, in which every pixel has the same weight and a
-    class that is missing in one sequence counts. None where undefined.
+    ``pooled_per_class_iou``, computed from the sum of their confusion matrices, so that every pixel has the same weight
+    and classes that are missing in a sequence count. None where undefined.
     """
     rows, pooled, names = [], None, ()
     for run in runs:

@@ -36,7 +36,7 @@ def write_pictures(
     val: SegmentationDataset,
     device: torch.device,
 ) -> None:
-    """Write the files above from the run's records; only the samples are segmented anew.
+    """Write the files above. The metrics come from the run's records, and only the samples are segmented.
 
     Args:
         run: the folder of a run with at least one validation.

@@ -32,8 +32,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
         result._buffers.update(norm._buffers)
         return result.train(norm.training)
 
-    # Communication between processes cannot be traced by the compiler.
-    # It also hides the method's type.
+    # The compiler cannot trace communication between processes. The decorator also hides the method's type.
     @torch.compiler.disable
     def forward(self, input: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not self.training:
@@ -46,7 +45,7 @@ class SynchronisedBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, unbiased_variance: Tensor) -> None:
-        assert self.num_batches_tracked is not None, "it has running statistics"
+        assert self.num_batches_tracked is not None, "the layer tracks running statistics"
         assert self.running_mean is not None
         assert self.running_var is not None
         self.num_batches_tracked += 1

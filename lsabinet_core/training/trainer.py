@@ -272,7 +272,7 @@ class Trainer:
         if self.deadline is None:
             return False
         late = time.monotonic() >= self.deadline
-        # All processes must stop at the same iteration. Agreeing on it makes them wait, so they do it rarely.
+        # All processes must stop at the same iteration. To agree on it, they wait for each other, so they do it rarely.
         if distributed.world_size() > 1:
             return logs and bool(distributed.total(torch.tensor(float(late), device=self.device)))
         return late

@@ -55,7 +55,8 @@ class Validation:
         self.train = train
         self.val = val
         self.device = device
-        # Otherwise the first training step would hang, long before the Segmenter of the first validation reports it.
+        # In a forked process, the first training step would hang before the Segmenter of the first validation could
+        # report the fork, so check it now.
         claim_process()
         # Check now rather than at the first validation.
         if val.sample(0).label is None:

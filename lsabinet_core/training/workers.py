@@ -84,7 +84,7 @@ def load(items: Dataset, sampler: Iterable, workers: int, ahead: int = MAX_AHEAD
         sampler=sampler,
         num_workers=workers,
         prefetch_factor=ahead if workers else None,
-        # Without batches it gets one item, which the annotation leaves out.
+        # Without automatic batching, the function receives one item, which its annotation does not allow for.
         collate_fn=_shared,  # pyright: ignore[reportArgumentType]
         worker_init_fn=_begin_worker,
         # A separate generator, so that the network's random draws do not depend on the number of opened loaders.

@@ -1,4 +1,4 @@
-"""Fixtures that the tests of several packages share."""
+"""Fixtures shared by the tests of several packages."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from lsabinet_core.models.weights import WeightsMetadata, save_weights
 
 
 def smooth_noise(seed: int, size: tuple[int, int]) -> np.ndarray:
-    """A BGR image uint8 (H, W, 3) of coloured blobs: structure at several scales, the same for the same seed."""
+    """A BGR image uint8 (H, W, 3) of coloured blobs with structure at several scales, determined by the seed."""
     rng = np.random.default_rng(seed)
     image = np.zeros((*size, 3), dtype=np.float32)
     for cells, weight in ((3, 0.5), (9, 0.3), (27, 0.2)):
@@ -44,7 +44,7 @@ def random_weights(tmp_path_factory):
         model.train()(batch)
         logits = model.eval()(batch)
         classifier = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)][-1]
-        # Centred per class, so that no class takes every pixel.
+        # Logits are centred per class, so that no class wins everywhere.
         classifier.bias.copy_(-logits.mean(dim=(0, 2, 3)))
         scale = 2 / logits.std(dim=(0, 2, 3)).mean()
         classifier.weight.mul_(scale)

@@ -1,4 +1,4 @@
-"""Cores are bounded by the affinity and by control groups' quotas of CPU time, of either version and however nested."""
+"""The number of usable cores respects the CPU affinity and the CPU quotas of nested control groups, version 1 and 2."""
 
 import json
 import os
@@ -16,13 +16,13 @@ V2 = "cgroup2"
 
 
 def a_process(tmp_path: Path, hierarchy: str, group: str, limits: dict[str, str], *, root: str = "/") -> Path:
-    """A process's folder as /proc has it, in ``group`` of a hierarchy mounted in ``tmp_path``.
+    """Create a folder like /proc/PID for a process in ``group`` of a hierarchy mounted in ``tmp_path``.
 
     Args:
         hierarchy: ``cgroup2``, or the controllers of version 1.
-        group: as ``/proc/self/cgroup`` tells it.
-        limits: contents of the groups' files, by their path below the mount point.
-        root: of the mount, as a container without a namespace of its own has it.
+        group: path of the group, as in ``/proc/self/cgroup``.
+        limits: contents of the groups' files, by path below the mount point.
+        root: root of the mount; not "/" in a container without a cgroup namespace of its own.
     """
     point = tmp_path / "control groups"
     point.mkdir()
@@ -57,10 +57,10 @@ def version_1(folder: str, quota: int, period: int = 100_000) -> dict[str, str]:
         ("/", {}, None),
         ("/pod/container", {"pod/container/cpu.max": "400000 100000", "pod/cpu.max": "150000 50000"}, 3),
         ("/pod/container", {"pod/container/cpu.max": "max 100000", "pod/cpu.max": "250000 100000"}, 2.5),
-        # A group that was moved away, and a file in a form of the future.
+        # A group whose folder is not visible, and a file in an unknown format.
         ("/gone", {"cpu.max": "200000 100000"}, 2),
         ("/new", {"new/cpu.max": "as much as there is", "cpu.max": "200000 100000"}, 2),
-        # A sibling's limit is not this process's.
+        # The limit of a sibling group does not apply.
         ("/a", {"b/cpu.max": "100000 100000", "a/cpu.max": "300000 100000"}, 3),
     ],
 )
@@ -83,7 +83,7 @@ def test_quota_of_version_1(tmp_path, controllers, group, limits, expected):
 
 
 @pytest.mark.parametrize("group", ["/docker/id", "/docker/id/inner", "/../../docker/id"])
-def test_a_container_that_sees_the_hosts_path(tmp_path, group):
+def test_quota_in_a_container_that_sees_the_path_on_the_host(tmp_path, group):
     process = a_process(tmp_path, "cpu,cpuacct", group, version_1("", 200_000), root="/docker/id")
     assert cpu_quota(process) == 2
 
@@ -104,14 +104,14 @@ def test_other_systems_have_no_quota(tmp_path):
         (2, 16.0, 2, 0, 0),
     ],
 )
-def test_the_smaller_of_affinity_and_quota(monkeypatch, visible, quota, usable, asked, library):
+def test_the_smaller_of_affinity_and_quota_applies(monkeypatch, visible, quota, usable, asked, library):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(visible)))
     monkeypatch.setattr(cores, "_quota_of_this_process", lambda: quota)
     assert cores.usable_cores() == usable
     assert cores.threads_for_engine(asked) == library
 
 
-ALL_THAT_COUNT = """
+COUNT_IN_EVERY_LIBRARY = """
 import json, sys
 import cv2, numpy as np, torch
 from lsabinet_core.cores import usable_cores, visible_cores
@@ -132,7 +132,7 @@ print(json.dumps(found))
 
 @pytest.fixture
 def one_core():
-    """A real control group with one core, nested in one without a limit; a skip where none can be made."""
+    """A real control group without a limit, nested in one with a limit of one core; skips if it cannot be created."""
     parent = None
     for root in ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup"):
         parent = Path(root) / f"lsabinet-{uuid.uuid4().hex[:8]}"
@@ -148,7 +148,7 @@ def one_core():
             _remove(parent)
             parent = None
     if parent is None:
-        pytest.skip("no control group can be made here: that takes root and a writable /sys/fs/cgroup")
+        pytest.skip("cannot create a control group here: this requires root and a writable /sys/fs/cgroup")
     yield parent / "inner"
     _remove(parent)
 
@@ -159,16 +159,16 @@ def _remove(parent: Path) -> None:
             group.rmdir()
 
 
-def test_every_library_in_a_real_group(one_core, random_weights):
-    # The shell joins the group and then becomes Python.
+def test_every_library_respects_a_real_quota(one_core, random_weights):
+    # The shell joins the group, and exec replaces it by Python.
     join = 'echo $$ >"$0/cgroup.procs" && exec "$@"'
-    command = ["sh", "-c", join, one_core, sys.executable, "-c", ALL_THAT_COUNT, random_weights]
+    command = ["sh", "-c", join, one_core, sys.executable, "-c", COUNT_IN_EVERY_LIBRARY, random_weights]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     visible = found.pop("visible")
     assert visible == len(os.sched_getaffinity(0))
     expected = dict.fromkeys(["usable", "workers", "torch", "cv2"], 1)
-    # With no core to spare, engines are asked for nothing.
+    # On a machine with a single core, the quota changes nothing, and the engines keep their defaults.
     engines = dict.fromkeys(["openvino", "onnxruntime"], 1 if visible > 1 else 0)
     assert found == {**expected, **engines, "compiled": 1}

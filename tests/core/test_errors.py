@@ -1,4 +1,4 @@
-"""Errors and log texts on one line."""
+"""Shortening of error and log messages to one line."""
 
 import pytest
 
@@ -19,5 +19,5 @@ def test_text_is_joined_to_one_line(error, line):
     assert one_line(error) == line
 
 
-def test_long_text_is_cut():
+def test_long_text_is_truncated():
     assert one_line(ValueError("x" * 10_000)) == "x" * MAX_CHARACTERS

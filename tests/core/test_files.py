@@ -1,4 +1,4 @@
-"""Files appear whole or not at all, and the text of foreign editors is read."""
+"""Files are written completely or not at all, and text files of other editors can be read."""
 
 import codecs
 import errno
@@ -24,7 +24,7 @@ def test_threads_may_write_the_same_file_at_once(tmp_path):
                 temporary.write_text(text[:100])
                 inside.wait(30)
                 temporary.write_text(text)
-        except BaseException as error:  # noqa: BLE001 - the test looks at all of them
+        except BaseException as error:  # noqa: BLE001 - the test checks that there is none
             errors.append(error)
 
     threads = [threading.Thread(target=write, args=(text,)) for text in texts]
@@ -39,7 +39,7 @@ def test_threads_may_write_the_same_file_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["n" * 251 + ".png", "ü" * 125 + ".png", "n" * 255])
-def test_names_as_long_as_the_file_system_takes(tmp_path, name):
+def test_file_names_of_the_maximum_length(tmp_path, name):
     with atomic_path(tmp_path / name) as temporary:
         assert name.endswith("n") or temporary.suffix == Path(name).suffix
         temporary.write_text("content")
@@ -47,7 +47,7 @@ def test_names_as_long_as_the_file_system_takes(tmp_path, name):
     assert len(os.listdir(tmp_path)) == 1
 
 
-def test_an_error_leaves_what_was_there(tmp_path):
+def test_an_error_keeps_the_existing_file(tmp_path):
     path = tmp_path / "kept.txt"
     write_text(path, "before")
     with pytest.raises(ZeroDivisionError), atomic_path(path) as temporary:
@@ -59,7 +59,7 @@ def test_an_error_leaves_what_was_there(tmp_path):
 
 def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError) as caught, atomic_path(tmp_path / "mask.png") as temporary:
-        # What is written there fails as on a full disk.
+        # Writing to /dev/full fails as on a full disk.
         temporary.symlink_to("/dev/full")
         temporary.write_bytes(b"content")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "mask.png"))
@@ -68,14 +68,14 @@ def test_a_full_disk_names_the_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+def test_folders_are_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "folder"
     with atomic_folder(path) as temporary:
         (temporary / "a.txt").write_text("a")
         assert not path.exists()
         assert temporary.parent == path.parent
     assert (path / "a.txt").read_text() == "a"
-    # It replaces nothing.
+    # An existing folder is not replaced.
     with pytest.raises(FileExistsError) as caught, atomic_folder(path) as temporary:
         (temporary / "b.txt").write_text("b")
     assert caught.value.filename == str(path)
@@ -95,14 +95,14 @@ def test_errors_of_other_files_keep_their_name(tmp_path):
     assert Path(caught.value.filename).name == "input.txt"
     with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "out.txt"):
         pass
-    assert Path(caught.value.filename).name == "out.txt", "nothing was written"
+    assert Path(caught.value.filename).name == "out.txt", "the block did not write the file"
     with pytest.raises(BrokenPipeError) as caught, atomic_path(tmp_path / "out.txt"):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
     assert caught.value.filename is None
 
 
 def test_the_rename_is_flushed(tmp_path, monkeypatch):
-    """A power cut may otherwise bring the old file back."""
+    """Otherwise the old file may reappear after a power failure."""
     flushed, fsync = [], os.fsync
 
     def watch(descriptor):
@@ -125,13 +125,13 @@ def test_the_rename_is_flushed(tmp_path, monkeypatch):
         codecs.BOM_UTF16_BE + "Straße\r\n".encode("utf-16-be"),
     ],
 )
-def test_byte_order_marks(tmp_path, content):
+def test_supported_encodings(tmp_path, content):
     (tmp_path / "list.txt").write_bytes(content)
     assert read_text(tmp_path / "list.txt") == "Straße\r\n"
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"Stra\xdfe", codecs.BOM_UTF16_LE + b"a"])
-def test_text_that_is_none(tmp_path, content):
+def test_invalid_encodings_are_rejected(tmp_path, content):
     (tmp_path / "list.txt").write_bytes(content)
     with pytest.raises(UnicodeDecodeError):
         read_text(tmp_path / "list.txt")

@@ -1,4 +1,4 @@
-"""Image files become BGR uint8, and what is lost or doubtful is reported."""
+"""Image files are converted to BGR uint8; lost pages and doubtful value ranges are reported."""
 
 import logging
 
@@ -20,7 +20,7 @@ def ramp(peak, size=(30, 40)):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bits_are_scaled_as_those_of_a_camera_message(tmp_path, caplog, suffix):
+def test_16_bit_images_are_scaled_like_camera_messages(tmp_path, caplog, suffix):
     path = tmp_path / f"deep.{suffix}"
     cv2.imwrite(str(path), ramp(65535))
     image = read_image(path)
@@ -31,7 +31,7 @@ def test_16_bits_are_scaled_as_those_of_a_camera_message(tmp_path, caplog, suffi
 
 @pytest.mark.parametrize(("bits", "factor"), [(12, 16), (10, 64)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_few_bits_in_16_are_reported_once_for_a_folder(tmp_path, caplog, bits, factor, channels):
+def test_10_or_12_bits_in_a_16_bit_file_are_reported_once_per_folder(tmp_path, caplog, bits, factor, channels):
     peak = (1 << bits) - 1
     image = ramp(peak) if channels == 3 else ramp(peak)[..., 2]
     for name in ("a.png", "b.png"):
@@ -41,12 +41,12 @@ def test_few_bits_in_16_are_reported_once_for_a_folder(tmp_path, caplog, bits, f
     assert "a.png" in warning
     assert f" {image.max()} of 65535" in warning
     assert f"multiply them by {factor} " in warning
-    cv2.imwrite(str(tmp_path / "mended.png"), image * factor)
-    assert read_image(tmp_path / "mended.png").max() == 255
+    cv2.imwrite(str(tmp_path / "corrected.png"), image * factor)
+    assert read_image(tmp_path / "corrected.png").max() == 255
     assert len(warnings_of(caplog)) == 1
 
 
-def test_dark_images_of_8_bits_and_black_ones_are_not_reported(tmp_path, caplog):
+def test_dark_8_bit_images_and_black_images_are_not_reported(tmp_path, caplog):
     cv2.imwrite(str(tmp_path / "dark.png"), np.full((4, 5, 3), 3, np.uint8))
     cv2.imwrite(str(tmp_path / "black.png"), np.zeros((4, 5, 3), np.uint16))
     cv2.imwrite(str(tmp_path / "dusk.png"), np.full((4, 5, 3), 4096, np.uint16))
@@ -55,7 +55,7 @@ def test_dark_images_of_8_bits_and_black_ones_are_not_reported(tmp_path, caplog)
 
 
 @pytest.mark.parametrize("suffix", ["tif", "webp"])
-def test_further_pages_are_reported(tmp_path, caplog, suffix):
+def test_ignored_pages_are_reported(tmp_path, caplog, suffix):
     pages = [Image.fromarray(np.full((20, 30, 3), level, np.uint8)) for level in (10, 120, 240)]
     path = tmp_path / f"pages.{suffix}"
     pages[0].save(path, save_all=True, append_images=pages[1:])
@@ -70,7 +70,7 @@ def test_further_pages_are_reported(tmp_path, caplog, suffix):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int16])
-def test_values_of_unknown_range_are_refused(tmp_path, dtype):
+def test_values_of_unknown_range_are_rejected(tmp_path, dtype):
     path = tmp_path / "other.tif"
     cv2.imwrite(str(path), np.full((20, 30, 3), 1, dtype))
     with pytest.raises(FrameError, match=r"other.tif: (expected 8 or 16 bits|not an image)"):
@@ -83,7 +83,7 @@ def test_names_that_are_not_utf_8(tmp_path):
     assert (read_image(path) == 9).all()
 
 
-def test_links_to_nothing(tmp_path):
+def test_broken_links_are_rejected(tmp_path):
     (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(FrameError, match=r"link.png: cannot be read"):
         read_image(tmp_path / "link.png")

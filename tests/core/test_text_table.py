@@ -21,13 +21,13 @@ def test_text_is_aligned():
     assert format_table(["a", "b"], [["long", "x"]], ["a", "b"]).splitlines() == ["a     b", "long  x"]
 
 
-def test_files(tmp_path):
+def test_written_files(tmp_path):
     TABLE.write(tmp_path)
     lines = (tmp_path / "table.md").read_text().splitlines()
     assert lines == ["| network | mIoU % |", "| --- | ---: |", *lines[2:]]
     assert lines[2:] == ["| enet | 50.00 |", "| a, b | - |", "", "a note", "", "another"]
     with (tmp_path / "table.csv").open(newline="") as stream:
-        # Nested values are left out, undefined ones empty.
+        # Nested values are omitted, and undefined values are empty.
         assert list(csv.DictReader(stream)) == [{"name": "enet", "miou": "0.5"}, {"name": "a, b", "miou": ""}]
     assert json.loads((tmp_path / "table.json").read_text()) == {"seed": 3, "rows": list(TABLE.rows)}
 
@@ -36,7 +36,7 @@ def test_csv_rows_with_different_keys():
     assert csv_text([{"a": 1}, {"b": 2}]).splitlines() == ["a,b", "1,", ",2"]
 
 
-def test_figures():
+def test_number_formats():
     assert (percent(0.12345), percent(0.05, signed=True), percent(-0.05, signed=True)) == ("12.35", "+5.00", "-5.00")
     assert percent(None) == percent(math.nan) == percent(None, signed=True) == "-"
     assert (number(1.25, 1), number(None, 1)) == ("1.2", "-")
@@ -44,7 +44,7 @@ def test_figures():
     assert mean([None]) is None
 
 
-def test_letters_continue_after_z():
+def test_marks_of_notes_continue_after_z():
     marks = Marks()
     found = [marks("x", f"note {index}") for index in range(28)]
     assert (found[0], found[25], found[26], found[27]) == ("x [a]", "x [z]", "x [aa]", "x [ab]")
@@ -53,6 +53,6 @@ def test_letters_continue_after_z():
     assert marks.lines()[3] == "[d] note 3."
 
 
-def test_words_are_not_broken(monkeypatch):
+def test_lines_are_not_broken_within_words(monkeypatch):
     monkeypatch.setenv("COLUMNS", "10")
     assert wrap("one two-three /a/very/long/path").splitlines() == ["one", "two-three", "/a/very/long/path"]

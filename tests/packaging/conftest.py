@@ -1,4 +1,4 @@
-"""What the packaging tests share: the checkout, a clean copy of it, and a check that a node's executable runs."""
+"""Fixtures of the packaging tests: the checkout, a clean copy of it, and a check that a node's executable runs."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def checkout() -> Path:
 
 @pytest.fixture(scope="session")
 def copy_checkout():
-    """Copy what a fresh clone has, without environments, caches and results: (folder) -> folder."""
+    """Copy the checkout without environments, caches and results, like a fresh clone: (folder) -> folder."""
 
     def copy(folder: Path) -> Path:
         return shutil.copytree(CHECKOUT, folder, ignore=shutil.ignore_patterns(".?*", *GENERATED))
@@ -33,10 +33,11 @@ def copy_checkout():
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """The variables for programs under test: this python's libraries, but none of its modules by path, and no ROS
-    workspace of the caller's."""
+    """Environment variables for programs under test: without the checkout on ``PYTHONPATH``, and without the caller's
+    ROS workspace."""
     variables = dict(os.environ)
-    # What bootstraps the rclpy wheels of an environment; ours lie elsewhere, so it has to look again.
+    # The rclpy wheels set this variable once they are set up. The programs use another environment, so they must set
+    # up their own.
     variables.pop("_ROS_WHEELS_BOOTSTRAP_COMPLETE", None)
     if "ROS_DISTRO" in variables:
         paths = variables["PYTHONPATH"].split(os.pathsep)
@@ -50,15 +51,15 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def graph(tmp_path):
-    """The variables of a ROS graph of the test's own."""
+    """Environment variables of a ROS graph that only this test uses."""
     with reserved_domain(tmp_path / "log"):
         yield {name: os.environ[name] for name in GRAPH}
 
 
 @pytest.fixture
 def start_and_interrupt(tmp_path, graph):
-    """Start the node's executable, wait until it is on the graph, interrupt it: (command, environment) -> its command
-    line, as the operating system has it. Fails unless it ends with status 0."""
+    """Start the node's executable, wait until the node is on the graph, and interrupt it: (command, environment) ->
+    the process's command line in /proc. Fails unless the process exits with status 0."""
 
     def run(command: list[str], variables: dict[str, str]) -> list[str]:
         output = tmp_path / "output.txt"
@@ -88,7 +89,7 @@ def _wait_for_node(name: str, process: subprocess.Popen, output: Path, deadline_
         observer = rclpy.create_node("packaging_test", context=context)
         end = time.monotonic() + deadline_s
         while name not in observer.get_node_names():
-            assert process.poll() is None, f"the node ended by itself:\n{output.read_text()}"
+            assert process.poll() is None, f"the node exited unexpectedly:\n{output.read_text()}"
             assert time.monotonic() < end, f"no node /{name} after {deadline_s} s:\n{output.read_text()}"
             time.sleep(0.1)
         observer.destroy_node()

@@ -1,4 +1,4 @@
-"""`colcon build` of the checkout in a workspace, and what `source install/setup.bash` then makes visible."""
+"""`colcon build` of the checkout in a workspace, and the package in a shell that has sourced the workspace."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def workspace(tmp_path_factory, copy_checkout, environment):
 
 @pytest.fixture(scope="module")
 def sourced(workspace, environment):
-    """The variables of a shell that has sourced the workspace, with this python as its python3."""
+    """Environment variables of a shell that has sourced the workspace, with the Python of the tests as python3."""
     variables = environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"}
     script = "source install/setup.bash && env -0"
     result = subprocess.run(["bash", "-c", script], cwd=workspace, env=variables, capture_output=True, check=True)
@@ -45,7 +45,7 @@ def run(sourced, tmp_path):
     return run
 
 
-def test_it_is_built_as_an_ament_python_package(workspace, environment):
+def test_package_type_is_ament_python(workspace, environment):
     command = [sys.executable, "-m", "colcon", "list"]
     listing = subprocess.run(command, cwd=workspace, env=environment, capture_output=True, text=True, check=True)
     name, _, kind = listing.stdout.split()
@@ -71,23 +71,23 @@ def test_ros_finds_the_package(workspace, run):
     assert Path(run("python3", "-c", code).strip()) == workspace / "install/lsabinet_ros"
 
 
-def test_executables_are_where_ros2_run_looks(workspace, run):
+def test_executables_are_in_the_folder_of_ros2_run(workspace, run):
     folder = workspace / "install/lsabinet_ros/lib/lsabinet_ros"
     assert sorted(path.name for path in folder.iterdir()) == ["lsabinet", "segmentation"]
     assert all(os.access(path, os.X_OK) for path in folder.iterdir())
     assert "usage: lsabinet" in run(folder / "lsabinet", "--help")
 
 
-def test_the_node_runs_with_the_shells_python(workspace, sourced, start_and_interrupt):
+def test_the_node_runs_with_the_python_of_the_shell(workspace, sourced, start_and_interrupt):
     executable = workspace / "install/lsabinet_ros/lib/lsabinet_ros/segmentation"
     arguments = start_and_interrupt([str(executable)], sourced)
     assert Path(arguments[0]).name == "python3"
     assert arguments[1:3] == ["-m", "lsabinet_ros.segmentation_node"]
 
 
-@pytest.mark.skipif(shutil.which("ros2") is None, reason="the command ros2 comes with a ROS distribution only")
+@pytest.mark.skipif(shutil.which("ros2") is None, reason="only a ROS distribution has the command ros2")
 def test_ros2_launch(sourced, graph, tmp_path):
-    """From the launch file to a node at work, and Ctrl-C. Without ``ros2``, test_segment_launch.py has to do."""
+    """Launch the node, wait until it is active, and interrupt it; test_segment_launch.py does so without ``ros2``."""
     with subprocess.Popen(
         ["ros2", "launch", "lsabinet_ros", "segment.launch.py", "backend:=torch"],
         env=sourced | graph,

@@ -1,4 +1,4 @@
-"""The scripts for a GPU, tried out on the CPU: one checks its engines, one trains."""
+"""The scripts for a GPU, run on the CPU: the check of the engines and the training."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def check(tmp_path, *arguments):
     )
 
 
-def test_engines_that_work_and_one_that_fails(tmp_path):
+def test_working_and_failing_engines_are_reported(tmp_path):
     options = ("--device", "cpu", "--precision", "fp32", "--size", "64x96", "--rounds", "2", "--models", "enet")
     result = check(tmp_path, *options, "--engines", "torch,cuda-graph")
     assert result.returncode == 1, result.stderr
@@ -42,13 +42,13 @@ def test_engines_that_work_and_one_that_fails(tmp_path):
     assert check(tmp_path, *options, "--engines", "torch").returncode == 0
 
 
-def test_without_a_gpu_it_says_so(tmp_path):
+def test_missing_gpu_is_reported(tmp_path):
     result = check(tmp_path)
     assert result.returncode == 1
     assert result.stderr.strip() == "lsabinet: error: PyTorch finds no CUDA GPU here"
 
 
-def test_an_unknown_network_is_one_line(tmp_path):
+def test_unknown_network_is_a_one_line_error(tmp_path):
     result = check(tmp_path, "--device", "cpu", "--models", "nosuch")
     assert result.returncode == 1
     assert result.stderr.startswith("lsabinet: error: ")
@@ -96,7 +96,7 @@ def test_the_training_continues_where_it_was_interrupted(camvid, tmp_path):
     out = tmp_path / "out"
     process = start(camvid, out, TIME="1")
     output, _ = process.communicate(timeout=500)
-    # Rendering alone takes longer than that.
+    # The time limit of one second passes while the scenes are rendered.
     assert process.returncode == 75, output
     scenes = {path: path.stat().st_mtime_ns for path in (out / "scenes").glob("*/*.png")}
     assert len(scenes) == 3

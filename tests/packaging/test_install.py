@@ -1,4 +1,4 @@
-"""`pip install .` into a fresh environment: what is found there by Python, by the shell and by ROS."""
+"""`pip install .` into a new environment: Python, the shell and ROS find the installed package."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 WEIGHTS = ("lsabinet_camvid", "lsabinet_camvid_train", "lsabinet_synthetic")
-# Imported before anything else, it makes the machine one without ROS and without bag libraries.
+# Run before anything else, this code simulates a machine without ROS and without libraries for bags.
 WITHOUT_ROS = """
 import sys
 
@@ -32,7 +32,7 @@ COMMIT = "0123456789" * 4
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory, copy_checkout, environment):
-    """An environment with the package alone; the libraries below it are those of the python that runs the tests."""
+    """An environment that contains only the package, and uses the libraries of the Python that runs the tests."""
     prefix = tmp_path_factory.mktemp("prefix") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", prefix], env=environment, check=True)
     paths = {"base": str(prefix), "platbase": str(prefix)}
@@ -54,7 +54,7 @@ def installed(tmp_path_factory, copy_checkout, environment):
 
 @pytest.fixture
 def run(installed, environment, tmp_path):
-    """Run a program of the installed environment in an empty folder: (program, arguments...) -> standard output."""
+    """Run a program of that environment in an empty folder: (program, arguments...) -> standard output."""
 
     def run(program: str, *arguments: str, **variables: str) -> str:
         result = subprocess.run(
@@ -82,7 +82,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_code_and_shared_files_are_those_of_the_environment(installed, run):
+def test_code_and_shared_files_come_from_the_environment(installed, run):
     code = "import lsabinet_core, lsabinet_ros\nprint(lsabinet_core.__file__)\nprint(lsabinet_ros.__file__)"
     for path in run("python", "-c", code).split():
         assert Path(path).is_relative_to(installed)
@@ -90,7 +90,7 @@ def test_code_and_shared_files_are_those_of_the_environment(installed, run):
     assert Path(share) == installed / "share/lsabinet_ros"
 
 
-def test_type_checkers_read_the_annotations(run):
+def test_packages_are_marked_as_typed(run):
     code = "import lsabinet_core, lsabinet_ros\nprint(lsabinet_core.__file__)\nprint(lsabinet_ros.__file__)"
     markers = [Path(path).with_name("py.typed") for path in run("python", "-c", code).split()]
     assert len(markers) == 2
@@ -114,12 +114,12 @@ print(metadata.architecture, metadata.licence and "licensed")
     assert run("python", "-c", code).split() == ["lsabinet", "licensed"]
 
 
-def test_a_trainings_record_names_the_commit(run):
+def test_the_installed_package_knows_its_commit(run):
     program = "from lsabinet_core.commit import source_state; print(source_state())"
     assert run("python", "-c", program) == f"{{'git_commit': '{COMMIT}', 'git_changed': True}}\n"
 
 
-def test_command(run, checkout):
+def test_command_line(run, checkout):
     version = ElementTree.parse(checkout / "package.xml").findtext("version")
     assert run("lsabinet", "--version").strip() == version
     text = run("lsabinet", "--help")
@@ -127,14 +127,14 @@ def test_command(run, checkout):
         assert f"\n    {verb} " in text
 
 
-def test_doctor_has_the_sections_of_ros(run):
+def test_doctor_includes_the_sections_about_ros(run):
     document = json.loads(run("lsabinet", "doctor", "--json"))
     assert document["lsabinet"]["commit"] == COMMIT
     assert document["shared_memory"]["folder"] == "/dev/shm"
     assert "error" not in document["ros"]
 
 
-def test_core_and_command_work_without_ros(run):
+def test_core_and_command_line_work_without_ros(run):
     code = """
 import importlib, pkgutil
 import lsabinet_core
@@ -164,7 +164,7 @@ print(get_package_share_directory("lsabinet_ros"))
     assert (Path(share) / "launch/segment.launch.py").is_file()
 
 
-def test_executable_runs_the_environments_node(installed, environment, start_and_interrupt):
+def test_executable_runs_the_node_of_the_environment(installed, environment, start_and_interrupt):
     executable = installed / "lib/lsabinet_ros/segmentation"
     assert os.access(executable, os.X_OK)
     arguments = start_and_interrupt([str(executable)], environment)

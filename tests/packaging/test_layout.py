@@ -1,4 +1,4 @@
-"""The house's rules that can be read from the source: directions of imports, safe loading."""
+"""Rules of the project that can be checked in the source: directions of imports, and safe loading."""
 
 import ast
 from pathlib import Path
@@ -11,10 +11,10 @@ from lsabinet_core import __version__
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(path for package in ("lsabinet_core", "lsabinet_ros") for path in (ROOT / package).rglob("*.py"))
 
-# Which parts of the core a part may import, besides itself.
+# The parts of the core that each part may import, in addition to itself.
 BASE = {"errors", "files", "labels", "share", "lsabinet_core"}
 ALLOWED = {
-    # What the package itself exports, on demand.
+    # The package itself imports its public names on demand.
     "__init__": BASE | {"models", "inference"},
     "models": BASE,
     "data": BASE,
@@ -39,7 +39,7 @@ each_core_module = pytest.mark.parametrize(
 
 
 def imports(path: Path) -> set[str]:
-    """The full names of all modules and members that a file imports, wherever in the file it does."""
+    """The full names of all modules and members that a file imports, at any level of nesting."""
     package = path.relative_to(ROOT).with_suffix("").parts[:-1]
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -53,7 +53,8 @@ def imports(path: Path) -> set[str]:
 
 
 def part_of(name: str) -> str:
-    """``lsabinet_core.models.blocks`` -> ``models``; ``lsabinet_core.share_directory`` -> its module's name."""
+    """The part of an imported name: ``models`` for ``lsabinet_core.models.blocks``; ``lsabinet_core`` for the
+    package's own members."""
     parts = name.split(".")
     known = set(ALLOWED) | BASE
     return parts[1] if len(parts) > 1 and parts[1] in known else "lsabinet_core"
@@ -79,7 +80,7 @@ def test_imports_run_one_way(path):
     assert imported <= allowed, f"{name_of(path)} may not import {sorted(imported - allowed)}"
 
 
-def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+def import_cycles(graph: dict[str, set[str]]) -> list[set[str]]:
     """The strongly connected components of more than one module, and modules that import themselves (Tarjan, 1972)."""
     order: dict[str, int] = {}
     lowest: dict[str, int] = {}
@@ -97,10 +98,10 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
                 lowest[module] = min(lowest[module], order[other])
         if lowest[module] == order[module]:
             start = open_modules.index(module)
-            circle = set(open_modules[start:])
+            cycle = set(open_modules[start:])
             del open_modules[start:]
-            if len(circle) > 1 or module in graph[module]:
-                found.append(circle)
+            if len(cycle) > 1 or module in graph[module]:
+                found.append(cycle)
 
     for module in graph:
         if module not in order:
@@ -108,27 +109,27 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
     return found
 
 
-def test_circles_are_found():
+def test_import_cycles_are_found():
     graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"e"}, "f": {"a", "e"}}
-    assert circles(graph) == [{"b", "c"}, {"e"}]
+    assert import_cycles(graph) == [{"b", "c"}, {"e"}]
 
 
-def test_no_module_imports_itself_through_others():
-    """Nor lazily, inside a function or for type checkers only: such modules cannot be understood one by one."""
+def test_there_are_no_import_cycles():
+    """Imports inside functions and for type checkers count as well: modules of a cycle cannot be understood alone."""
     modules = {}
     for path in MODULES:
         parts = path.relative_to(ROOT).with_suffix("").parts
         modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
 
     def module_of(name: str) -> str | None:
-        """The module that an imported name is, or is a member of."""
+        """The module that an imported name denotes or belongs to; None if it is not ours."""
         while name and name not in modules:
             name = name.rpartition(".")[0]
         return name or None
 
     graph = {module: {module_of(name) for name in imports(path)} - {None} for module, path in modules.items()}
     assert sum(map(len, graph.values())) > len(graph)
-    assert circles(graph) == []
+    assert import_cycles(graph) == []
 
 
 @each_module
@@ -147,12 +148,12 @@ def test_nothing_is_unpickled(path):
         assert arguments.get("allow_pickle", "False") == "False", where
 
 
-def test_the_rules_are_read_from_something():
+def test_modules_and_their_imports_are_found():
     assert len(MODULES) > 20
     assert {"lsabinet_core.cli.main", "sys"} <= imports(ROOT / "lsabinet_core/cli/__main__.py")
 
 
-def test_one_version():
+def test_versions_are_equal():
     assert ElementTree.parse(ROOT / "package.xml").findtext("version") == __version__
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
 

@@ -1,4 +1,4 @@
-"""The files for contributors and continuous integration parse, and what they call exists."""
+"""The files for contributors and continuous integration can be parsed, and refer to existing files and commands."""
 
 import importlib.util
 import json
@@ -48,7 +48,7 @@ def test_paths_exist(path):
 
 def test_verbs_and_extras_exist():
     text = "\n".join(map(text_of, (WORKFLOW, *DOCKERFILES, *GITHUB, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md")))
-    # `docker run lsabinet PROGRAM`: the image has the same name.
+    # In `docker run lsabinet PROGRAM`, lsabinet is the name of the image.
     verbs = set(VERB.findall(text)) - {"lsabinet", "bash"}
     assert "doctor" in verbs
     assert verbs <= {*VERBS, "bag", "demo"}
@@ -66,7 +66,7 @@ def test_jobs_cover_the_supported_versions():
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
-def test_an_image_is_of_one_distribution(path):
+def test_each_image_uses_one_distribution(path):
     text = path.read_text(encoding="utf-8")
     name = path.name.partition(".")[0]
     assert f"FROM ros:{name}-ros-base" in text
@@ -83,7 +83,7 @@ def test_hooks_have_the_pinned_versions():
 
 
 def test_modules_that_the_scripts_run_are_declared():
-    """``python -m NAME`` of .ci/run: found here, or in an extra."""
+    """Every NAME of ``python -m NAME`` in .ci/run is importable here or belongs to an extra."""
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
     modules = set(re.findall(r"-m (\w+)", (ROOT / ".ci/run").read_text()))
     assert {"ruff", "basedpyright", "codespell_lib", "mkdocs"} <= modules
@@ -92,20 +92,20 @@ def test_modules_that_the_scripts_run_are_declared():
         assert f'"{name}' in setup or importlib.util.find_spec(module)
 
 
-def test_citation_is_of_this_version():
+def test_citation_states_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == __version__
     (paper,) = citation["references"]
     assert paper["authors"][0]["family-names"] == "Gui"
 
 
-def test_slow_files_exist():
+def test_files_of_the_slow_list_exist():
     lines = (ROOT / "tests/slow.txt").read_text(encoding="utf-8").splitlines()
     files = [line for line in lines if not line.startswith("#")]
     assert len(files) > 10
     assert [name for name in files if not (ROOT / name).is_file()] == []
 
 
-def test_the_marker_is_registered_and_chooses_files(pytestconfig, request):
+def test_the_quick_marker_is_registered_and_applied(pytestconfig, request):
     assert any(marker.startswith("quick:") for marker in pytestconfig.getini("markers"))
     assert request.node.get_closest_marker("quick") is not None

@@ -1,4 +1,4 @@
-"""The commands, links and code of the documents do what they say."""
+"""The commands, links and code in the documents are valid."""
 
 import re
 import runpy
@@ -23,19 +23,19 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def commands(document: Path, program: str) -> list[str]:
-    """The command lines that call ``program``, continued lines joined."""
+    """The command lines that call ``program``, with continuation lines joined."""
     lines = (line for block in blocks(document, "bash") for line in block.replace("\\\n", " ").splitlines())
     lines = (line.partition("#")[0].strip() for line in lines)
     return [line for line in lines if line.split(" ")[0] == program]
 
 
 @pytest.mark.parametrize("command", [command for document in DOCUMENTS for command in commands(document, "lsabinet")])
-def test_command_lines_are_understood(command):
+def test_command_lines_can_be_parsed(command):
     arguments = _parser().parse_args(shlex.split(command)[1:])
     assert callable(arguments.run)
 
 
-def test_every_verb_is_shown():
+def test_every_verb_has_an_example():
     assert {*VERBS, "bag", "demo"} == {line.split()[1] for line in commands(ROOT / "docs" / "cli.md", "lsabinet")}
 
 
@@ -45,7 +45,7 @@ def test_scripts_exist():
     assert all((ROOT / script).is_file() for script in scripts)
 
 
-def test_links_lead_somewhere():
+def test_linked_files_exist():
     links = [
         document.parent / link.partition("#")[0]
         for document in DOCUMENTS

@@ -1,4 +1,4 @@
-"""What the code imports is declared, and what is declared is pinned for continuous integration."""
+"""Every imported package is declared in setup.py, and every declared one is pinned for continuous integration."""
 
 import ast
 import sys
@@ -10,7 +10,7 @@ from catkin_pkg.package import parse_package
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-# Modules that are not called as the distribution that brings them.
+# Modules whose name differs from that of their distribution.
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "yaml": "pyyaml"}
 
 
@@ -19,7 +19,7 @@ def canonical(name: str) -> str:
 
 
 def declared() -> dict[str, list[Requirement]]:
-    """The requirements of setup.py by extra; "" has those of the package itself."""
+    """The requirements in setup.py by extra; the key "" holds those of the package itself."""
     call = next(
         node
         for node in ast.walk(ast.parse((ROOT / "setup.py").read_text()))
@@ -39,7 +39,7 @@ def pins() -> list[Requirement]:
 
 
 def modules_imported_by(folder: str) -> set[str]:
-    """Top-level modules that are neither Python's nor ours."""
+    """The imported top-level modules that belong neither to Python nor to this project."""
     found = set()
     for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -76,7 +76,7 @@ def test_each_requirement_has_one_lower_bound():
     for extra, requirements in DECLARED.items():
         for requirement in requirements:
             operators = sorted(specifier.operator for specifier in requirement.specifier)
-            # setuptools 80 is where colcon ends; the ROS wheels come as one release.
+            # colcon needs `setup.py install`, which setuptools 80 dropped; the ROS wheels are pinned to one release.
             expected = ["=="] if extra == "ros" else ["<", ">="] if requirement.name == "setuptools" else [">="]
             assert operators == expected, str(requirement)
 

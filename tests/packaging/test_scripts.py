@@ -1,4 +1,4 @@
-"""Which python the environment is made from, and what a machine that lacks one is told."""
+"""The Python from which the scripts create the environment, and the errors if none is suitable."""
 
 import os
 import subprocess
@@ -8,7 +8,8 @@ import pytest
 
 @pytest.fixture
 def fake_python(tmp_path):
-    """Put a stand-in for a python first on the PATH: (name, version, has_rclpy, has_venv) -> its path."""
+    """Create a stand-in for a Python in a folder that ``find_python`` puts first on the PATH: (name, version,
+    has_rclpy, has_venv) -> its path."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
@@ -44,34 +45,34 @@ def find_python(checkout, tmp_path):
     return run
 
 
-def test_the_first_python_that_the_wheels_are_made_for(fake_python, find_python):
+def test_a_python_supported_by_the_wheels_is_selected(fake_python, find_python):
     fake_python("python3", "3.10", has_rclpy=True)
     expected = fake_python("python3.12", "3.12")
     assert find_python().stdout.splitlines() == [expected, "wheels"]
 
 
-def test_newer_and_broken_ones_are_passed_over(fake_python, find_python):
+def test_a_python_that_is_too_new_is_skipped(fake_python, find_python):
     fake_python("python3", "3.14")
     fake_python("python3.12", "3.12")
     (expected, _) = find_python().stdout.splitlines()
     assert expected.endswith("python3.12")
 
 
-def test_a_sourced_distribution_chooses_the_python(fake_python, find_python):
+def test_a_sourced_distribution_determines_the_python(fake_python, find_python):
     fake_python("python3", "3.11")
     expected = fake_python("python3.10", "3.10", has_rclpy=True)
     fake_python("python3.12", "3.12")
     assert find_python(ROS_DISTRO="humble").stdout.splitlines() == [expected, "distribution"]
 
 
-def test_a_distribution_without_rclpy_falls_back_to_the_wheels_and_says_so(fake_python, find_python):
+def test_a_distribution_without_rclpy_falls_back_to_the_wheels_with_a_message(fake_python, find_python):
     expected = fake_python("only", "3.11")
     result = find_python(ROS_DISTRO="jazzy", LSABINET_PYTHON=expected)
     assert result.stdout.splitlines() == [expected, "wheels"]
     assert "jazzy" in result.stderr
 
 
-def test_python_3_10_without_ros_is_one_clear_line(fake_python, find_python):
+def test_python_3_10_without_ros_is_a_one_line_error(fake_python, find_python):
     result = find_python(LSABINET_PYTHON=fake_python("only", "3.10"))
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
@@ -79,7 +80,7 @@ def test_python_3_10_without_ros_is_one_clear_line(fake_python, find_python):
     assert "found 3.10" in line
 
 
-def test_a_named_python_that_does_not_run_is_one_clear_line(find_python):
+def test_a_named_python_that_does_not_run_is_a_one_line_error(find_python):
     result = find_python(LSABINET_PYTHON="/nowhere/python3")
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
@@ -87,7 +88,7 @@ def test_a_named_python_that_does_not_run_is_one_clear_line(find_python):
 
 
 @pytest.mark.parametrize("script", ["demo.sh", "test.sh"])
-def test_a_machine_without_venv_is_told_what_to_install(copy_checkout, fake_python, tmp_path, script):
+def test_the_error_for_a_missing_venv_names_the_package_to_install(copy_checkout, fake_python, tmp_path, script):
     python = fake_python("only", "3.11", has_venv=False)
     copy = copy_checkout(tmp_path / "checkout")
     variables = {name: value for name, value in os.environ.items() if name != "ROS_DISTRO"}
@@ -109,4 +110,4 @@ def test_scripts_are_valid_shell(checkout):
     for script in scripts:
         subprocess.run(["bash", "-n", script], check=True)
         if script.name != "environment.sh":
-            assert os.access(script, os.X_OK), f"{script.name} has no run bit"
+            assert os.access(script, os.X_OK), f"{script.name} is not executable"

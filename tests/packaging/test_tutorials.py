@@ -1,6 +1,6 @@
-"""The tutorials run from their own text: every command and every piece of Python, in order, in an empty folder.
+"""Runs the commands and Python blocks of the tutorials, in order, in an empty folder.
 
-A block ``output`` is what the block before it prints.
+An ``output`` block must equal the output of the block before it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ BLOCK = re.compile(r"^```(bash|python|output)\n(.*?)^```", re.DOTALL | re.MULTIL
 
 @pytest.fixture
 def run_command(tmp_path):
-    """Run a block of commands as a reader who has installed this checkout."""
+    """Run a block of commands like a reader who has installed this checkout."""
     programs = tmp_path / "bin"
     programs.mkdir()
     program = programs / "lsabinet"
@@ -46,7 +46,7 @@ def test_tutorial(page, run_command, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     blocks = BLOCK.findall(page.read_text(encoding="utf-8"))
     assert {"bash", "python", "output"} == {language for language, _ in blocks}
-    # The pieces of a page share their names, as in one session.
+    # The Python blocks of a page share their variables, as in one session.
     names: dict = {}
     printed = ""
     for language, text in blocks:

@@ -100,7 +100,7 @@ class Buildings:
         ), storey
 
     def house(self, mesh: Mesh, x: float, z: float, width: float, depth: float, heading: float, tall: bool) -> None:
-        """A building whose front is centred at (x, z) and faces backwards along `heading`.
+        """Add a building whose front is centred at (x, z) and faces backwards along `heading`.
 
         Args:
             width: along the front. depth: behind the front. heading: direction of the axis into the building.
@@ -153,7 +153,7 @@ class Buildings:
     def _roof(
         self, mesh: Mesh, center: np.ndarray, right: np.ndarray, ahead: np.ndarray, width: float, depth: float
     ) -> None:
-        """A pitched roof with its ridge along or across the street, with gables, chimneys and eaves."""
+        """Add a pitched roof with its ridge along or across the street, with gables, chimneys and eaves."""
         rng = self.rng
         material = self._roofs[int(rng.integers(3))]
         rise = rng.uniform(1.5, 4.0)
@@ -195,7 +195,7 @@ class Buildings:
             mesh.quad(corner - ahead * reach - (0, 0.75, 0), right * (size - 0.3), (0, 0.25, 0), material, BUILDING)
 
     def _signs(self, mesh: Mesh, middle: np.ndarray, right: np.ndarray, ahead: np.ndarray, width: float) -> None:
-        """Signs that project from the facade across the pavement or lie flat on it."""
+        """Add signs that project from the facade across the pavement or lie flat on it."""
         rng = self.rng
         for _ in range(int(rng.integers(1, 4))):
             face = float(rng.choice([2, 4, 0], p=(0.4, 0.4, 0.2)))
@@ -255,7 +255,7 @@ class Buildings:
             )
 
     def tower(self, mesh: Mesh, x: float, z: float) -> None:
-        """A church or a tower with a spire, battlements or a flat top."""
+        """Add a church or a tower with a spire, battlements or a flat top."""
         rng = self.rng
         pattern = tinted(rng, linear(*_WALLS[STONE][int(rng.integers(5))]), 0.2)
         stone = self.materials.add(
@@ -278,7 +278,7 @@ class Buildings:
         mesh.box((x + side, 0, z + 6), (side * 1.6, height * 0.4, 18), heading, stone, BUILDING, 3)
 
     def bridge(self, mesh: Mesh, z: float, half_road: float) -> None:
-        """A bridge or an elevated railway across the road, on piers beside it."""
+        """Add a bridge or an elevated railway across the road, on piers beside it."""
         rng = self.rng
         height, depth = rng.uniform(4.8, 8), rng.uniform(3, 9)
         color = tinted(
@@ -300,7 +300,7 @@ class Buildings:
                 mesh.tube((half_road + 2, 0, z_pier), (half_road + 2, height, z_pier), 0.6, deck, BUILDING)
 
     def tunnel(self, mesh: Mesh, start: float, end: float, half_width: float) -> None:
-        """Walls and a ceiling around the road."""
+        """Add walls and a ceiling around the road."""
         rng = self.rng
         color = tinted(rng, linear(150, 145, 135), 0.4)
         wall = self.materials.add(PLAIN, color, color * 0.7, 1.5, 0.15, detail=())

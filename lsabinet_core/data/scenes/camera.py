@@ -36,7 +36,7 @@ class View:
         return float(np.clip(max(corner[0] / x, corner[1] / y), 1.0, 1.6))
 
     def distort(self, picture: np.ndarray, nearest: bool) -> np.ndarray:
-        """Apply the lens distortion to an image of `margin` times the size, or an integer multiple of that."""
+        """Apply the lens distortion to an image that has `margin` times `size`, or an integer multiple of that."""
         if self.distortion == 0:
             return picture
         height, width = self.size
@@ -63,7 +63,7 @@ def _undistorted(points: np.ndarray, k1: float) -> np.ndarray:
 def random_view(rng: np.random.Generator, size: tuple[int, int], x: float, heading: float) -> View:
     """Draw a camera on a vehicle at lateral position x on a road with direction `heading` (radians)."""
     height = float(rng.choice([rng.uniform(1.1, 1.6), rng.uniform(1.6, 2.8)], p=(0.75, 0.25)))
-    # 40 to 120 degrees, mostly 50 to 75.
+    # The horizontal field of view is 38 to 115 degrees, mostly 48 to 76.
     degrees = rng.choice([rng.uniform(48, 76), rng.uniform(38, 50), rng.uniform(76, 115)], p=(0.66, 0.14, 0.2))
     focal = 0.5 / np.tan(np.deg2rad(degrees) / 2)
     yaw = heading + rng.normal(0, 0.06) + (rng.normal(0, 0.35) if rng.random() < 0.12 else 0.0)
@@ -73,7 +73,7 @@ def random_view(rng: np.random.Generator, size: tuple[int, int], x: float, headi
     right = np.array([np.cos(yaw), 0, -np.sin(yaw)])
     down = np.cross(right, ahead)
     rotation = np.stack([right * np.cos(roll) + down * np.sin(roll), down * np.cos(roll) - right * np.sin(roll), ahead])
-    # Limited at the corners, where stronger distortion would fold the image over.
+    # The distortion is limited by its value at the corners, where a stronger one would fold the image over.
     corner = (1 + (size[0] / size[1]) ** 2) * (0.5 / focal) ** 2
     bend = float(rng.uniform(-0.13, -0.02)) / corner if rng.random() < 0.35 else 0.0
     return View(np.array([x, height, 0.0]), rotation, float(focal), bend, size)

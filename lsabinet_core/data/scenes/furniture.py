@@ -82,7 +82,7 @@ class Furniture:
         self._glass = materials.add(GLAZING, linear(60, 70, 72), gloss=0.15)
 
     def lamp_post(self, mesh: Mesh, x: float, z: float, toward: float, tall: bool) -> None:
-        """A street lamp whose arm reaches towards x + toward."""
+        """Add a street lamp whose arm reaches towards x + toward."""
         rng = self.rng
         height, radius = (
             (rng.uniform(6.5, 11), rng.uniform(0.05, 0.1)) if tall else (rng.uniform(3, 5), rng.uniform(0.035, 0.065))
@@ -104,7 +104,7 @@ class Furniture:
             )
 
     def post(self, mesh: Mesh, x: float, z: float, wires: bool) -> None:
-        """A telegraph or catenary post."""
+        """Add a telegraph or catenary post."""
         rng = self.rng
         height = rng.uniform(6, 10)
         mesh.tube(
@@ -135,7 +135,7 @@ class Furniture:
         mesh.tube((x, 0.5, z), (x, 0.72, z), 0.06, orange, POLE, 0.03, 8)
 
     def sign(self, mesh: Mesh, x: float, z: float, facing: float = 0.0, low: bool = False) -> None:
-        """One to three signs on a post that face the driver (facing 0) or another direction."""
+        """Add one to three signs on a post that face the driver (facing 0) or another direction."""
         rng = self.rng
         size = rng.uniform(0.28, 0.5)
         height = rng.uniform(1.0, 1.6) if low else rng.uniform(1.9, 2.9)
@@ -180,7 +180,7 @@ class Furniture:
         mesh.add(points - normal * 0.02, -normal, outline, fan, self._back, SIGN_SYMBOL, seed)
 
     def board(self, mesh: Mesh, x: float, z: float) -> None:
-        """A billboard or a large direction sign on two legs."""
+        """Add a billboard or a large direction sign on two legs."""
         rng = self.rng
         wide, tall, low = rng.uniform(1.0, 4.0), rng.uniform(0.8, 2.5), rng.uniform(0.4, 2.5)
         color, rim = ((_GREEN, _WHITE), (_BLUE, _WHITE), (_WHITE, _BLACK), (tuple(rng.uniform(20, 240, 3)), _WHITE))[
@@ -222,7 +222,7 @@ class Furniture:
             )
 
     def traffic_light(self, mesh: Mesh, x: float, z: float, overhang: float = 0.0, facing: float = 0.0) -> None:
-        """A traffic light on a post; with `overhang`, another one over the road."""
+        """Add a traffic light on a post; with `overhang`, another one over the road."""
         rng = self.rng
         height = rng.uniform(2.2, 3.0)
         mesh.tube((x, 0, z), (x, height + 0.9, z), rng.uniform(0.04, 0.065), self._steel, POLE, sides=7)
@@ -244,7 +244,7 @@ class Furniture:
                 )
 
     def fence(self, mesh: Mesh, start: Vector, end: Vector, kind: str | None = None) -> None:
-        """A fence between two points (x, z): railing, mesh, boards, palisade, wall with railing or guard rail."""
+        """Add a fence between two points (x, z): railing, mesh, boards, palisade, wall with railing or guard rail."""
         rng = self.rng
         kind = kind or str(
             rng.choice(
@@ -302,7 +302,7 @@ class Furniture:
                 mesh.tube(foot, foot + (0, 0.75, 0), 0.06, material, FENCE, sides=4)
 
     def clutter(self, mesh: Mesh, x: float, z: float) -> None:
-        """Bins, benches, boxes and shelters, which annotators leave unlabelled."""
+        """Add bins, benches, boxes and shelters, which annotators leave unlabelled."""
         rng = self.rng
         kind = rng.integers(4)
         color = self.materials.add(PLAIN, tinted(rng, linear(*rng.uniform(20, 200, 3)), 0.3), strength=0.15)

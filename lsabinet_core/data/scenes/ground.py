@@ -26,7 +26,7 @@ class Surface:
 
 
 class GroundMap:
-    """Surfaces are painted in order, each over the previous ones; markings lie on top.
+    """A map on which surfaces are painted in order, each over the previous ones, with the markings on top.
 
     Coordinates are world (x, z) in metres.
     """

@@ -117,7 +117,7 @@ def random_light(rng: np.random.Generator, kind: str | None = None) -> Light:
             lit=float(rng.random() < 0.6),
             beam=float(rng.uniform(0, 0.3)),
         )
-    # Night: the town's glow on a dark sky, lamps, windows and headlights.
+    # At night, light comes from the glow of the town in a dark sky, lamps, windows and headlights.
     glow = np.array([1.0, 0.75, 0.5]) * rng.uniform(0.004, 0.05) + blue * rng.uniform(0, 0.02)
     return Light(
         "night",

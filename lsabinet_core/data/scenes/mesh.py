@@ -26,9 +26,9 @@ def _unit(vector: Vector) -> np.ndarray:
 class Mesh:
     """Collects triangles part by part.
 
-    Attributes of the arrays that `arrays` returns: vertices float64 (V, 3) metres, normals float32 (V, 3) unit length,
-    uv float32 (V, 2) metres along the surface (or 0..1 for masks), triangles int32 (T, 3), materials int32 (T,) rows of
-    the material table, classes uint8 (T,), seeds int32 (T,) that vary the appearance of equal materials.
+    `arrays` returns: vertices float64 (V, 3) in metres, normals float32 (V, 3) of unit length, uv float32 (V, 2) in
+    metres along the surface (or 0..1 for masks), triangles int32 (T, 3), materials int32 (T,), rows of the material
+    table, classes uint8 (T,), and seeds int32 (T,), which vary the appearance of equal materials.
     """
 
     def __init__(self):
@@ -77,7 +77,7 @@ class Mesh:
         uv: tuple[float, float] | None = None,
         normal: Vector | None = None,
     ) -> None:
-        """A parallelogram; uv range from (0, 0) at `corner` to the side lengths in metres, or to the given (u, v)."""
+        """Add a parallelogram; uv range from (0, 0) at `corner` to the side lengths in metres, or to a given (u, v)."""
         corner, along, up = (np.asarray(v, np.float64) for v in (corner, along, up))
         if normal is None:
             normal = _unit(cross(along, up))
@@ -102,7 +102,7 @@ class Mesh:
         seed: int = 0,
         top: int | None = None,
     ) -> None:
-        """An upright box.
+        """Add an upright box.
 
         Args:
             center: centre of the bottom face. size: (width across, height, length along the heading).
@@ -128,7 +128,7 @@ class Mesh:
         seed: int = 0,
         cap: bool = True,
     ) -> None:
-        """A cylinder or cone frustum between two points."""
+        """Add a cylinder or cone frustum between two points."""
         start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
         axis = end - start
         length = np.linalg.norm(axis)
@@ -158,7 +158,7 @@ class Mesh:
         sides: int = 8,
         seed: int = 0,
     ) -> None:
-        """An ellipsoid with half axes `radii` along the rows of `axes` (default: the world's)."""
+        """Add an ellipsoid with half axes `radii` along the rows of `axes` (default: the world's)."""
         axes = np.eye(3) if axes is None else np.asarray(axes)
         polar = np.linspace(0, np.pi, rings + 1)
         angles = np.linspace(0, 2 * np.pi, sides + 1)
@@ -179,7 +179,7 @@ class Mesh:
     def loft(
         self, sections: ArrayLike, material: int, class_id: int, seed: int = 0, caps: bool = True, closed: bool = True
     ) -> None:
-        """A skin over cross-sections (S, N, 3) around a body, with smooth normals along and around it."""
+        """Add the surface of a body, spanned over its cross-sections (S, N, 3), with smooth normals."""
         sections = np.asarray(sections, np.float64)
         if closed:
             sections = np.concatenate([sections, sections[:, :1]], 1)
@@ -217,7 +217,7 @@ class Mesh:
     def polygon(
         self, points: ArrayLike, material: int, class_id: int, seed: int = 0, normal: Vector | None = None
     ) -> None:
-        """A convex polygon as a triangle fan; uv are coordinates along its first edge and perpendicular to it."""
+        """Add a convex polygon as a triangle fan; uv are coordinates along its first edge and perpendicular to it."""
         points = np.asarray(points, np.float64)
         first = points[1] - points[0]
         first = first / (np.linalg.norm(first) + 1e-9)
@@ -247,7 +247,7 @@ class Mesh:
         class_id: int,
         seed: int = 0,
     ) -> None:
-        """Many rectangles at once; uv cover 0..1, so that cut-out masks apply.
+        """Add many rectangles at once; uv cover 0..1, so that cut-out masks apply.
 
         Args:
             centers, rights, ups: (N, 3); rights and ups are half sides. normals: (N, 3), used for shading only.

@@ -37,7 +37,7 @@ class People:
         )
 
     def walker(self, mesh: Mesh, x: float, z: float, heading: float) -> None:
-        """One person standing or walking."""
+        """Add one person standing or walking."""
         rng = self.rng
         tall = rng.uniform(0.95, 1.35) if rng.random() < 0.1 else rng.normal(1.72, 0.09)
         stride = rng.uniform(-0.32, 0.32) if rng.random() < 0.75 else rng.uniform(-0.05, 0.05)
@@ -129,7 +129,7 @@ class People:
                 mesh.tube(middle, origin + (0, 0.5, 0), 0.015, self._metal, PEDESTRIAN, sides=4)
 
     def bicycle(self, mesh: Mesh, x: float, z: float, heading: float, rider: bool, lean: float = 0.0) -> None:
-        """A bicycle, ridden or parked."""
+        """Add a bicycle, ridden or parked."""
         rng = self.rng
         axes = heading_axes(heading)
         if lean:

@@ -40,7 +40,7 @@ class Plants:
         self._hedge_cards = materials.add(LEAVES, hedge, hedge * 0.5, 0.4, 0.5, mask=masks.LEAVES[0])
 
     def tree(self, mesh: Mesh, x: float, z: float, large: bool) -> None:
-        """A broad-leaved tree or, occasionally, a conifer, at a point of the ground."""
+        """Add a broad-leaved tree or, occasionally, a conifer, at a point of the ground."""
         rng = self.rng
         if rng.random() < 0.1:
             self.conifer(mesh, x, z)
@@ -83,7 +83,7 @@ class Plants:
     def _cards(
         self, mesh: Mesh, centers: np.ndarray, normals: np.ndarray, size: float, material: int, class_id: int = TREE
     ) -> None:
-        """Leaf clumps with random orientations, so that some face the camera."""
+        """Add leaf clumps with random orientations, so that some face the camera."""
         rng = self.rng
         count = len(centers)
         facing = rng.normal(0, 1, (count, 3))
@@ -137,7 +137,7 @@ class Plants:
         height: float,
         depth: float,
     ) -> None:
-        """A clipped or overgrown hedge between two points (x, z) of the ground."""
+        """Add a clipped or overgrown hedge between two points (x, z) of the ground."""
         rng = self.rng
         start, end = np.asarray(start, float), np.asarray(end, float)
         length = np.hypot(*(end - start))

@@ -88,7 +88,7 @@ def visible_triangles(
     Returns:
         (image triangle, label triangle), int32 (height, width), -1 for the sky.
     """
-    nearest = np.zeros((2, height, width), np.float32)  # of 1 / z
+    nearest = np.zeros((2, height, width), np.float32)  # largest 1 / z so far
     found = np.full((2, height, width), -1, np.int32)
     size = masks.shape[1]
     for t in range(len(triangles)):

@@ -22,7 +22,7 @@ from lsabinet_core.data.scenes.site import Site
 from lsabinet_core.data.scenes.surfaces import Environment
 from lsabinet_core.data.street.textures import noise
 
-_SAMPLES = 2  # per pixel and side
+_SAMPLES = 2  # per pixel along each axis
 _SHADOW_TEXELS, _SHADOW_M = 1400, 96.0
 _OCCLUSION_CELL_M = 0.25
 _SKY, _MAX_LAMPS = 0, 14
@@ -59,7 +59,7 @@ def _draw(
     masks, label_masks = cutout_masks()
     ground, ground_classes = site.ground.render(site.wear)
     height, width = view.size
-    # The undistorted image is larger, because barrel distortion contracts it.
+    # The image is rendered larger, because barrel distortion shrinks it.
     inner = (int(np.ceil(height * view.margin)), int(np.ceil(width * view.margin)))
     focal = view.focal * width * _SAMPLES
     cx, cy = inner[1] * _SAMPLES / 2, inner[0] * _SAMPLES / 2
@@ -210,7 +210,7 @@ def _occlusion(polygons: Iterable[ArrayLike]) -> np.ndarray:
 
 
 def _nearest_lamps(lamps: Iterable[tuple[Vector, Vector, bool]], view: View) -> np.ndarray:
-    """Return the most relevant lamps as float64 (N, 7) of position, colour and reach."""
+    """Return the lamps nearest to the camera as float64 (N, 7): position, colour and reach."""
     chosen = []
     for position, color, headlight in lamps:
         ahead = (np.asarray(position) - view.position) @ view.rotation[2]

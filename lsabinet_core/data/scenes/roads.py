@@ -89,7 +89,7 @@ def paint_ground(site: Site) -> None:
 
 
 def _island(site: Site, road: int, kerb: int) -> None:
-    """A refuge, a median or a roundabout."""
+    """Add a refuge, a median or a roundabout."""
     rng, kind = site.rng, site.rng.random()
     ground = site.ground
     if kind < 0.12 and site.half > 4:
@@ -195,7 +195,7 @@ def _lane_lines(
 def _edge_lines(
     site: Site, z: np.ndarray, mid: np.ndarray, wide: float, white: tuple[int, int, int], yellow: tuple[int, int, int]
 ) -> None:
-    """A white line or two yellow lines along each kerb, or none."""
+    """Add one white line, two yellow lines or no line along each kerb."""
     kind = site.rng.random()
     if kind >= 0.5:
         return

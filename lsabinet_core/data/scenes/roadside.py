@@ -6,7 +6,7 @@ from lsabinet_core.data.scenes.site import BEHIND_M, VIEW_M, Site
 
 
 def plots(site: Site, side: int) -> None:
-    """Plots from behind the camera to the end of the view."""
+    """Add plots from behind the camera to the end of the view."""
     rng, p = site.rng, site.sides[side]
     z = BEHIND_M - rng.uniform(0, 8)
     while z < min(VIEW_M, site.end + 5):
@@ -78,7 +78,7 @@ def _hedge_along(site: Site, side: int, start: float, end: float, beyond: float)
 
 
 def side_road(site: Site, at: float, wide: float, side: int) -> None:
-    """Houses, trees and cars along a side road."""
+    """Add houses, trees and cars along a side road."""
     rng = site.rng
     for s in (-1, 1):
         if side not in (0, s):
@@ -103,7 +103,7 @@ def side_road(site: Site, at: float, wide: float, side: int) -> None:
 
 
 def dead_end(site: Site) -> None:
-    """Houses, a park or a wall across the end of the road."""
+    """Add houses, a park or a wall across the end of the road."""
     rng = site.rng
     x = -40.0
     kind = rng.random()
@@ -128,7 +128,7 @@ def dead_end(site: Site) -> None:
 
 
 def along_kerb(site: Site, side: int) -> None:
-    """Lamps, signs, street trees, people, bicycles and parked cars."""
+    """Add lamps, signs, street trees, people, bicycles and parked cars."""
     rng, p = site.rng, site.sides[side]
     kerb, end = site.half + 0.2, min(VIEW_M, site.end)
     _posts(site, side, kerb, end)
@@ -148,7 +148,7 @@ def along_kerb(site: Site, side: int) -> None:
 
 
 def _posts(site: Site, side: int, kerb: float, end: float) -> None:
-    """Street lamps and telegraph posts at regular distances."""
+    """Add street lamps and telegraph posts at regular distances."""
     rng = site.rng
     if rng.random() < 0.75:
         gap, tall = rng.uniform(15, 35), rng.random() < 0.8
@@ -160,7 +160,7 @@ def _posts(site: Site, side: int, kerb: float, end: float) -> None:
 
 
 def _kerb_item(site: Site, side: int, x: float, z: float, kerb: float) -> None:
-    """A piece of street furniture, some parked bicycles or a tree."""
+    """Add a piece of street furniture, some parked bicycles or a tree."""
     rng, p, furniture, mesh = site.rng, site.sides[side], site.furniture, site.mesh
     kind = rng.random()
     if kind < 0.36:
@@ -228,7 +228,7 @@ def _parked(site: Site, side: int) -> None:
 
 
 def fence_along(site: Site, side: int, start: float, end: float, kind: str | None = None, beyond: float = 0.0) -> None:
-    """A fence that follows the road; side 0 is the middle of the road."""
+    """Add a fence that follows the road; side 0 is the middle of the road."""
     step = 6.0
     kind = kind or str(
         site.rng.choice(["railing", "mesh", "boards", "wall", "panels"], p=(0.42, 0.12, 0.28, 0.12, 0.06))

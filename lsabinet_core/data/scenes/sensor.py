@@ -35,13 +35,13 @@ def expose(rng: np.random.Generator, image: np.ndarray, night: bool, rain: float
         quality = int(rng.uniform(25, 95))
         _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
         decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
-        assert decoded is not None, "OpenCV wrote it"
+        assert decoded is not None, "OpenCV can decode its own JPEG"
         return decoded
     return picture
 
 
 def _glare(rng: np.random.Generator, image: np.ndarray, night: bool, scale: float) -> np.ndarray:
-    """Light scattered in the lens: halos around lamps at night, a veil against a bright sky."""
+    """Add light scattered in the lens: halos around lamps at night, a veil against a bright sky."""
     strength = rng.uniform(0.02, 0.12) if night else rng.uniform(0.0, 0.06)
     bright = np.minimum(np.maximum(image - (0.5 if night else 1.2), 0), 12.0)
     wide = cv2.resize(
@@ -95,7 +95,7 @@ def _dirt(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _exposure(rng: np.random.Generator, image: np.ndarray) -> float:
-    """Return the exposure: simulated metering, biased to the lower half, with an error of up to two stops."""
+    """Return the exposure: metered on the lower two thirds, with a random error (standard deviation 0.6 stops)."""
     half = image[image.shape[0] // 3 :]
     level = float(np.exp(np.mean(np.log(half.mean(axis=2) + 1e-3))))
     metered = 0.16 / max(level, 0.012)
@@ -103,7 +103,7 @@ def _exposure(rng: np.random.Generator, image: np.ndarray) -> float:
 
 
 def _tone(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """A tone curve with a soft or hard shoulder, then gamma, contrast and saturation."""
+    """Apply a tone curve with a soft or hard shoulder, then gamma, contrast and saturation."""
     if rng.random() < 0.5:
         white = rng.uniform(1.2, 5.0)
         image = image * (1 + image / white**2) / (1 + image) * rng.uniform(1.2, 1.6)
@@ -132,7 +132,7 @@ def _sharpness(rng: np.random.Generator, image: np.ndarray, scale: float, night:
 
 
 def _noise(rng: np.random.Generator, image: np.ndarray, night: bool) -> np.ndarray:
-    """Shot noise that increases in the dark, partly correlated between pixels as after a camera's own filter."""
+    """Add noise that is stronger in the dark, and partly correlated between pixels, as after a camera's own filter."""
     strength = rng.uniform(0, 0.06) if night else rng.uniform(0, 0.025)
     grain = rng.standard_normal(image.shape, dtype=np.float32)
     if rng.random() < 0.5:

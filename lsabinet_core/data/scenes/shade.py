@@ -126,7 +126,7 @@ def _shade_sample(  # noqa: C901, PLR0912 a single pass over all light sources o
             for m in range(3):
                 out[m] += env.lamps[n, 3 + m] * strength
     if env.beam > 0:
-        # Low beams: bright below the horizon, wide, fading with distance.
+        # Low beams are wide, bright below the horizon, and fade with distance.
         cone = ramp(1.2 - abs(rx) * 1.6) * ramp(1.1 + (ry - 0.02) * 14 if ry < 0.02 else 1.0)
         strength = env.beam * cone * max(0.15, facing) / (1 + (distance / 14) ** 2)
         for m in range(3):

@@ -15,19 +15,19 @@ from lsabinet_core.data.scenes.plants import Plants
 from lsabinet_core.data.scenes.profile import random_place, random_profile
 from lsabinet_core.data.scenes.vehicles import Vehicles
 
-VIEW_M = 104.0  # only the backdrop is further ahead
+VIEW_M = 104.0  # only the backdrop is farther ahead
 BEHIND_M = -14.0  # start of the plots, so that houses behind the camera cast shadows
 
 
 class Site:
-    """World axes as in the package's description; the camera is at z = 0.
+    """A site under construction. World axes are those of the package's docstring; the camera is at z = 0.
 
     Attributes:
         mesh, materials, ground: the parts under construction. occluders: polygons (N, 2) of x, z that block sky light
             from the ground. lamps: (position, colour, is_headlight) of lights that are on.
         half: half width of the road, metres. lanes: lanes per direction. hand: side of the ego lane, -1 left, 1 right.
         sides: profile of each side, -1 and 1. junctions: (z, half width, side) of side roads, side 0 is a crossing.
-        end: end of the road, beyond `VIEW_M` if it is not visible. wear: of the road markings, 0..1.
+        end: z of the road's end, beyond `VIEW_M` if it is not visible. wear: wear of the road markings, 0..1.
     """
 
     ground: GroundMap

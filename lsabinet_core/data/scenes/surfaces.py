@@ -18,10 +18,10 @@ class Environment(NamedTuple):
 
     Attributes:
         sun: unit vector towards the sun. sun_color, sky_color, bounce_color: light from the sun, the sky, the ground.
-        zenith, horizon, cloud_color: of the sky that is seen. cover: clouds 0..1. cloud_shift: moves their pattern.
-        fog_color, fog_m: colour of the air, and the distance after which 63 % of a colour is air.
-        wetness, snow: 0..1. lit: 1 where lamps and windows are on.
-        lamps: float64 (L, 7) of position, colour; and reach in metres. beam: strength of the ego headlights.
+        zenith, horizon, cloud_color: colours of the visible sky. cover: cloud cover 0..1. cloud_shift: offset of the
+            cloud pattern. fog_color, fog_m: colour of the fog, and the distance at which it replaces 63 % of a colour.
+        wetness, snow: 0..1. lit: 1 if lamps and windows are on.
+        lamps: float64 (L, 7): position, colour, and reach in metres. beam: strength of the ego headlights.
         shadow, shadow_rows: the shadow map, and float64 (3, 4) from world points to its coordinates.
         occlusion: float32 map of the sky light on the ground, cells of `occlusion_cell` metres from `origin` (x, z).
         ground: float32 (H, W, 6) map of albedo RGB, unused, noise contrast and wetness; cells of `ground_cell` metres.
@@ -68,7 +68,7 @@ def tile_noise(tile: np.ndarray, x: float, y: float) -> float:
 
 @_compiled
 def _random(a: float, b: float, seed: int) -> float:
-    """A random number 0..1, a function of two cell numbers and a seed."""
+    """A pseudorandom number 0..1, determined by two cell numbers and a seed."""
     h = (int(a) * 374761393 + int(b) * 668265263 + int(seed) * 974634777) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
     return ((h ^ (h >> 16)) & 0xFFFFFF) / 16777216.0
@@ -81,7 +81,7 @@ def ramp(x: float) -> float:
 
 @_compiled
 def _band(x: float, low: float, high: float, blur: float) -> float:
-    """The overlap of a sample of width `blur` at x with low..high, as a share."""
+    """The share of a sample of width `blur` at x that lies between low and high."""
     return ramp((x - low) / blur + 0.5) * ramp((high - x) / blur + 0.5)
 
 
@@ -254,7 +254,7 @@ def surface(  # noqa: C901, PLR0912 one branch for each material
 
 @_compiled
 def _sign(face: int, seed: int, u: float, v: float, blur: float, row: np.ndarray, out: np.ndarray) -> None:
-    """Face of a sign; u and v range from -1 to 1. Base is the colour of the face, second that of the rim."""
+    """Face of a sign; u and v range from -1 to 1. The base colour is that of the face, the second that of the rim."""
     radius = max(abs(u), abs(v)) if face >= 3 else np.sqrt(u * u + v * v)
     rim = ramp((radius - 0.76) / max(blur, 0.02)) if face != 2 else 0.0
     ink = 0.0

@@ -25,8 +25,8 @@ _PAINTS = (
 )
 _PAINT_SHARES = np.array([0.14, 0.17, 0.13, 0.1, 0.15, 0.09, 0.08, 0.03, 0.03, 0.04, 0.015, 0.02, 0.005])
 
-# Side view of a body: stations along the length (0 rear .. 1 front) with the height of the bonnet or boot line, and of
-# the glasshouse: start and end of its lower and upper edges.
+# Side view of a body: its height at four stations along its length (rear to front), and the start and end of the
+# glasshouse's lower and upper edges (0 rear .. 1 front).
 _SHAPES = {
     "hatch": ((0.92, 0.98, 0.92, 0.78), (0.02, 0.72, 0.12, 0.5)),
     "saloon": ((0.85, 0.9, 0.88, 0.74), (0.16, 0.72, 0.3, 0.54)),
@@ -88,7 +88,7 @@ class Vehicles:
         )
 
     def car(self, mesh: Mesh, x: float, z: float, heading: float) -> float:
-        """A car or small van centred at (x, z). Returns its length in metres."""
+        """Add a car or small van centred at (x, z). Returns its length in metres."""
         rng = self.rng
         kind = str(rng.choice(list(_SIZES), p=(0.34, 0.22, 0.14, 0.2, 0.1)))
         length, width, height, clearance = np.array(_SIZES[kind]) * rng.normal(1, 0.04, 4)
@@ -97,7 +97,7 @@ class Vehicles:
         axes, origin = heading_axes(heading), np.array([x, 0.0, z])
 
         def section(share: float, low: float, high: float, half: float, round_off: float = 0.12) -> list[np.ndarray]:
-            """Cross-section of the body: rounded rectangle at a station."""
+            """Cross-section of the body at a station: a rounded rectangle."""
             s = (share - 0.5) * length
             inner = half * (1 - round_off)
             mid = low + 0.45 * (high - low)
@@ -243,7 +243,7 @@ class Vehicles:
         self._face(mesh, grille, axes[0] * half * 0.9, np.array([0, 0.18, 0]), self._trim)
 
     def _face(self, mesh: Mesh, corner: np.ndarray, along: np.ndarray, up: np.ndarray, material: int) -> None:
-        """A quad whose uv range from -1 to 1."""
+        """Add a parallelogram whose uv range from -1 to 1."""
         normal = cross(along, up)
         mesh.add(
             [corner, corner + along, corner + along + up, corner + up],
@@ -256,7 +256,7 @@ class Vehicles:
         )
 
     def large(self, mesh: Mesh, x: float, z: float, heading: float, kind: str | None = None) -> float:
-        """A bus, double-decker, lorry, box van or tram. Returns its length in metres."""
+        """Add a bus, double-decker, lorry, box van or tram. Returns its length in metres."""
         rng = self.rng
         kind = kind or str(rng.choice(list(_LARGE_SIZES), p=(0.3, 0.12, 0.28, 0.24, 0.06)))
         length, width, height = _LARGE_SIZES[kind]
@@ -278,7 +278,7 @@ class Vehicles:
         return self.materials.add(PAINT, tinted(self.rng, linear(*self.rng.uniform(15, 240, 3))), gloss=0.06)
 
     def _bus(self, body: "_Body", paint: int, two_decks: bool) -> None:
-        """Body, windows on the sides and at both ends, stripe, advertisement and destination board."""
+        """Add body, windows on the sides and at both ends, stripe, advertisement and destination board."""
         rng, half, length, height, low = self.rng, body.width / 2, body.length, body.height, 0.35
         body.box((0, low, 0), (body.width, height - low, length), paint)
         stripe = self._bright_paint()
@@ -303,7 +303,7 @@ class Vehicles:
         self._face(body.mesh, corner, body.axes[0] * body.width * 0.6, np.array([0, 0.26, 0]), board)
 
     def _lorry(self, body: "_Body", paint: int, heavy: bool) -> None:
-        """Cab and load: a box with or without advertisement, a flat bed or a tank."""
+        """Add cab and load: a box with or without advertisement, a flat bed or a tank."""
         rng, half, length, height = self.rng, body.width / 2, body.length, body.height
         cab, cab_h = (1.9, height * 0.78) if heavy else (1.7, height * 0.72)
         front = length / 2
@@ -349,10 +349,10 @@ class _Body:
         return self.origin + np.array([right, up, forward]) @ self.axes
 
     def box(self, foot: Vector, size: Vector, material: int) -> None:
-        """A box with the centre of its bottom face at `foot`."""
+        """Add a box with the centre of its bottom face at `foot`."""
         self.mesh.box(self.at(*foot), size, self.heading, material, CAR)
 
     def pane(self, low: Vector, high: Vector, material: int) -> None:
-        """An upright rectangle between two opposite corners."""
+        """Add an upright rectangle between two opposite corners."""
         corner, other = self.at(*low), self.at(high[0], low[1], high[2])
         self.mesh.quad(corner, other - corner, (0, high[1] - low[1], 0), material, CAR)

@@ -49,7 +49,7 @@ class AutoBackend(Backend):
 
     Attributes:
         compare: False lets ``load`` take PyTorch, if it offers the precision, instead of comparing the engines.
-        undecided: whether it has done so, because no choice was known.
+        undecided: whether ``load`` has done so, because there was no cached choice.
 
     Args:
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -66,7 +66,7 @@ class AutoBackend(Backend):
     def __init__(self, device: str = "auto", precision: str = "auto", threads: int = 0):
         chosen = choose_device(device)
         super().__init__(chosen, choose_precision(precision, chosen, "auto", PRECISIONS))
-        # What the engines are compared in; ``precision`` is what the chosen one computes in.
+        # The precision in which the engines are compared; ``precision`` is that of the chosen engine.
         self._base = self.precision
         self._requested_precision = precision
         self._tries_bf16 = precision == "auto" and chosen.type == "cpu" and computes_in_bf16(chosen)

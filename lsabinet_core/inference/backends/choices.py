@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Choice:
-    """An engine, the precision in which it runs, and why they were chosen; ``milliseconds`` per image of all that were
-    compared, by ``trial.label``."""
+    """The chosen engine, its precision and the reason; ``milliseconds`` per image of all compared engines, by name or
+    ``trial.label``."""
 
     backend: str
     precision: str
@@ -40,7 +40,7 @@ class ChoiceFile:
 
     Args:
         network: the network that will run, at its size.
-        device, precision, threads: how it will run, as the user asked for it.
+        device, precision, threads: as requested by the user.
         known: engines that may be chosen; a new one invalidates the choice.
     """
 

@@ -45,11 +45,11 @@ def choose_cuda(name: str, engine: str) -> torch.device:
 def computes_in_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for bf16.
 
-    A processor that has none (before AVX-512 BF16, AMX) imitates it, at a fraction of the speed of fp32.
+    A processor without them (AVX-512 BF16 or AMX on x86) emulates bf16 at a fraction of the speed of fp32.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    # x86 names its instructions, ARM says bf16, and an older PyTorch says nothing.
+    # PyTorch reports the names of the instructions on x86, "bf16" on ARM, and nothing in older versions.
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 

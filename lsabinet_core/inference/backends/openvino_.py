@@ -108,8 +108,8 @@ class OpenVINOBackend(ShapedBackend):
         )
 
     def compile_counting(self, shape: Shape):
-        """The network as it runs for that shape, as an ``openvino.CompiledModel`` that also counts the time of each
-        operator. Raises BackendError if it cannot be compiled."""
+        """Compile the network for that shape as ``infer`` does, but as an ``openvino.CompiledModel`` that also records
+        the time of each operator. Raises BackendError if the network cannot be compiled."""
         return self._compile(shape, {"PERF_COUNT": True})
 
     def _compile(self, shape: Shape, more_settings: dict | None = None):

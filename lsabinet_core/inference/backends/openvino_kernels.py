@@ -24,7 +24,7 @@ def prefer_fast_kernels(model: Any) -> None:
 
 
 def _average_by_convolution(pool: Any) -> Any:
-    """Average few channels by a convolution: OpenVINO's pooling would pad them, and concatenations after it, to 16."""
+    """Average few channels with a convolution: OpenVINO's pooling would pad them, and later concatenations, to 16."""
     from openvino import opset13
 
     attributes = pool.get_attributes()
@@ -44,8 +44,9 @@ def _average_by_convolution(pool: Any) -> Any:
     )
 
 
-def _dilate_where_it_says_nothing(conv: Any) -> Any:
-    """Dilate depthwise 3x1 and 1x3 kernels along the side of length 1, which selects a kernel twice as fast."""
+def _dilate_sides_of_length_one(conv: Any) -> Any:
+    """Dilate depthwise 3x1 and 1x3 kernels along their side of length 1, where dilation has no effect on the result but
+    selects an implementation twice as fast."""
     from openvino import opset13
 
     attributes = conv.get_attributes()
@@ -96,6 +97,6 @@ def _reverse_in_one(concat: Any) -> Any:
 _REWRITES = {
     "AvgPool": _average_by_convolution,
     "Concat": _reverse_in_one,
-    "GroupConvolution": _dilate_where_it_says_nothing,
+    "GroupConvolution": _dilate_sides_of_length_one,
     "Selu": _selu_by_elu,
 }

@@ -24,8 +24,8 @@ ROUNDS = 5
 MIN_GAIN = 1.1
 """How many times faster than the fastest engine in fp32 another precision must be to take its place."""
 STREETS = (0, 25, 50, 75)
-"""Synthetic street scenes on which a precision that nobody asked for must give the masks of fp32. Pixel agreement is
-meaningful there: their areas and borders are those of a street."""
+"""Synthetic street scenes on which a precision that the user did not request must give the masks of fp32. Pixel
+agreement is meaningful on them, because they have the areas and borders of a street."""
 MAX_MEASURING_S = 10.0
 """No further round starts after this measuring time."""
 
@@ -122,9 +122,11 @@ class Trial:
     def start_bf16(
         self, plain: dict[str, Backend], notes: dict[str, str]
     ) -> tuple[dict[str, Backend], dict[str, Exception]]:
-        """As ``start_all``, by ``label``, for the first engine of ``plain`` that works in bf16: those before it are
-        faster on most machines, so trying the others would only take time. It must also give the masks of PyTorch in
-        fp32 on pictures of streets."""
+        """Like ``start_all``, with keys from ``label``, for the first engine of ``plain`` that works in bf16.
+
+        Later engines are slower on most machines, so they are not tried. The engine must also give the masks of PyTorch
+        in fp32 on street scenes.
+        """
         started: dict[str, Backend] = {}
         failures: dict[str, Exception] = {}
         if (reference := plain.get(PLAIN)) is None:
@@ -135,14 +137,14 @@ class Trial:
             try:
                 backend = self._create(name, "bf16")
             except BackendError:
-                # It has no bf16.
+                # The engine does not support bf16.
                 continue
             try:
                 if self._is_usable(backend, reference, self.size):
                     self._check_masks(backend, reference)
                     started[key] = backend
                     break
-            except Exception as error:  # noqa: BLE001 - then fp32 it is
+            except Exception as error:  # noqa: BLE001 - the engines in fp32 remain
                 failures[key] = error
                 notes[key] = first_line(error)
             finally:
@@ -218,7 +220,8 @@ class Trial:
 
 
 def label(name: str, precision: str) -> str:
-    """How an engine in a precision that nobody asked for is called beside the same engine as asked for."""
+    """The key of an engine in a precision that the user did not request; its name alone is the key in the requested
+    one."""
     return f"{name} {precision}"
 
 

@@ -40,7 +40,7 @@ def max_pool_with_indices(
         here = y[:, None] * width + (torch.arange(columns, device=x.device) * step_x + j - pad_x).clamp(0, width - 1)
         values = padded[:, :, i : i + step_y * (rows - 1) + 1 : step_y, j : j + step_x * (columns - 1) + 1 : step_x]
         indices = here.expand_as(maxima) if indices is None else torch.where(values == maxima, here, indices)
-    assert indices is not None, "a window has at least one place"
+    assert indices is not None, "a window has at least one position"
     return maxima, indices
 
 

@@ -1,4 +1,4 @@
-"""The engines that the benchmarks build have a cache folder of their own."""
+"""Fixtures of the benchmark tests: a separate engine cache, and subjects with given durations."""
 
 import pytest
 

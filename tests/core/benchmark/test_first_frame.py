@@ -29,7 +29,7 @@ def test_single_start(random_weights, backend, one_start):
 
 
 def test_second_start_is_reported(monkeypatch):
-    """The first start fills the caches."""
+    """Two starts are made with the same request, because the first one fills the caches."""
     asked, starts = [], iter([{"peak_mb": 9.0}, {"peak_mb": 5.0}])
     monkeypatch.setattr(first_frame, "_start", lambda request: asked.append(request) or next(starts))
     assert measure_first_frame("w", "torch", "fp32", (64, 96)) == {"peak_mb": 5.0}
@@ -44,7 +44,7 @@ def test_failure_of_the_program_is_reported(tmp_path):
 
 
 def test_peak_memory_belongs_to_the_process():
-    """Neither the peak of the parent process, with which some counters start, nor the final memory."""
+    """The figure is neither the peak of the parent process, with which some counters start, nor the final usage."""
     program = (
         "from lsabinet_core.benchmark.first_frame import peak_bytes\n"
         "before = peak_bytes()\n"
@@ -60,7 +60,7 @@ def test_peak_memory_belongs_to_the_process():
     assert after - before == pytest.approx(80e6, rel=0.1)
 
 
-def test_columns_of_a_benchmark(one_start):
+def test_benchmark_with_memory_option(one_start):
     """Random weights are passed to the process; a failed start is reported."""
     candidates = [Candidate("dabnet", "torch", "fp32", (64, 96))]
     steps = []

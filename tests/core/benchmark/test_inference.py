@@ -122,7 +122,7 @@ def test_unsupported_combinations_are_reported(figures):
     assert "needs a CUDA GPU" in reasons["cuda-graph", "fp32", TINY]
     assert "got 'int8'" in reasons["torch", "int8", TINY]
     assert "lsabinet export --to openvino --precision int8" in reasons["openvino", "int8", TINY]
-    # A size that no network supports: our own error where the size is checked, else the network's.
+    # No network supports a size of 8x8; the message comes from our own check or from the network.
     assert {key[0] for key in reasons if key[2] == (8, 8)} == {"eager", "torch", "openvino", "cuda-graph"}
     assert "at least 64x64" in reasons["torch", "fp32", (8, 8)]
     assert "at least 64" in reasons["eager", "fp32", (8, 8)]
@@ -141,7 +141,7 @@ def test_invalid_candidates_are_rejected():
         benchmark_inference([Candidate("dabnet", "torch", "fp32", TINY)], device="tpu")
 
 
-def test_combinations():
+def test_candidates_are_combined_from_lists():
     found = combine(["a", "b"], ["eager", "torch"], ["fp32", "bf16"], [(1, 2), (3, 4)], 2)
     assert len(found) == 2 * 2 * 3
     assert len(set(found)) == 12

@@ -1,4 +1,4 @@
-"""``profile_inference``: the work of each part is counted as it is by hand, on PyTorch and on OpenVINO."""
+"""``profile_inference`` on PyTorch and OpenVINO: the work of each part matches an independent count."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def _small_roofline(monkeypatch):
 
 @pytest.fixture(scope="module")
 def macs_by_part():
-    """Multiply-accumulates of the convolutions of LSA-BiNet by part, from the shapes that pass through them."""
+    """Multiply-accumulates of the convolutions in each part of LSA-BiNet, computed from their output shapes."""
     model, counted = create_model("lsabinet", 11).eval(), {}
 
     def count(path, module, output):
@@ -39,7 +39,7 @@ def macs_by_part():
     return counted
 
 
-def test_names():
+def test_parts_and_groups_of_operators():
     assert part_of("network.backbone.block1.0.expand") == part_of("backbone.block2.3") == "block"
     assert part_of("decoder.mixer.0") == "decoder"
     assert part_of("backbone") == "backbone"
@@ -50,9 +50,9 @@ def test_names():
     assert group_of("", "Add") == "other"
 
 
-def test_bounds_by_hand():
+def test_bounds_match_hand_computed_values():
     roofline = Roofline(10.0, {"fp32": 100.0, "bf16": 400.0})
-    # 20 MB at 10 GB/s are 2 ms; 1 GMAC is 10 ms in fp32 and 2.5 in bf16.
+    # Moving 20 MB at 10 GB/s takes 2 ms; 1 GMAC takes 10 ms in fp32 and 2.5 ms in bf16.
     assert roofline.bound_ms(20.0, 0.1, "fp32") == pytest.approx(2.0)
     assert roofline.bound_ms(20.0, 1.0, "fp32") == pytest.approx(10.0)
     assert roofline.bound_ms(20.0, 1.0, "bf16") == pytest.approx(2.5)
@@ -79,12 +79,12 @@ def test_eager(eager, macs_by_part):
     assert sum(row["ms"] for row in found["groups"]) == pytest.approx(found["ms"])
     assert sum(row["share"] for row in found["kinds"]) == pytest.approx(1)
     assert [row["ms"] for row in found["groups"]] == sorted((row["ms"] for row in found["groups"]), reverse=True)
-    # The first convolution: image, weights and output, in fp32.
+    # The first convolution moves the image, the weights and the output, in fp32.
     first = next(operator for operator in found["operators"] if operator["kind"] == "convolution")
     assert first["mbytes"] == pytest.approx(4 * (3 * 64 * 96 + 32 * 3 * 9 + 32 * 32 * 48) / 1e6)
 
 
-def test_the_network_is_left_as_it_was():
+def test_hooks_are_removed_from_the_network():
     model = create_model("dabnet", 11).eval()
     counter = profile._Counter(model)
     with counter, torch.no_grad():
@@ -99,7 +99,7 @@ def test_openvino(macs_by_part, monkeypatch):
     (found,) = profile_inference([Candidate("lsabinet", "openvino", "fp32", TINY)], runs=2, threads=1)["profiles"]
     groups = {row["name"]: row for row in found["groups"]}
     assert groups["stem"]["gmacs"] == pytest.approx(macs_by_part["stem"] / 1e9, rel=1e-6)
-    # The deployed form computes what it can at the lower resolution.
+    # The deployed network computes some operators at a lower resolution, so its counts are slightly smaller.
     for part in ("block", "decoder"):
         assert groups[part]["gmacs"] == pytest.approx(macs_by_part[part] / 1e9, rel=0.05)
     assert found["ms"] > 0
@@ -107,8 +107,8 @@ def test_openvino(macs_by_part, monkeypatch):
     assert any("avx" in operator["kernel"] or "jit" in operator["kernel"] for operator in found["operators"])
 
 
-def test_operators_of_rewrites_belong_to_what_they_compute_for():
-    """Winograd's have no module's name, and need fewer multiplications."""
+def test_operators_of_the_winograd_rewrite_are_assigned_to_parts():
+    """Their names do not contain the name of a module."""
     candidate = Candidate("lsabinet", "openvino", "fp32", TINY)
     (found,) = profile_inference([candidate], runs=1, threads=1)["profiles"]
     unnamed = [operator for operator in found["operators"] if operator["name"].startswith("Convolution_")]
@@ -116,6 +116,6 @@ def test_operators_of_rewrites_belong_to_what_they_compute_for():
     assert "other" not in {row["name"] for row in found["groups"]}
 
 
-def test_what_cannot_be_profiled():
+def test_unsupported_backend_is_rejected():
     with pytest.raises(BackendError, match="expected backend to be eager or openvino to profile, got 'torch'"):
         profile_inference([Candidate("lsabinet", "torch", "fp32", TINY)])

@@ -17,7 +17,8 @@ STAGES = {"preprocess": 2.0, "inference": 16.0, "postprocess": 2.0}
 
 @pytest.fixture
 def started(monkeypatch, pretended):
-    """All started settings; each turn takes 10 ms per image alone, and 8 ms per frame plus 4 ms for the Segmenter."""
+    """The settings of all started subjects. A turn takes 10 ms per image for the network alone, and 4 ms plus 8 ms
+    per frame for the whole Segmenter."""
     asked = []
 
     def start(network, candidate, **options):

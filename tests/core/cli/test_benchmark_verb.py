@@ -1,4 +1,4 @@
-"""``lsabinet benchmark`` and ``lsabinet benchmark scale`` from the command line's side."""
+"""``lsabinet benchmark`` and ``lsabinet benchmark scale``: arguments, output and errors."""
 
 import csv
 import json
@@ -35,28 +35,28 @@ def cells(printed: str, first: str) -> list[list[str]]:
 
 def test_networks_and_engines(lsabinet, random_weights, tmp_path):
     out = {suffix: tmp_path / f"figures.{suffix}" for suffix in ("json", "csv", "png")}
-    status, said = lsabinet(
+    status, captured = lsabinet(
         *("--models", f"dabnet,{random_weights}", "--backends", "eager,openvino,cuda-graph", *TINY),
         *("--frame", "120x160", "--json", out["json"], "--csv", out["csv"], "--plot", out["png"]),
     )
-    assert status == 0, said.err
+    assert status == 0, captured.err
     figures = json.loads(out["json"].read_text())
     rows = figures["rows"]
     assert [(row["model"], row["backend"]) for row in rows] == [
         (model, engine) for model in ("dabnet", str(random_weights)) for engine in ("eager", "openvino")
     ]
-    # What is printed is what was measured.
-    for row, line in zip(rows[:2], cells(said.out, "dabnet"), strict=True):
+    # The printed figures are the measured ones.
+    for row, line in zip(rows[:2], cells(captured.out, "dabnet"), strict=True):
         assert line[:4] == ["dabnet", row["backend"], "fp32", "64x96"]
         assert [float(text) for text in line[4:9]] == pytest.approx(
             [row[key] for key in ("median_ms", "p95_ms", "p99_ms", "cpu_ms", "fps")], abs=0.06
         )
         assert line[-2:] == ["754,571", f"{row['gmacs']:.3f}"]
-    assert cells(said.out, "dabnet")[0][9:13] == ["1.00", "-", "-", "-"]
-    text = " ".join(said.out.split())
+    assert cells(captured.out, "dabnet")[0][9:13] == ["1.00", "-", "-", "-"]
+    text = " ".join(captured.out.split())
     assert "frames of 120x160, without confidence" in text
     assert "many borders" in text
-    missing = [line for line in said.out.splitlines() if line.startswith("not measured: ")]
+    missing = [line for line in captured.out.splitlines() if line.startswith("not measured: ")]
     assert len(missing) == len(figures["failures"]) == 2
     assert missing[0].startswith("not measured: dabnet, cuda-graph, fp32, 64x96: backend 'cuda-graph' needs a CUDA GPU")
 
@@ -69,16 +69,16 @@ def test_networks_and_engines(lsabinet, random_weights, tmp_path):
 
 def test_auto_and_batches(lsabinet, random_weights, tmp_path):
     path = tmp_path / "figures.json"
-    status, said = lsabinet("--models", random_weights, "--backends", "auto", "--batch", "2", *TINY, "--json", path)
-    assert status == 0, said.err
+    status, captured = lsabinet("--models", random_weights, "--backends", "auto", "--batch", "2", *TINY, "--json", path)
+    assert status == 0, captured.err
     [row] = json.loads(path.read_text())["rows"]
     assert row["batch"] == 2
     assert row["fps"] == pytest.approx(2e3 / row["median_ms"], rel=1e-3)
     engine = row["chosen"].partition(",")[0]
-    text = " ".join(said.out.split())
+    text = " ".join(captured.out.split())
     assert f"auto: {engine}" in text
     assert f"at 64x96: {row['chosen']}" in text
-    assert "lsabinet: backend auto: " in said.err
+    assert "lsabinet: backend auto: " in captured.err
     assert "eager: unmodified" not in text
 
 
@@ -86,29 +86,29 @@ def test_profile(lsabinet, tmp_path, monkeypatch):
     monkeypatch.setattr("lsabinet_core.benchmark.roofline.COPIED_BYTES", 1 << 20)
     monkeypatch.setattr("lsabinet_core.benchmark.roofline.SIDE", 128)
     out, plot = tmp_path / "profile.json", tmp_path / "profile.png"
-    status, said = lsabinet(
+    status, captured = lsabinet(
         "--profile", "--models", "dabnet", "--backends", "eager", *TINY, "--json", out, "--plot", plot
     )
-    assert status == 0, said.err
+    assert status == 0, captured.err
     figures = json.loads(out.read_text())
     (profile,) = figures["profiles"]
     assert (profile["model"], profile["backend"], profile["size"]) == ("dabnet", "eager", [64, 96])
-    # What is printed is what was measured, by part and by operator.
+    # The printed figures are the measured ones, for each part and each kind of operator.
     for row in (*profile["groups"], *profile["kinds"]):
-        (line,) = cells(said.out, f"{row['name']} ")
+        (line,) = cells(captured.out, f"{row['name']} ")
         assert [float(text) for text in line[1:]] == pytest.approx(
             [row["ms"], 100 * row["share"], row["operators"], row["mbytes"], row["gmacs"], row["bound_ms"]], abs=0.06
         )
-    assert f"{figures['roofline']['gb_per_s']:.1f} GB/s" in said.out
+    assert f"{figures['roofline']['gb_per_s']:.1f} GB/s" in captured.out
     assert plot.stat().st_size > 0
 
 
 def test_nothing_could_be_measured(lsabinet, tmp_path):
     out = tmp_path / "figures.json"
-    status, said = lsabinet("--models", "dabnet", "--backends", "cuda-graph", *TINY, "--json", out)
+    status, captured = lsabinet("--models", "dabnet", "--backends", "cuda-graph", *TINY, "--json", out)
     assert status == 1
-    assert "nothing could be measured" in said.err
-    assert "not measured: dabnet" in said.out
+    assert "nothing could be measured" in captured.err
+    assert "not measured: dabnet" in captured.out
     assert json.loads(out.read_text())["rows"] == []
 
 
@@ -129,15 +129,15 @@ def test_nothing_could_be_measured(lsabinet, tmp_path):
     ],
 )
 def test_errors_are_one_line(lsabinet, arguments, message):
-    status, said = lsabinet(*arguments)
+    status, captured = lsabinet(*arguments)
     assert status == 1
-    assert not said.out
-    [line] = said.err.strip().splitlines()
+    assert not captured.out
+    [line] = captured.err.strip().splitlines()
     assert line.startswith("lsabinet: error: ")
     assert message in line
 
 
-def test_wrong_usage(lsabinet):
+def test_usage_errors(lsabinet):
     for arguments in (["tea"], ["--sizes", "96"], ["--models", ","], ["scale"], ["scale", "--vary", "luck"]):
         with pytest.raises(SystemExit, match="2"):
             lsabinet(*arguments)
@@ -145,28 +145,28 @@ def test_wrong_usage(lsabinet):
 
 def test_scale(lsabinet, tmp_path, random_weights):
     json_path, picture = tmp_path / "scale.json", tmp_path / "scale.png"
-    status, said = lsabinet(
+    status, captured = lsabinet(
         *("scale", "--vary", "frame", "--values", "64x96,120x160", "--model", random_weights, "--backend", "torch"),
         *("--size", "64x96", "--rounds", "2", "--threads", "1", "--json", json_path, "--plot", picture),
     )
-    assert status == 0, said.err
+    assert status == 0, captured.err
     figures = json.loads(json_path.read_text())
     assert [row["value"] for row in figures["rows"]] == [[64, 96], [120, 160]]
-    assert "size 64x96, batch 1, cameras 1, threads 1" in said.out
-    for row, line in zip(figures["rows"], [*cells(said.out.lstrip(), "  64x96"), *cells(said.out, "120x160")]):
+    assert "size 64x96, batch 1, cameras 1, threads 1" in captured.out
+    for row, line in zip(figures["rows"], [*cells(captured.out.lstrip(), "  64x96"), *cells(captured.out, "120x160")]):
         assert float(line[1]) == pytest.approx(row["network_ms"], abs=0.006)
         assert float(line[-1]) == pytest.approx(row["growth"], abs=0.006)
     assert cv2.imread(str(picture)) is not None
 
 
-def test_what_can_be_varied_is_what_the_benchmark_knows():
+def test_quantities_of_the_option_are_those_of_the_benchmark():
     from lsabinet_core.benchmark.scale import VARIED
 
     assert tuple(VARIED) == benchmark_scale.VARIED
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cpu", "camvid_cpu"), ("cuda", "camvid")])
-def test_the_recipe_that_suits_the_device(lsabinet, monkeypatch, device, expected):
+def test_default_recipe_depends_on_the_device(lsabinet, monkeypatch, device, expected):
     import torch
 
     asked = []

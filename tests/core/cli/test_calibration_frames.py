@@ -1,4 +1,4 @@
-"""Frames for int8: evenly spread over a drive of unknown length."""
+"""Calibration frames for int8, spread evenly over a drive of unknown length."""
 
 import numpy as np
 import pytest

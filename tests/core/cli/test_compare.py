@@ -21,7 +21,7 @@ def verbs(monkeypatch):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """Record the arguments of the drawing function."""
+    """The arguments of each call of the drawing function."""
     calls = []
     draw = comparison.draw_comparison
 
@@ -78,7 +78,7 @@ def test_on_a_data_set(random_weights, other_weights, tmp_path, drawn, capsys):
         segmenter = Segmenter.from_pretrained(weights, device="cpu", backend="torch")
         np.testing.assert_array_equal(predictions[name][1], segmenter.segment(expected.image).mask)
     height, width = cv2.imread(str(out)).shape[:2]
-    assert height > 4 * 90, "input, truth, two networks"
+    assert height > 4 * 90, "input, true labels and two networks"
     assert width > 2 * 120, "two images"
 
 
@@ -92,7 +92,7 @@ def test_on_images(random_weights, images, tmp_path, drawn):
     assert (tmp_path / "b.jpg").is_file()
 
 
-def test_names():
+def test_network_names_are_distinct():
     assert network_names(["a/best.safetensors", "b/best.safetensors", "lsabinet_camvid"]) == [
         "a/best",
         "b/best",
@@ -127,7 +127,7 @@ def test_errors_are_one_line(random_weights, images, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_images_or_a_data_set(random_weights, images, tmp_path, capsys):
+def test_exactly_one_of_images_and_data_set_is_required(random_weights, images, tmp_path, capsys):
     for options in ((), ("--images", images, "--dataset", "synthetic")):
         with pytest.raises(SystemExit, match="2"):
             compare(random_weights, *options, "--out", tmp_path / "a.png")

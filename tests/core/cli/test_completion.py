@@ -1,11 +1,11 @@
-"""What the shell is offered, asked as argcomplete's shell function asks."""
+"""Shell completions, requested in the way of argcomplete's shell function."""
 
 import os
 import subprocess
 import sys
 
 
-def offered(line: str, tmp_path) -> list[str]:
+def completions(line: str, tmp_path) -> list[str]:
     answer = tmp_path / "answer"
     variables = {
         "_ARGCOMPLETE": "1",
@@ -21,14 +21,14 @@ def offered(line: str, tmp_path) -> list[str]:
     return answer.read_text().split()
 
 
-def test_verbs_and_options(tmp_path):
-    assert offered("lsabinet ev", tmp_path) == ["evaluate"]
-    assert set(offered("lsabinet m", tmp_path)) == {"models"}
-    assert "--weights" in offered("lsabinet predict --we", tmp_path)
-    assert offered("lsabinet train --dataset syn", tmp_path) == ["synthetic"]
+def test_verbs_options_and_values(tmp_path):
+    assert completions("lsabinet ev", tmp_path) == ["evaluate"]
+    assert set(completions("lsabinet m", tmp_path)) == {"models"}
+    assert "--weights" in completions("lsabinet predict --we", tmp_path)
+    assert completions("lsabinet train --dataset syn", tmp_path) == ["synthetic"]
 
 
-def test_without_argcomplete_the_shell_gets_nothing_and_the_command_runs(monkeypatch, capsys):
+def test_without_argcomplete_the_command_runs_normally(monkeypatch, capsys):
     from lsabinet_core.cli import main
 
     monkeypatch.setenv("_ARGCOMPLETE", "1")

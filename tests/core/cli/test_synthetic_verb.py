@@ -32,6 +32,6 @@ def test_night_scenes_are_darker_than_noon(tmp_path):
         out = tmp_path / f"{light}.png"
         command = ["synthetic", "preview", "--out", str(out), "--scenes", "4", "--size", "64x96", "--light", light]
         assert main(command) == 0
-        # The upper rows are mostly sky; the exposure evens out the rest.
+        # Compare the upper rows, which are mostly sky: exposure control compensates for the brightness elsewhere.
         brightness[light] = cv2.imread(str(out))[:16].mean()
     assert brightness["night"] < 0.8 * brightness["noon"]

@@ -1,4 +1,4 @@
-"""``lsabinet tables`` on tiny images: what it writes, and what it refuses before it measures."""
+"""``lsabinet tables`` on tiny images: its output, and arguments that it rejects before measuring."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ def verb(monkeypatch):
     monkeypatch.setattr("lsabinet_core.cli.VERBS", ("tables",))
 
 
-def test_a_table_on_the_terminal_and_its_plot(tmp_path, capsys, monkeypatch):
+def test_printed_table_and_plot(tmp_path, capsys, monkeypatch):
     plot = tmp_path / "a.png"
     monkeypatch.setenv("COLUMNS", "100")
     command = ["tables", "--table", "3", "--models", "enet,lsabinet,pidnet_s", *TINY, "--plot", str(plot)]
@@ -32,7 +32,7 @@ def test_a_table_on_the_terminal_and_its_plot(tmp_path, capsys, monkeypatch):
     assert "3 of 3 by GMACs" in text
     assert "11 classes at 64x96" in text
     assert "1 round in which" in text
-    # Its figure is another run's, and its iterations those of both rounds.
+    # The mIoU was measured on the weights of another run, and the iterations are the sum of both rounds.
     assert "of the first of two rounds, on camvid train alone" in text
     assert "5,666 iterations" in text
     notes = printed[printed.index("[a]") :].split("\n\n", 1)[1]
@@ -40,7 +40,7 @@ def test_a_table_on_the_terminal_and_its_plot(tmp_path, capsys, monkeypatch):
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_files(tmp_path, capsys):
+def test_csv_file(tmp_path, capsys):
     path = tmp_path / "table.csv"
     command = ["tables", "--table", "4", "--models", "baseline,rcad", *TINY]
     assert main([*command, "--format", "csv", "--out", str(path)]) == 0
@@ -51,7 +51,7 @@ def test_files(tmp_path, capsys):
     assert all(float(row["torch_median_ms"]) > 0 for row in rows)
 
 
-def test_an_ablation_beside_it(tmp_path, capsys):
+def test_miou_from_an_ablation(tmp_path, capsys):
     facts = {"recipe": "r", "dataset": "camvid", "split": "train", "val_split": "val", "seeds": [1]}
     rows = [{"variant": "baseline", "miou": 0.5}, {"variant": "rcad", "miou": 0.625}]
     (tmp_path / "table.json").write_text(json.dumps({**facts, "rows": rows}))
@@ -61,14 +61,14 @@ def test_an_ablation_beside_it(tmp_path, capsys):
     assert (row["miou"], row["paper_parameters_m"], row["options"]["rcad"]) == (0.625, 1.12, True)
 
 
-def test_nothing_that_runs(capsys):
+def test_no_network_could_be_timed(capsys):
     assert main(["tables", "--table", "3", "--models", "enet", "--size", "16x16", "--rounds", "1"]) == 1
     captured = capsys.readouterr()
     assert "nothing could be timed" in captured.err
     assert "64" in captured.out
 
 
-def test_wrong_wishes(tmp_path, capsys, monkeypatch):
+def test_invalid_arguments(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("lsabinet_core.reproduce.measured.measure_table", lambda *_, **__: pytest.fail("measured"))
     for options, message in (
         (["--models", "unet"], "has no row 'unet'"),

@@ -1,4 +1,4 @@
-"""``lsabinet train``: what it shows, its time limit, and leave-one-sequence-out."""
+"""``lsabinet train``: leave-one-sequence-out, the progress display and invalid arguments."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def test_progress_shows_every_event(terminal, monkeypatch, capsys):
     assert "ETA" in shown
 
 
-def test_a_narrow_terminal_cuts_the_text_and_no_figure(monkeypatch, capsys):
+def test_narrow_terminal_truncates_the_text_but_no_numbers(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
@@ -93,7 +93,7 @@ def test_a_narrow_terminal_cuts_the_text_and_no_figure(monkeypatch, capsys):
     assert last.endswith("…")
 
 
-def test_a_resumed_runs_bar_goes_by_its_own_pace(monkeypatch):
+def test_remaining_time_of_a_resumed_run_ignores_earlier_iterations(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     progress, now = TrainingProgress(), 100.0
@@ -107,13 +107,13 @@ def test_a_resumed_runs_bar_goes_by_its_own_pace(monkeypatch):
         )
         now += 2
     [task] = progress._bar.tasks
-    # 10 iterations in two seconds, 480 to go.
+    # Ten iterations take two seconds, and 480 remain.
     assert task.completed == 520
     assert task.time_remaining == 96
 
 
 @pytest.mark.parametrize("option", ["--threads", "--workers"])
-def test_negative_counts_are_refused(option, tmp_path, capsys):
+def test_negative_counts_are_rejected(option, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", "--out", str(tmp_path / "out"), option, "-1"])
     assert stop.value.code == 2

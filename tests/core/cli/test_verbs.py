@@ -88,7 +88,7 @@ def test_a_benchmark_of_another_package(plugins, capsys):
     assert warning.startswith("lsabinet: warning: verb 'broken' ")
 
 
-def test_an_unknown_verb_is_wrong_usage(plugins, capsys):
+def test_an_unknown_verb_is_a_usage_error(plugins, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["shepherd"])
     assert "'shepherd'" in capsys.readouterr().err

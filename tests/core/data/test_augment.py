@@ -56,7 +56,7 @@ def test_no_mirror_and_always_mirror():
         ((720, 960), (360, 480), 0.5),
         ((720, 1280), (360, 480), (172800 / 921600) ** 0.5),
         ((180, 240), (360, 480), 2),
-        # A camera image cropped by a few rows.
+        # A size within the tolerance of the input size is not resized.
         ((363, 484), (360, 480), 1),
     ],
 )
@@ -90,7 +90,7 @@ def test_scale(scale):
     image, label = augment(smooth, settings, FILL, np.random.default_rng(3))
     step = np.diff(image[..., 1].astype(float), axis=0).mean()
     assert step == pytest.approx(1 / scale, rel=0.2)
-    # Labels are sampled, never interpolated.
+    # Labels are resized with nearest neighbours, so no new values appear.
     assert set(np.unique(label)) <= set(range(11))
 
 
@@ -129,7 +129,7 @@ def test_photometric_changes_the_image_only():
         FILL,
         np.random.default_rng(5),
     )
-    # Saturation has no effect on grey, contrast none on a flat image.
+    # Saturation has no effect on grey, and contrast has none on a uniform image.
     assert np.abs(image.astype(int) - 100).max() <= 1
 
 

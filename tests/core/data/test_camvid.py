@@ -40,7 +40,7 @@ def test_pairs_and_void(root):
     assert sample.label.dtype == np.uint8
 
 
-def test_trainval_is_both(root):
+def test_trainval_contains_train_and_val(root):
     assert len(open_dataset("camvid", root, "trainval")) == 4
 
 
@@ -122,7 +122,7 @@ def driven(root):
     return root
 
 
-def test_drives_are_those_of_train_and_val(driven):
+def test_drives_come_from_train_and_val(driven):
     assert open_dataset("camvid", driven, "train").drives() == ["0001TP", "0006R0", "0016E5"]
 
 

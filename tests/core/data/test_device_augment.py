@@ -13,7 +13,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def both(noise_image, settings, size=SIZE, count=24):
-    """Return the images and labels of OpenCV and of the device as numpy arrays."""
+    """Return the images and labels augmented by OpenCV and on the device, as numpy arrays."""
     images = np.stack([noise_image(seed, size) for seed in range(count)])
     labels = (images[..., 1] // 24).astype(np.uint8)
     views = [draw_view(settings, size, np.random.default_rng(seed)) for seed in range(len(labels))]
@@ -63,7 +63,7 @@ def test_colours_differ_by_rounding(noise_image):
 
 
 @pytest.mark.parametrize("scale", [0.75, 1.25, 1.75])
-def test_labels_stay_under_their_pixels(scale):
+def test_labels_stay_aligned_with_the_image(scale):
     """A straight edge has the same position in image and label, to half a pixel."""
     image, label = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8)
     image[:, 31:] = 255

@@ -14,7 +14,7 @@ from lsabinet_core.errors import DatasetError
 
 SIZE = (11, 13)
 GREY, PALETTE = 0, 3
-# Passes without interlacing and the seven passes of Adam7: first row, first column, steps.
+# The single pass without interlacing, and the seven passes of Adam7: first row, first column, row step, column step.
 PASSES = {
     0: [(0, 0, 1, 1)],
     1: [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)],
@@ -86,7 +86,7 @@ def test_a_label_of_one_value(depth):
 
 
 @pytest.mark.parametrize("mode", ["1", "P", "L", "I;16"])
-def test_files_of_pillow(mode):
+def test_files_written_by_pillow(mode):
     values = some_values(1).astype(np.uint8)
     if mode == "1":
         image = Image.fromarray(values > 0)

@@ -59,7 +59,7 @@ def tree():
 # -- geometry ------------------------------------------------------------------------------------------------------
 
 
-def test_kerb_and_verge_lie_where_the_pinhole_model_puts_them():
+def test_kerb_and_verge_match_the_pinhole_model():
     _, label = render(bare_street(), level_camera(), 0.0, 0)
     center_x, center_y, focal, eye = 239.5, 179.5, 400.0, 1.3
     assert not np.isin(label[:180], [CLASS["Road"], CLASS["Pavement"]]).any(), "ground above the horizon"
@@ -98,7 +98,7 @@ def test_car_at_a_known_distance_fills_the_expected_box():
     assert 179.5 + 1.3 * 400 / 12 < rows.max() < 179.5 + 1.3 * 400 / 10.0
 
 
-def test_post_moves_through_the_picture_as_the_pinhole_model_predicts():
+def test_moving_post_matches_the_pinhole_model():
     street = bare_street(LampPost(Motion(20.0, 2.0), "bare", 6.0, 0.15, GREY))
     for z in (0.0, 4.0, 8.0):
         _, label = render(street, level_camera(z=z), 0.0, 0)
@@ -116,7 +116,7 @@ def test_yaw_turns_the_view_to_the_right():
     assert depth == pytest.approx(10)
 
 
-def test_nearer_things_hide_further_ones():
+def test_nearer_objects_hide_farther_ones():
     car = Car(Motion(12.0, 0.0), "van", (60.0, 60.0, 160.0))
     _, behind = render(bare_street(pedestrian(20.0, 0.0), car), level_camera(), 0.0, 0)
     _, before = render(bare_street(car, pedestrian(7.0, 0.0)), level_camera(), 0.0, 0)
@@ -156,7 +156,7 @@ def test_road_texture_moves_with_the_road():
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, set) else "-".join(sorted(value)),
 )
-def test_image_and_label_of_each_thing_cover_the_same_pixels(element, classes):
+def test_image_and_label_of_each_object_cover_the_same_pixels(element, classes):
     canvas = Canvas(level_camera(), replace(random_light(np.random.default_rng(0)), ambient=0.9))
     element.draw(canvas, Course(), 0.0)
     painted = canvas.image.any(axis=-1)
@@ -165,7 +165,7 @@ def test_image_and_label_of_each_thing_cover_the_same_pixels(element, classes):
     assert {CAMVID.names[i] for i in np.unique(canvas.label[painted])} == classes
 
 
-def test_railing_is_seen_through_but_labelled_as_a_whole():
+def test_railing_has_gaps_in_the_image_but_not_in_the_label():
     canvas = Canvas(level_camera(), random_light(np.random.default_rng(0)))
     Fence(Motion(8.0, 3.0), 2.0, "railing", 1.2, GREY, 0.2, 1).draw(canvas, Course(), 0.0)
     labelled = canvas.label == CLASS["Fence"]
@@ -202,7 +202,7 @@ def test_another_process_draws_the_same_pixels():
         "    print(hashlib.sha256(s.image.tobytes() + s.label.tobytes()).hexdigest())\n"
     )
     drive = SyntheticDataset("drive", SIZE)
-    drive.sample(250)  # the order in which frames are asked for must not matter
+    drive.sample(250)  # a frame must not depend on the frames drawn before it
     here = [digest(SyntheticDataset("train", SIZE).sample(5)), digest(drive.sample(17))]
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert there.stdout.split() == here
@@ -221,10 +221,10 @@ def test_every_class_is_well_represented():
     assert not counts[:, 11:].any()
     assert (shares > 0.005).all(), dict(zip(CAMVID.names, shares.round(4)))
     assert shares.max() < 0.5
-    assert ((counts[:, :11] > 50).mean(axis=0) >= 0.8).all(), "a class is missing from many pictures"
+    assert ((counts[:, :11] > 50).mean(axis=0) >= 0.8).all(), "a class is missing from many images"
 
 
-def test_pictures_vary_in_brightness_and_colour():
+def test_images_vary_in_brightness_and_colour():
     dataset = SyntheticDataset("train", SIZE)
     means = np.array([dataset.sample(i).image.mean(axis=(0, 1)) for i in range(16)])
     assert means.mean(axis=1).std() > 5
@@ -249,7 +249,7 @@ def test_the_scene_does_not_depend_on_the_size():
 # -- clip ----------------------------------------------------------------------------------------------------------
 
 
-def test_consecutive_frames_of_the_drive_differ_little_but_move():
+def test_consecutive_frames_of_the_drive_differ_slightly():
     drive = SyntheticDataset("drive", SIZE)
     first, second, later = (drive.sample(i).label for i in (100, 101, 160))
     assert 0.85 < (first == second).mean() < 0.999

@@ -10,7 +10,7 @@ from lsabinet_core.labels import VOID
 
 
 def halves(column: int, size: tuple[int, int] = (6, 20)) -> np.ndarray:
-    """Return a mask with class 0 left of ``column`` and class 1 from it on."""
+    """Return a mask with class 0 to the left of ``column`` and class 1 from there on."""
     ids = np.zeros(size, np.uint8)
     ids[:, column:] = 1
     return ids
@@ -60,7 +60,7 @@ def test_agrees_with_a_search_over_all_pairs(seed, tolerance):
         cv2.resize(rng.integers(0, 4, (4, 5)).astype(np.uint8), (31, 24), interpolation=cv2.INTER_NEAREST)
         for _ in range(2)
     )
-    # A prediction with most outlines of the label, shifted and with noise.
+    # The prediction is the label, shifted and with noise.
     keep = np.roll(label, (1, 2), (0, 1))
     prediction = np.where(rng.random(label.shape) < 0.02, prediction, keep)
     label[rng.random(label.shape) < 0.004] = VOID
@@ -74,7 +74,7 @@ def test_agrees_with_a_search_over_all_pairs(seed, tolerance):
 @pytest.mark.parametrize(
     ("shift", "tolerance", "expected"),
     [
-        # A line moved by n pixels: class 0's edge and class 1's edge are each n away from the true ones.
+        # If the line moves by n pixels, the edges of both classes are n pixels away from the true ones.
         (0, 0, 1.0),
         (1, 0, 0.0),
         (1, 1, 1.0),
@@ -83,12 +83,12 @@ def test_agrees_with_a_search_over_all_pairs(seed, tolerance):
         (-4, 3, 0.0),
     ],
 )
-def test_line_that_moved(shift, tolerance, expected):
+def test_shifted_line(shift, tolerance, expected):
     np.testing.assert_array_equal(boundary_f(halves(10 + shift), halves(10), 2, tolerance), [expected] * 2)
 
 
-def test_precision_and_recall_by_hand():
-    """The prediction has the true edge and a false one: precision 1/2, recall 1."""
+def test_precision_and_recall_match_hand_computed_values():
+    """The prediction has the true edge and a false one, so precision is 1/2 and recall is 1."""
     prediction = halves(5)
     prediction[:, 15:] = 0
     # Class 0's predicted edges are columns 4 and 15, class 1's are 5 and 14; the true ones are 4 and 5.
@@ -98,7 +98,7 @@ def test_precision_and_recall_by_hand():
 def test_distance_is_euclidean():
     label, prediction = np.zeros((2, 12, 12), np.uint8)
     label[5, 5] = prediction[7, 7] = 1
-    # sqrt(8) away: further than 2, nearer than 3.
+    # The distance is sqrt(8), between 2 and 3.
     assert boundary_f(prediction, label, 2, 2)[1] == 0
     assert boundary_f(prediction, label, 2, 3)[1] == 1
 
@@ -113,9 +113,9 @@ def test_class_in_only_prediction_or_label():
 def test_void_creates_no_boundary_and_hides_boundaries_near_it():
     label = halves(10)
     label[:, 9:11] = VOID
-    # The only true boundary lies in void, and the predicted one within the tolerance of it.
+    # The only true boundary is in void, and the predicted one is within the tolerance of void.
     assert np.isnan(boundary_f(halves(12), label, 2, 3)).all()
-    # Columns 13 and 14 are 3 and 4 away from void's last: only the second counts, and nothing true is near it.
+    # Columns 13 and 14 are 3 and 4 pixels from the last void column, so only column 14 counts; it has no true match.
     np.testing.assert_array_equal(boundary_f(halves(14), label, 2, 3), [np.nan, 0])
     assert np.isnan(boundary_f(halves(10), np.full((6, 20), VOID, np.uint8), 2, 3)).all()
 

@@ -16,7 +16,7 @@ def test_agrees_with_torchmetrics(seed):
     classes = 4
     ours = Calibration()
     oracle = MulticlassCalibrationError(num_classes=classes, n_bins=15, norm="l1", ignore_index=VOID)
-    # Every 17th level is a bin edge, where float32 rounding decides.
+    # Every 17th level is a bin edge, where float32 rounding decides the bin.
     levels = np.array([level for level in range(90, 255) if level % 17])
     for _ in range(3):
         prediction = rng.integers(0, classes, (20, 30)).astype(np.uint8)
@@ -34,7 +34,7 @@ def test_agrees_with_torchmetrics(seed):
     assert ours.ece > 0.05
 
 
-def test_bins_by_hand():
+def test_bins_match_hand_computed_values():
     calibration = Calibration()
     #                        bin 0: 0, 16   bin 1: 17 is its lower edge   bin 14: 238, 255
     confidence = np.array([0, 16, 17, 33, 238, 255, 255], np.uint8)
@@ -61,7 +61,7 @@ def test_other_numbers_of_bins():
     for count in (1, 10, 20):
         bins = calibration.bins(count)
         counts, _ = np.histogram(levels / 255, bins=np.linspace(0, 1, count + 1))
-        # numpy's edges are rounded too; a level on an edge may fall to either side of it.
+        # The bin edges of NumPy are rounded as well, so a level on an edge may fall into either bin.
         assert np.abs(bins.counts - counts).max() <= 1
         assert bins.counts.sum() == 256
 

@@ -47,8 +47,8 @@ def test_agrees_with_torchmetrics(seed, num_classes):
     assert ours.miou == pytest.approx(float(macro.compute()), abs=1e-7)
 
 
-def test_counted_by_hand():
-    # Classes: 0 half predicted, 1 with a false positive, 2 present but never predicted, 3 in neither.
+def test_matrix_matches_hand_computed_values():
+    # Class 0 is predicted in half of its pixels, 1 has a false positive, 2 is never predicted, 3 occurs in neither.
     label = np.array([[0, 0, 1, 1], [2, 2, VOID, VOID]], dtype=np.uint8)
     prediction = np.array([[0, 1, 1, 1], [0, 1, 2, 3]], dtype=np.uint8)
     confusion = ConfusionMatrix(4)

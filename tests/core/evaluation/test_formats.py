@@ -19,7 +19,7 @@ LABELS = LabelSet("four", ("road", "sky", "car", "traffic light"), ((0, 0, 0),) 
 
 @pytest.fixture
 def report():
-    """Class 3 is absent; road is predicted in 3 of 4 pixels, sky always, car never."""
+    """A report in which 3 of 4 road pixels, all sky pixels and no car pixels are correct, and class 3 is absent."""
     label = np.array([[0, 0, 0, 0, 1, 1, 2, 255]] * 4, np.uint8)
     prediction = np.array([[0, 0, 0, 1, 1, 1, 1, 3]] * 4, np.uint8)
     confusion, boundaries, calibration = ConfusionMatrix(4), BoundaryScore(4, 0), Calibration()
@@ -41,7 +41,7 @@ def test_json_contains_every_metric(report):
     assert figures["confusion_matrix"][0] == [12, 4, 0, 0]
     assert figures["confusion_normalised"] == [[0.75, 0.25, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [None] * 4]
     assert figures["boundary_f"]["tolerance_px"] == 0
-    # Columns with edges, (predicted, true): road (2, 3), sky (3 and 6, 4 and 5), car (none, 6): nothing meets.
+    # Edge columns (predicted, true): road (2, 3), sky (3 and 6, 4 and 5), car (none, 6). None of them coincide.
     assert figures["boundary_f"]["per_class"] == {"road": 0, "sky": 0, "car": 0, "traffic light": None}
     assert figures["boundary_f"]["per_class_images"] == {"road": 1, "sky": 1, "car": 1, "traffic light": 0}
     assert figures["calibration"]["ece"] == pytest.approx(204 / 255 - 5 / 7)
@@ -87,7 +87,7 @@ def test_table(report):
     assert any(line.startswith("ECE") and "8.57" in line for line in lines)
     assert lines[-4].split() == ["0", "road", "75", "25", "0", "0"]
     assert lines[-1].split() == ["3", "traffic", "light", "-", "-", "-", "-"]
-    # The short form, for other reports, is the beginning of the long one.
+    # The short form, used inside other reports, is the beginning of the long form.
     assert FORMATS["table"](report).startswith(table(report))
     assert "confusion" not in table(report)
 

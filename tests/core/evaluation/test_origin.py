@@ -1,4 +1,4 @@
-"""Whether weights were trained on a split, judged by its name; the line that describes the origin of metrics."""
+"""Detection by name of splits that weights were trained on, and the line that describes the origin of metrics."""
 
 import pytest
 

@@ -60,16 +60,16 @@ class Answers:
 def guesses(seed: int, dataset, never: set[int]) -> list[np.ndarray]:
     """Return masks that are correct in about 70 % of the pixels and never contain the classes in ``never``."""
     rng = np.random.default_rng(seed)
-    said = np.array([i for i in range(19) if i not in never], np.uint8)
+    allowed = np.array([i for i in range(19) if i not in never], np.uint8)
     masks = []
     for index in range(len(dataset)):
-        label, noise = dataset.sample(index).label, rng.choice(said, SIZE)
-        masks.append(np.where((rng.random(SIZE) < 0.7) & np.isin(label, said), label, noise))
+        label, noise = dataset.sample(index).label, rng.choice(allowed, SIZE)
+        masks.append(np.where((rng.random(SIZE) < 0.7) & np.isin(label, allowed), label, noise))
     return masks
 
 
 def official_results(root, results):
-    """Run cityscapesScripts on a folder of results, which it finds by name."""
+    """Run cityscapesScripts on a folder of results, in which it finds the files by name."""
     settings = copy.copy(official.args)
     settings.evalInstLevelScore, settings.JSONOutput, settings.quiet = False, False, True
     settings.predictionPath, settings.predictionWalk = str(results), None
@@ -79,7 +79,8 @@ def official_results(root, results):
     return official.evaluateImgLists(found, labels, settings)
 
 
-# Class "train" in neither (undefined), only predicted (0), and a class present but never predicted (0).
+# The class "train" is in neither labels nor masks (IoU undefined), or only predicted (0); in the last case, two classes
+# that are present are never predicted (0).
 @pytest.mark.parametrize(("seed", "never"), [(0, {TRAIN_ID_OF_TRAIN}), (1, set()), (2, {TRAIN_ID_OF_TRAIN, 4, 11})])
 def test_same_metrics_as_cityscapesscripts_to_the_last_digit(root, tmp_path, seed, never):
     dataset = open_dataset("cityscapes", root, "val")
@@ -130,7 +131,7 @@ def test_same_masks_same_bytes(tmp_path):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_an_error_leaves_the_older_zip(tmp_path):
+def test_an_error_keeps_the_existing_zip(tmp_path):
     path = tmp_path / "results.zip"
     path.write_bytes(b"older")
     with pytest.raises(ValueError, match=r"class ids 0\.\.18, got 19"), CityscapesSubmission(path) as submission:
@@ -140,7 +141,7 @@ def test_an_error_leaves_the_older_zip(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_not_a_zip(tmp_path):
+def test_paths_that_are_not_zip_files_are_rejected(tmp_path):
     (tmp_path / "folder.zip").mkdir()
     for name in ("results.tar", "results", "folder.zip"):
         with pytest.raises(DatasetError, match=rf"ends in .zip, got .*{name}"):

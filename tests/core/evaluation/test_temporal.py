@@ -1,4 +1,4 @@
-"""Masks that move with the image are consistent; what changes on its own is not, and what was hidden does not count."""
+"""Temporal consistency: masks that move with the image are consistent, and newly visible pixels do not count."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ HEIGHT, WIDTH = 120, 160
 
 
 def texture(seed=0, height=HEIGHT, width=WIDTH + 60):
-    """A picture with structure at several scales, which optical flow can follow."""
+    """An image with structure at several scales, which optical flow can track."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3), np.float32)
     for cells in (8, 16, 32):
@@ -20,7 +20,7 @@ def texture(seed=0, height=HEIGHT, width=WIDTH + 60):
 
 
 def areas(width=WIDTH + 60):
-    """Two classes, bounded by a slanted line."""
+    """A mask of two classes, separated by a slanted line."""
     return (np.add.outer(np.arange(HEIGHT) // 2, np.arange(width)) > width * 0.6).astype(np.uint8)
 
 
@@ -38,7 +38,7 @@ def test_a_mask_that_moves_with_the_image_is_consistent(shift):
         assert still.update(picture[:, shift : shift + WIDTH], mask[:, :WIDTH]) < moved - 0.01
 
 
-def test_in_a_still_image_it_is_the_miou_of_the_two_masks():
+def test_consistency_in_a_still_image_is_the_miou_of_both_masks():
     picture = texture()[:, :WIDTH]
     first, second = np.zeros((2, HEIGHT, WIDTH), np.uint8)
     first[:, 40:], second[:, 60:] = 1, 1
@@ -48,7 +48,7 @@ def test_in_a_still_image_it_is_the_miou_of_the_two_masks():
     assert temporal.update(picture, second) == pytest.approx(expected, abs=1e-6)
 
 
-def test_what_was_not_visible_before_does_not_count():
+def test_newly_visible_pixels_do_not_count():
     picture, shift = texture(), 12
     temporal = TemporalConsistency(2)
     temporal.update(picture[:, :WIDTH], np.zeros((HEIGHT, WIDTH), np.uint8))
@@ -61,7 +61,7 @@ def test_what_was_not_visible_before_does_not_count():
     assert temporal.confusion.matrix[0, 0] > 0.95 * old
 
 
-def test_another_size_begins_anew():
+def test_another_size_starts_a_new_sequence():
     temporal = TemporalConsistency(2)
     temporal.update(texture()[:, :WIDTH], np.zeros((HEIGHT, WIDTH), np.uint8))
     assert temporal.update(texture()[:, :80], np.zeros((HEIGHT, 80), np.uint8)) is None

@@ -11,7 +11,7 @@ from lsabinet_core.inference.backends.torch_ import TorchBackend
 
 
 class Clock:
-    """Returns the durations that the engines report, so that the speed of the machine does not matter."""
+    """A clock that advances by the durations of the stand-in engines, independently of the machine's speed."""
 
     def __init__(self):
         self.now = 0.0
@@ -24,8 +24,8 @@ CLOCK = Clock()
 
 
 class Engine(TorchBackend):
-    """PyTorch in fp32 under another name and precision that takes ``seconds``, with an error in its logits, or
-    failing."""
+    """PyTorch in fp32 under the name and precision of another engine; it takes ``seconds``, and its logits may be
+    wrong or its methods fail."""
 
     def __init__(self, name, seconds=0.01, error=0.0, fails_in=(), precision="fp32", **options):
         super().__init__(**options, precision="fp32" if precision == "bf16" else precision)

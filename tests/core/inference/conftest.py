@@ -1,4 +1,4 @@
-"""Engines of these tests have a cache folder of their own, and are built once for all tests."""
+"""Fixtures of the inference tests, whose engines share one cache folder, so that each is built only once."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def images(noise_image):
 
 @pytest.fixture(scope="session")
 def plain(network):
-    """The network in plain PyTorch, not deployed: images uint8 (N, H, W, 3) -> logits (N, C, h, w)."""
+    """The original network in PyTorch, without the deployed form: images uint8 (N, H, W, 3) -> logits (N, C, h, w)."""
     import torch
 
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (network.metadata.mean, network.metadata.std))
@@ -52,7 +52,7 @@ def plain(network):
 
 @pytest.fixture
 def start():
-    """Create a loaded backend by name, from a network or exported model; closed at the end."""
+    """Create a backend by name and load a network or exported model; the backend is closed at the end."""
     backends = []
 
     def run(name, source, **options):
@@ -76,8 +76,8 @@ def auto_alone(tmp_path, monkeypatch):
 
 @pytest.fixture
 def engines(auto_alone, monkeypatch):
-    """Settings of the engines by name (in bf16 "NAME bf16" if there are any), and the names that were started, in
-    order; on a processor without bf16."""
+    """(settings, started) on a processor without bf16: the settings of the stand-in engines by name ("NAME bf16" for
+    bf16), and the names of the started engines, in order."""
     settings = {name: BackendError("not in this test") for name in candidates("cpu")}
     settings |= {"openvino": {}, "onnxruntime": {"seconds": 0.02}, "torch": {"seconds": 0.1}}
     started = []

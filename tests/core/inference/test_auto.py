@@ -111,7 +111,7 @@ def test_cached_engine_that_fails_is_replaced(engines, network, images, caplog):
     assert backend.name == "onnxruntime"
     assert "openvino failed (openvino does not load); trying the next engine" in caplog.text
     assert backend.infer(images).shape[0] == 3
-    # An engine that loads but cannot be built: frames are waiting, so the next correct engine is taken untimed.
+    # If an engine loads but cannot be built, frames are waiting, so the next correct engine is used without timing.
     forget_choices()
     settings["openvino"] = {}
     load(network)
@@ -153,7 +153,7 @@ def test_corrupt_choice_file_is_ignored(engines, network, tmp_path, caplog, cont
 
 
 def test_no_engine_for_uncalibrated_int8(network):
-    """With the real engines: nobody has exported an int8 model, and the error explains how."""
+    """With the real engines, if no int8 model was exported, the error explains how to export one."""
     backend = AutoBackend("cpu", "int8")
     with pytest.raises(
         BackendError, match=r"no engine for int8 on cpu \(openvino: .*lsabinet export .*torch: expected precision"
@@ -192,7 +192,7 @@ def test_comparison_has_a_time_limit(engines, network, monkeypatch):
     settings["torch"]["seconds"] = 60.0
     before = CLOCK.now
     assert load(network).name == "openvino"
-    # One call of openvino and onnxruntime each to compare the logits, and one round of timing.
+    # PyTorch, at 60 s per call, runs for two comparisons of the logits and one round of timing.
     assert CLOCK.now - before < 3 * 60 + 1
 
 
@@ -236,7 +236,7 @@ def test_int8_exported_for_the_camera_size_only(network, noise_image, name, capl
     with Segmenter(network.model, network.metadata, device="cpu", backend=name, precision="int8") as segmenter:
         assert segmenter.backend == "openvino"
         assert segmenter.precision == "int8"
-        # Like the node before it knows the camera's size.
+        # A warm-up as in the node before it knows the camera's size.
         segmenter.warm_up()
         assert segmenter._backend.holds((1, 72, 168))
         assert (segmenter.segment(frame).mask == expected).mean() > 0.999
@@ -244,7 +244,7 @@ def test_int8_exported_for_the_camera_size_only(network, noise_image, name, capl
         assert not caplog.records
         with pytest.raises(BackendError, match=r"no int8 model of these weights for 96x128: .*lsabinet export"):
             segmenter.warm_up((96, 128))
-    # If no other size can come, the error is raised at once.
+    # If the input size is fixed, the error is raised at once.
     options = {"backend": name, "precision": "int8", "input_size": (96, 128)}
     with (
         pytest.raises(BackendError, match=r"no int8 model of these weights for 96x128: .*lsabinet export"),
@@ -254,10 +254,10 @@ def test_int8_exported_for_the_camera_size_only(network, noise_image, name, capl
 
 
 def test_real_engines(network, monkeypatch, noise_image):
-    """As a user runs it: the same masks as PyTorch, and slow engines are not built."""
+    """With the real engines, the masks are those of PyTorch, and slow engines are not built."""
     from lsabinet_core.inference.convert import onnx_, openvino_
 
-    monkeypatch.setattr(onnx_, "convert", lambda *args, **options: pytest.fail("converted while a user waits"))
+    monkeypatch.setattr(onnx_, "convert", lambda *args, **options: pytest.fail("converted during the start"))
     frames = [noise_image(seed, (192, 256)) for seed in range(4)]
     with Segmenter(network.model, network.metadata, device="cpu", backend="torch") as segmenter:
         expected = segmenter.segment(frames)
@@ -267,7 +267,7 @@ def test_real_engines(network, monkeypatch, noise_image):
         assert segmenter.backend == description["backend"] in ("openvino", "torch")
         for slow in ("onnxruntime", "torch-compile"):
             assert f"{slow}: not built yet, a start with backend {slow} builds it" in description["chosen"]
-        # OpenVINO is not converted for a size that arrives in between, either.
+        # A single frame of another size does not cause a conversion for OpenVINO.
         monkeypatch.setattr(openvino_, "convert", lambda *args, **options: pytest.fail("converted between frames"))
         assert segmenter.segment(noise_image(9, (128, 96))).mask.shape == (128, 96)
     masks = [np.stack([result.mask for result in results]) for results in (found, expected)]
@@ -278,7 +278,7 @@ def test_real_engines(network, monkeypatch, noise_image):
 
 @pytest.fixture
 def bf16(engines, monkeypatch):
-    """The engines on a processor with bf16, which openvino and torch offer: twice as fast, with the same answers."""
+    """``engines`` on a processor with bf16, in which openvino and torch are twice as fast, with the same logits."""
     settings, started = engines
     monkeypatch.setattr(auto, "computes_in_bf16", lambda device: True)
     settings |= {"openvino bf16": {"seconds": 0.005}, "torch bf16": {"seconds": 0.05}}
@@ -286,25 +286,25 @@ def bf16(engines, monkeypatch):
     return settings, started
 
 
-def test_bf16_is_taken_where_it_is_faster_and_right(bf16, network, images, tmp_path, caplog):
+def test_bf16_is_chosen_if_faster_and_correct(bf16, network, images, tmp_path, caplog):
     _, started = bf16
     with caplog.at_level(logging.INFO):
         backend = load(network)
     assert (backend.name, backend.precision) == ("openvino", "bf16")
     assert backend.describe()["precision"] == "bf16"
-    # PyTorch's bf16 is not tried, because openvino's works.
+    # PyTorch is not tried in bf16, because OpenVINO works in it.
     figures = {"openvino bf16": 5.0, "openvino": 10.0, "onnxruntime": 20.0, "torch": 100.0}
     assert backend.choice.milliseconds == figures
     (line,) = [record.getMessage() for record in caplog.records if "backend auto" in record.getMessage()]
     assert "openvino, at 96x128 in bf16: openvino bf16 5.0 ms, openvino 10.0 ms" in line
     (file,) = (tmp_path / "choices").glob("*.json")
     assert json.loads(file.read_text())["choice"]["precision"] == "bf16"
-    # Remembered, and not for those who ask for fp32.
+    # The choice is cached, and does not affect an explicit fp32.
     started.clear()
     again = load(network)
     assert (started, again.precision, again.name) == (["openvino"], "bf16", "openvino")
     assert load(network, "fp32").precision == "fp32"
-    # Where it breaks, the next engine runs in fp32.
+    # If it fails while running, the next engine runs in fp32.
     backend._backend.fails_in = ("infer",)
     assert backend.infer(images).shape[0] == 3
     assert (backend.name, backend.precision) == ("onnxruntime", "fp32")
@@ -318,7 +318,7 @@ def test_bf16_is_taken_where_it_is_faster_and_right(bf16, network, images, tmp_p
         ({"seconds": 0.001, "error": 1e3}, "openvino bf16: its logits differ"),
     ],
 )
-def test_bf16_is_left_where_it_gains_little_or_is_wrong(bf16, network, trouble, note):
+def test_bf16_is_not_chosen_if_the_gain_is_small_or_it_fails(bf16, network, trouble, note):
     settings, _ = bf16
     settings |= {"openvino bf16": trouble, "torch bf16": {"seconds": 0.2}}
     backend = load(network)
@@ -327,7 +327,7 @@ def test_bf16_is_left_where_it_gains_little_or_is_wrong(bf16, network, trouble, 
 
 
 def test_bf16_must_give_the_masks_of_fp32_on_streets(bf16, network, images, plain, monkeypatch):
-    """Logits that differ too little to be called wrong, but enough to change the classes of a street."""
+    """The logits differ by less than the tolerance, but change the classes of street scenes."""
     settings, _ = bf16
     logits = plain(images)
     shift = torch.zeros(1, 11, 1, 1)
@@ -339,7 +339,7 @@ def test_bf16_must_give_the_masks_of_fp32_on_streets(bf16, network, images, plai
     assert "of the pixels have the class of fp32, expected 99 %" in backend.choice.reason
 
 
-def test_the_default_is_known_without_pytorch():
+def test_the_default_backend_is_known_without_importing_pytorch():
     program = (
         "import sys; from lsabinet_core.inference.backends import DEFAULT_BACKEND, list_backends; "
         "assert DEFAULT_BACKEND in list_backends(); assert 'torch' not in sys.modules"

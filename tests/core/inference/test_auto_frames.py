@@ -61,7 +61,7 @@ def test_evicted_shape_is_rebuilt_in_the_background(converted, noise_image, monk
 
 
 def test_size_that_the_engine_does_not_support(converted, noise_image, plain, monkeypatch, caplog):
-    """For example int8 without calibration: prepare raises an error, while frames run in fp32."""
+    """Example: int8 without calibration. ``prepare`` raises an error, and frames run in fp32."""
     backend, engine = converted
 
     def check_size(size):
@@ -84,8 +84,8 @@ def test_size_that_the_engine_does_not_support(converted, noise_image, plain, mo
 
 @pytest.mark.parametrize("known", [True, False])
 def test_size_without_an_exported_engine(converted, known, noise_image, plain, monkeypatch, caplog, tmp_path):
-    """Like TensorRT, which builds nothing: the engine keeps its own sizes and stays the choice, even if its engine file
-    disappeared in the meantime."""
+    """Example: TensorRT, which only runs exported engines. The engine stays chosen and runs its own sizes, even if the
+    file of an engine was deleted in the meantime."""
     backend, engine = converted
     monkeypatch.setattr(Converted, "_build", lambda *args: not_exported())
     monkeypatch.setattr(Converted, "builds_itself", not known)
@@ -95,7 +95,7 @@ def test_size_without_an_exported_engine(converted, known, noise_image, plain, m
 
     picture, own = noise_image(1, (72, 168))[None], noise_image(2, (96, 128))[None]
     backend.prepare((72, 168))
-    # The same without a request, for frames of a size that keeps arriving.
+    # Frames of a size that keeps arriving have the same effect without ``prepare``.
     other = noise_image(1, (128, 96))[None]
     for _ in range(PATIENCE + 1):
         backend.infer(other)
@@ -210,7 +210,7 @@ def test_build_is_not_affected_by_loading_another_network(converted, network, mo
 
 
 class FullMemory:
-    """Replaces an engine's ``_infer`` by one with memory for ``fits`` images at a time."""
+    """Replaces an engine's ``_infer`` by one that runs out of memory with more than ``fits`` images."""
 
     def __init__(self, engine, fits, error):
         self.infer, self.fits, self.error, self.batches = engine._infer, fits, error, []
@@ -246,7 +246,7 @@ def test_batch_is_halved_when_out_of_memory(converted, noise_image, plain, monke
     # Batch sizes that did not fit are not tried again.
     assert memory.batches.count(8) == 1
     assert memory.batches[-4:] == [2, 2, 2, 2]
-    # The engine stays: in this run, for other shapes, and at the next start.
+    # The engine is still used in this run, for other shapes, and at the next start.
     backend.infer(pictures[:1])
     assert memory.batches[-1] == 1
     assert backend.name == "openvino"
@@ -301,7 +301,7 @@ def test_pytorch_out_of_memory_loses_only_the_frame(engines, network, noise_imag
 
 
 def test_replacement_engine_is_compared_with_pytorch(engines, network, images, plain, caplog):
-    """Although it was compared at the start: a driver may have been updated since."""
+    """It is compared again, because a driver may have been updated since the start."""
     settings, _ = engines
     backend = load(network)
     settings["onnxruntime"] = {"error": 5.0}

@@ -22,7 +22,7 @@ assert runs.wait(60)
 
 
 def end_of(program: str) -> tuple[int, str]:
-    """Exit status and output of the program; checks that it did not wait for its build."""
+    """Run the program, and check that it does not wait for its build; returns its exit status and output."""
     begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM + program], capture_output=True, text=True, timeout=2 * BUILD_S, check=False
@@ -90,7 +90,7 @@ def test_command_keeps_its_exit_status_during_a_build():
 
 
 def test_program_end_waits_for_a_short_build(tmp_path):
-    """Otherwise native code would abort the process; the result is cached on disk for the next start."""
+    """Without the wait, native code would abort the process, and no result would be cached for the next start."""
     done = tmp_path / "done"
     program = (
         "import pathlib, sys, time; from lsabinet_core.inference.backends.builder import Builder; "

@@ -19,7 +19,7 @@ def exact(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def logits_like(seed: int, classes: int, height: int, width: int) -> np.ndarray:
-    """Noisy blobs: cells of one class, borders, and cells in which a third class wins between the corners."""
+    """Noisy blobs with cells of one class, borders, and cells in which a third class wins between the corners."""
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.normal(0, 3, (1, classes, 5, 6)).astype(np.float32))
     smooth = F.interpolate(coarse, size=(height, width), mode="bilinear")[0].numpy()
@@ -49,7 +49,7 @@ def bilinear(samples: int, count: int) -> np.ndarray:
 
 @st.composite
 def enlargements(draw) -> tuple[np.ndarray, tuple[int, int]]:
-    """Logits of any shape and content, and a size at which cells are used: below, a cell may have no pixel."""
+    """Logits of any shape and content, and a size for which cells are used; at smaller sizes, a cell may be empty."""
     values = st.floats(-50, 50, width=32)
     logits = draw(arrays(np.float32, array_shapes(min_dims=3, max_dims=3, max_side=6), elements=values))
     height, width = (draw(st.integers(int(MIN_SCALE) * side, 12 * side)) for side in logits.shape[1:])
@@ -118,5 +118,5 @@ def test_confidence_does_not_change_the_mask(monkeypatch):
         found, confidence = masks_from_logits(logits, size, confidence=False)
         assert confidence is None
         np.testing.assert_array_equal(found, masks_from_logits(logits, size, confidence=True)[0])
-    # Both at the largest size: requesting the confidence changes no pixel.
+    # Even at the largest size, requesting the confidence changes no pixel.
     assert len(used) == 2

@@ -1,4 +1,4 @@
-"""Frames resized on the device, which is the CPU here, against OpenCV."""
+"""Resizing of frames on the device (here the CPU) against OpenCV."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_resize_matches_opencv(size):
     assert ours.shape == (*size, 3)
     difference = np.abs(ours.numpy().astype(int) - theirs)
     assert difference.max() <= 1
-    assert difference.mean() < 0.13, "of rounding alone"
+    assert difference.mean() < 0.13, "only rounding may differ"
 
 
 def test_frames_of_several_sizes_and_layouts():

@@ -1,4 +1,4 @@
-"""The engine cache: engines are found again, intact, or not at all."""
+"""The engine cache returns a stored engine only if it is current, intact and safe to run."""
 
 import json
 import logging
@@ -245,7 +245,7 @@ def test_engine_of_another_user_is_rejected_unless_root(cache, monkeypatch, capl
 
 
 def test_cache_in_a_shared_temporary_folder(cache, tmp_path, caplog):
-    """Like /tmp, where others can create folders but not replace ours."""
+    """Example: /tmp, in which other users can create folders but not replace ours."""
     store(cache)
     tmp_path.chmod(0o1777)
     assert cache.find(KEY) is not None

@@ -1,4 +1,4 @@
-"""Every engine that runs on the CPU, against plain PyTorch code."""
+"""Every engine that runs on the CPU against plain PyTorch code."""
 
 import logging
 import os
@@ -104,7 +104,7 @@ def test_openvino_models_are_cached(start, network, images, monkeypatch, caplog)
 
 
 def test_openvino_pins_threads_only_on_all_cores(start, network, monkeypatch):
-    """With fewer threads the system places them: pinned threads of all programs would share the first cores."""
+    """With fewer threads, the system selects the cores; otherwise all programs would pin theirs to the first cores."""
     cores = usable_cores()
     for usable in (cores + 1, cores, cores + 1):
         monkeypatch.setattr("lsabinet_core.inference.backends.openvino_.visible_cores", lambda usable=usable: usable)
@@ -132,7 +132,7 @@ def test_thread_limit_applies_to_compiler_processes(start, network, threads, mon
 
 
 def test_unreadable_tensorrt_engine_is_rebuilt(network, tmp_path, monkeypatch, caplog):
-    """With a stand-in for the provider, which few machines have."""
+    """Uses a stand-in for the provider, which few machines have."""
     from lsabinet_core.inference.backends.onnxruntime_ import OnnxRuntimeBackend, OnnxRuntimeTensorRTBackend
 
     builds = []
@@ -170,7 +170,7 @@ def test_unreadable_tensorrt_engine_is_rebuilt(network, tmp_path, monkeypatch, c
             backend._build((4, 96, 128))
         assert (tmp_path / "engines" / "a.engine").read_text() == "whole"
         assert [folder.name for folder in tmp_path.iterdir()] == ["engines"]
-    # Engines that others may have written are not run, either.
+    # Engines that other users may have written are not run.
     fails.clear()
     builds.clear()
     (tmp_path / "engines").chmod(0o777)

@@ -107,7 +107,7 @@ def test_export_for_any_size(name, output, network, tmp_path, plain, start, nois
             assert (found == expected).float().mean() > 0.999
     if output == "mask":
         return
-    # Like other programs, which do not set the size.
+    # Other programs run the model without setting its size.
     compiled = openvino_.shared_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for image in images:
         expected = plain(image[None])
@@ -127,7 +127,7 @@ def test_export_for_any_size(name, output, network, tmp_path, plain, start, nois
 
 @pytest.mark.parametrize("wrong", [(97, 131), (131, 102)])
 def test_export_wrong_at_one_size_is_rejected(wrong, network, tmp_path, monkeypatch):
-    """With a stand-in for a converter that made the size a constant: one size is treated as a smaller one."""
+    """Simulates a converter that turned the size into a constant: one size is treated as a smaller one."""
     from lsabinet_core.inference.backends.onnxruntime_ import OnnxRuntimeBackend
     from lsabinet_core.inference.backends.torch_ import TorchBackend
 

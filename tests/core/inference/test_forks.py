@@ -29,7 +29,7 @@ def make_and_segment():
         return list(segmenter.segment(FRAME).mask.shape)
 
 
-def said(work):
+def result_or_error(work):
     try:
         return work()
     except BackendError as error:
@@ -37,7 +37,7 @@ def said(work):
 
 
 def answer(queue, work):
-    queue.put(said(work))
+    queue.put(result_or_error(work))
 
 
 def in_child(method, work):
@@ -101,10 +101,10 @@ def test_forked_process_is_rejected(backend, threads, random_weights, tmp_path):
     assert done.returncode == 0, done.stderr
     before, refused, allowed, after = map(json.loads, done.stdout.splitlines())
     assert before == {"before_use": [96, 128]}
-    for name, said in {**refused, **after}.items():
-        assert said.startswith("BackendError: "), (name, said)
-        assert '"spawn"' in said, (name, said)
-        assert "\n" not in said, (name, said)
+    for name, message in {**refused, **after}.items():
+        assert message.startswith("BackendError: "), (name, message)
+        assert '"spawn"' in message, (name, message)
+        assert "\n" not in message, (name, message)
     assert allowed == {key: [96, 128] for key in ["spawned", "forkserver", "still_works"]} | {"closed": "closed"}
 
 

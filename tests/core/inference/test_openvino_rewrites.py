@@ -11,7 +11,7 @@ from lsabinet_core.inference.backends.openvino_kernels import prefer_fast_kernel
 from lsabinet_core.inference.backends.openvino_winograd import use_winograd
 from lsabinet_core.inference.convert import openvino_
 
-# Imported like the package does, which disables telemetry.
+# Import OpenVINO as the package does, which disables telemetry.
 openvino = openvino_.import_openvino()
 op = openvino.opset13
 
@@ -23,7 +23,7 @@ def noise(*shape, seed=0) -> np.ndarray:
 
 
 def model_of(build, *shape):
-    """(an openvino.Model with one input, the values of the input)"""
+    """Build an openvino.Model with one input; returns the model and random values of the input."""
     parameter = op.parameter(shape, np.float32)
     return openvino.Model([op.result(build(parameter))], [parameter]), noise(*shape, seed=9)
 
@@ -54,7 +54,7 @@ def test_winograd_matches_direct_convolution(width):
 
     model, x = model_of(chain, 2, 66, 7, width)
     use_winograd(model)
-    # Both convolutions are replaced, and nothing is joined between them.
+    # Both convolutions are replaced, and the columns are not joined between them.
     assert kernels(model) == {(3, 1)}
     assert kinds(model)["Concat"] == 1
     expected = F.conv2d(

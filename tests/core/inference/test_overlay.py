@@ -59,8 +59,8 @@ def test_legend_has_a_row_per_class():
     assert legend.shape[0] == 11 * 30
     for row, color in enumerate(CAMVID.colors):
         assert tuple(legend[row * 30 + 15, 5][::-1]) == color
-        assert (legend[row * 30 : (row + 1) * 30, 65:] < 128).any(), "the name is written"
-    assert (legend[:, -1] == 255).all(), "the longest name fits"
+        assert (legend[row * 30 : (row + 1) * 30, 65:] < 128).any(), "the row contains the name of the class"
+    assert (legend[:, -1] == 255).all(), "the longest name fits into the width"
 
 
 @pytest.mark.parametrize("draw", [partial(blend, label_set=CAMVID), DeviceOverlay(torch.device("cpu"), CAMVID)])

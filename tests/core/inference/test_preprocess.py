@@ -1,4 +1,4 @@
-"""Sizes of the network's input for frames of any size."""
+"""Default sizes of the network's input for frames of any size."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,14 +10,14 @@ sizes = st.tuples(st.integers(64, 4096), st.integers(64, 4096))
 
 
 @given(sizes, sizes)
-def test_multiples_that_the_network_takes(frame, trained):
+def test_sizes_are_supported_by_the_networks(frame, trained):
     for side in network_size(frame, trained):
         assert side % SIZE_MULTIPLE == 0
         assert side >= SMALLEST_INPUT
 
 
 @given(sizes, sizes)
-def test_pixel_count_of_the_training_at_the_frames_aspect_ratio(frame, trained):
+def test_sizes_have_the_trained_pixel_count_and_the_aspect_ratio_of_the_frame(frame, trained):
     area, aspect = trained[0] * trained[1], frame[1] / frame[0]
     height, width = network_size(frame, trained)
     for side, wanted in ((height, (area / aspect) ** 0.5), (width, (area * aspect) ** 0.5)):
@@ -25,7 +25,7 @@ def test_pixel_count_of_the_training_at_the_frames_aspect_ratio(frame, trained):
 
 
 @given(sizes, sizes, st.integers(2, 5))
-def test_only_the_frames_shape_counts(frame, trained, factor):
+def test_size_depends_on_the_aspect_ratio_only(frame, trained, factor):
     height, width = network_size(frame, trained)
     assert network_size((factor * frame[0], factor * frame[1]), trained) == (height, width)
     assert network_size(frame, trained[::-1]) == (height, width)

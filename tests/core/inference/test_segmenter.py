@@ -64,7 +64,7 @@ def test_native_size_matches_argmax_of_forward(segmenter, random_weights, noise_
     assert np.abs(result.confidence - expected).mean() < 0.3
 
 
-# Reduced, enlarged, odd, wide, below the minimum network size, tall.
+# Frames that are reduced, enlarged, of odd size, wide, below the minimum network size, and tall.
 @pytest.mark.parametrize("size", [(192, 256), (80, 90), (97, 201), (64, 300), (33, 20), (301, 99)])
 def test_frames_of_any_size(segmenter, plain_logits, noise_image, size):
     frame = noise_image(60, size)
@@ -279,7 +279,7 @@ def test_closed_segmenter_is_rejected(random_weights):
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_frames_of_one_size_form_a_batch(backend, random_weights, noise_image, monkeypatch):
-    """In one batch, for which ``warm_up`` built the engine; each mask equals that of a single frame."""
+    """``warm_up`` builds the engine for the batch, and each mask equals that of a single frame."""
     frames = [noise_image(80 + index, (96, 128)) for index in range(10)]
     with Segmenter.from_pretrained(random_weights, device="cpu", backend=backend) as segmenter:
         singles = [segmenter.segment(frame) for frame in frames]
@@ -297,14 +297,14 @@ def test_frames_of_one_size_form_a_batch(backend, random_weights, noise_image, m
             for result, single in zip(results, singles, strict=False):
                 assert_same_mask(result.mask, single.mask)
                 assert np.abs(result.confidence.astype(int) - single.confidence).mean() < 0.5
-        # Warm shapes are not warmed up again.
+        # A second warm-up of the same shape does nothing.
         ran.clear()
         segmenter.warm_up((96, 128), frames=10)
         assert ran == []
 
 
 def test_frames_of_several_sizes_form_a_batch(random_weights, noise_image, monkeypatch):
-    """If the network's input has a fixed size; each mask has its own frame's size and equals that of a single frame."""
+    """The network's input has a fixed size; each mask has the size of its frame and equals that of a single frame."""
     frames = [noise_image(index, size) for index, size in enumerate([(96, 128), (120, 90), (120, 90), (96, 128)])]
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", input_size=(72, 88)) as segmenter:
         expected = [segmenter.segment(frame) for frame in frames]
@@ -352,7 +352,7 @@ def test_named_engine_is_built_in_the_background(random_weights, noise_image, mo
 
 
 def test_frames_resized_on_the_device(segmenter, random_weights, noise_image, monkeypatch):
-    """As on a GPU, which resizes frames after the upload; here the device is the CPU."""
+    """A GPU resizes frames after the upload; the CPU stands in for it here."""
     frames = [noise_image(seed, size) for seed, size in enumerate([(96, 128), (120, 160), (60, 80), (120, 160)])]
     stack = DeviceFrames(torch.device("cpu"))
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as other:

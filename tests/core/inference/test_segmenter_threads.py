@@ -110,7 +110,7 @@ def test_close_while_other_threads_segment(make_segmenter, frames):
 
 
 def test_overlays_are_serialised(frames, random_weights, monkeypatch):
-    """The GPU overlay with a stand-in for the device: a slow upload reveals whether another thread interferes."""
+    """Tests the GPU overlay with a stand-in for the device, whose slow upload reveals interference between threads."""
     import torch
 
     with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch") as segmenter:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-# Two engines; the first one is closed first, in another thread, and then the other: the order that used to crash.
+# Create two engines; close the first one in another thread, then the second. This order used to cause a crash.
 PROGRAM = """
 import gc, os, signal, threading
 import numpy as np

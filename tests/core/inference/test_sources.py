@@ -62,7 +62,7 @@ def test_names_that_are_not_utf8(tmp_path, noise_image):
     names = [name for name, _ in open_source(tmp_path)]
     assert len(set(names)) == 3
     assert "street" in names
-    assert all(name.encode() for name in names), "other programs take them"
+    assert all(name.encode() for name in names), "the names are valid UTF-8"
     video = tmp_path / "stra\udcdfe.mp4"
     video.write_bytes(b"")
     with pytest.raises(FrameError, match="is not a name in UTF-8"):
@@ -175,7 +175,7 @@ def test_partially_read_video_is_not_reported(tmp_path, noise_image, caplog):
 
 
 class FakeCapture:
-    """A camera that gives three frames and is then unplugged."""
+    """A camera that is unplugged after three frames."""
 
     def __init__(self, index):
         self.index, self.left = index, 3

@@ -1,4 +1,4 @@
-"""Timing of the steps of a frame."""
+"""Timing of the stages of a frame."""
 
 import time
 
@@ -7,7 +7,7 @@ import torch
 from lsabinet_core.inference.stage_timer import StageTimer
 
 
-def test_each_step_is_timed_separately():
+def test_each_stage_is_timed_separately():
     timer = StageTimer(torch.device("cpu"))
     started = time.perf_counter()
     time.sleep(0.02)

@@ -12,7 +12,7 @@ from lsabinet_core.inference.convert import tensorrt_
 
 @pytest.fixture
 def tensorrt(monkeypatch):
-    """A stand-in for version 10."""
+    """A stand-in for the package tensorrt, version 10."""
     package = MagicMock(__version__="10.9.0")
     package.NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
     builder = package.Builder.return_value

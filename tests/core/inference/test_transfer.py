@@ -1,4 +1,4 @@
-"""Upload of images to the device, which is the CPU here."""
+"""Upload of images to the device (here the CPU)."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lsabinet_core.inference.backends.transfer import PinnedUpload
 @pytest.mark.parametrize("made_in", [torch.inference_mode, torch.no_grad])
 @pytest.mark.parametrize("used_in", [torch.inference_mode, torch.no_grad])
 def test_buffer_may_be_filled_outside_inference_mode(made_in, used_in):
-    """An engine may be built in the thread that segments frames and compared in another."""
+    """An engine may be built in the thread that segments frames, and compared in another thread."""
     images = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
     with made_in():
         out = torch.zeros(2, 3, 4, 3, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Videos by PyAV: stamps, counts and orientation from the container, and codecs that OpenCV may lack."""
+"""Videos read with PyAV: time stamps, counts and orientation from the container, and codecs that OpenCV may lack."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ MILLISECOND = Fraction(1, 1000)
 
 
 def write_video(path, levels, times_ms, codec="libx264"):
-    """Grey frames with the given stamps; a dark left half, so that orientation is seen."""
+    """Write grey frames with the given time stamps; their left half is dark, which shows the orientation."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=30)
         stream.height, stream.width = SIZE
@@ -38,7 +38,7 @@ def levels_of(frames):
 
 
 @pytest.mark.parametrize("name", ["drive.mkv", "drive.mp4"])
-def test_a_variable_frame_rate_keeps_its_stamps(tmp_path, name):
+def test_time_stamps_of_a_variable_frame_rate(tmp_path, name):
     times_ms = [0, 33, 67, 100, 300, 500, 700]
     levels = [40, 70, 100, 130, 160, 190, 220]
     source = open_source(write_video(tmp_path / name, levels, times_ms))
@@ -56,14 +56,14 @@ def test_a_variable_frame_rate_keeps_its_stamps(tmp_path, name):
 @pytest.mark.parametrize("codec", ["libx265", "libsvtav1"])
 def test_codecs_beyond_h264(tmp_path, codec):
     if codec not in av.codecs_available:
-        pytest.fail(f"PyAV's wheels have {codec}")
+        pytest.fail(f"expected PyAV with the codec {codec}, as in its wheels")
     levels = [60, 120, 180]
     source = AvVideoSource(write_video(tmp_path / "drive.mkv", levels, [0, 40, 80], codec))
     np.testing.assert_allclose(levels_of([frame for _, frame in source]), levels, atol=8)
 
 
-def damaged_avi(tmp_path, noise_image):
-    """An AVI of 30 JPEG frames and its bytes."""
+def jpeg_avi(tmp_path, noise_image):
+    """Write an AVI file of 30 JPEG frames; returns its path and content."""
     path = tmp_path / "whole.avi"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=10)
@@ -74,8 +74,8 @@ def damaged_avi(tmp_path, noise_image):
     return path, bytearray(path.read_bytes())
 
 
-def test_a_damaged_frame_leaves_the_stamps_of_the_others(tmp_path, noise_image, caplog):
-    whole, content = damaged_avi(tmp_path, noise_image)
+def test_a_damaged_frame_does_not_shift_the_time_stamps_of_the_others(tmp_path, noise_image, caplog):
+    whole, content = jpeg_avi(tmp_path, noise_image)
     times = {}
     source = open_source(whole)
     for _, frame in source:
@@ -98,7 +98,7 @@ def test_a_damaged_frame_leaves_the_stamps_of_the_others(tmp_path, noise_image, 
     assert source.lost in caplog.text
 
 
-def test_a_cut_matroska_file_is_noticed_by_its_duration(tmp_path):
+def test_a_truncated_matroska_file_is_detected_by_its_duration(tmp_path):
     times_ms = [40 * index for index in range(100)]
     whole = write_video(tmp_path / "whole.mkv", [40 + index for index in range(100)], times_ms)
     cut = tmp_path / "cut.mkv"
@@ -111,7 +111,7 @@ def test_a_cut_matroska_file_is_noticed_by_its_duration(tmp_path):
     assert "truncated" in source.lost
 
 
-def test_what_is_no_video(tmp_path):
+def test_a_file_without_video_stream_is_rejected(tmp_path):
     sound = tmp_path / "sound.wav"
     with av.open(str(sound), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
@@ -122,7 +122,7 @@ def test_what_is_no_video(tmp_path):
         open_source(sound)
 
 
-def test_without_pyav_opencv_reads_videos(tmp_path):
+def test_opencv_reads_videos_if_pyav_is_not_installed(tmp_path):
     path = write_video(tmp_path / "drive.mp4", [60, 120, 180], [0, 40, 80])
     program = f"""
 import sys
@@ -137,12 +137,12 @@ print(type(source).__name__, len(list(source)), source.time_s, source.lost)
     assert result.stdout.split() == [VideoSource.__name__, "3", "None", "None"], result.stderr
 
 
-def turn_in_mp4(path, matrix):
-    """Replace the display matrix of the track (ISO/IEC 14496-12, tkhd version 0)."""
+def set_display_matrix(path, matrix):
+    """Replace the display matrix of the track in an MP4 file (ISO/IEC 14496-12, tkhd version 0)."""
     content = bytearray(path.read_bytes())
     start = content.index(b"tkhd") + 4
     assert content[start] == 0
-    # After version and flags: four times, id, duration and reserved words, layer, group, volume, reserved.
+    # The matrix follows version and flags, five 32-bit words, two reserved words, and layer, group, volume, reserved.
     position = start + 4 + 4 * 5 + 8 + 8
     content[position : position + 36] = b"".join(int(value).to_bytes(4, "big", signed=True) for value in matrix)
     path.write_bytes(content)
@@ -151,17 +151,17 @@ def turn_in_mp4(path, matrix):
 @pytest.mark.parametrize(
     ("matrix", "quarters"),
     [
-        ((0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30), 1),  # clockwise, as telephones record
+        ((0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30), 1),  # clockwise, as recorded by telephones
         ((-(1 << 16), 0, 0, 0, -(1 << 16), 0, 64 << 16, 48 << 16, 1 << 30), 2),
     ],
 )
 def test_frames_are_turned_upright(tmp_path, matrix, quarters):
     path = write_video(tmp_path / "drive.mp4", [200], [0])
     ((_, plain),) = AvVideoSource(path)
-    turn_in_mp4(path, matrix)
+    set_display_matrix(path, matrix)
     ((_, turned),) = AvVideoSource(path)
     np.testing.assert_array_equal(turned, np.rot90(plain, -quarters))
-    # As OpenCV shows it.
+    # OpenCV also applies the display matrix.
     ((_, opencv),) = VideoSource(path)
     assert opencv.shape == turned.shape
     assert np.abs(opencv.astype(int) - turned).mean() < 3

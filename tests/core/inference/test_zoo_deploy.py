@@ -51,7 +51,7 @@ def test_segmenter(name):
     options = {"backend": "torch", "device": "cpu", "input_size": SIZE, "threads": 1}
     with Segmenter(network.model, network.metadata, **options) as segmenter:
         assert segmenter.describe()["architecture"] == name
-        # At the network's own size the Segmenter does the final upsampling, whatever the size of the logits.
+        # At the network's own size, the Segmenter upsamples logits of any size.
         (frame,) = patches(1, SIZE, seed=3)
         expected = network.model(normalised(frame[None], network.metadata)).argmax(1)[0].numpy()
         mask = segmenter.segment(frame).mask

@@ -1,4 +1,4 @@
-"""Every network of the zoo with statistics as after training, but untrained, for tests of the inference code."""
+"""Untrained networks of the zoo with realistic batch-norm statistics, for tests of the inference code."""
 
 from functools import cache
 

@@ -22,13 +22,13 @@ def test_docstrings_state_the_parameter_count(module, build):
     assert f"{sum(parameter.numel() for parameter in build().parameters()):,} parameters for" in module.__doc__
 
 
-def test_soft_pool_by_hand():
-    # Window 0, 0, 0, ln 3: weights 1, 1, 1, 3 of 6, so the mean is 3 ln 3 / 6.
+def test_soft_pool_matches_hand_computed_values():
+    # The window 0, 0, 0, ln 3 has the weights 1, 1, 1, 3 (sum 6), so its mean is 3 ln 3 / 6.
     x = torch.tensor([[[[0.0, 0.0], [0.0, 3.0]]]]).clamp(max=torch.tensor(3.0).log())
     assert soft_pool(x, 2, 2).item() == pytest.approx(3 * torch.tensor(3.0).log().item() / 6, rel=1e-6)
 
 
-def test_soft_pool_is_the_plain_formula_where_that_is_finite():
+def test_soft_pool_equals_the_plain_formula_if_that_is_finite():
     x = 3 * torch.randn(2, 5, 23, 31, dtype=torch.float64)
     plain = F.avg_pool2d(x.exp() * x, 7, 3) / F.avg_pool2d(x.exp(), 7, 3)
     torch.testing.assert_close(soft_pool(x.float(), 7, 3), plain.float(), rtol=1e-4, atol=1e-5)
@@ -70,7 +70,7 @@ def test_lrfa_gates_by_its_first_channel():
     module.weigh.weight.zero_()
     module.weigh.bias.zero_()
     x[:, 0] = 200
-    # Importance is sigmoid(0) = 1/2 everywhere, the gate 1.
+    # The importance is sigmoid(0) = 1/2 everywhere, and the gate is 1.
     torch.testing.assert_close(module(x), x / 2)
 
 

@@ -23,7 +23,8 @@ SPARE = {
     "espnetv2": {f"{down}.pyramid.activation.weight" for down in ("level2", "down3", "down4")},
 }
 
-# Test of both modes: number of images (default: 4; more if one value per image is normalised) and steps (default: 10).
+# Number of images (default: 4; more if one value per image is normalised) and steps (default: 10) for the test that
+# compares training mode with evaluation mode.
 BATCHES = {"segnet": 2, "lednet": 8, "pidnet_s": 8}
 STEPS = {"sqnet": 3, "segnet": 5}
 # Additional forward passes in training mode, because the running statistics start at 0 and 1 and cover a tenth of the
@@ -220,13 +221,13 @@ def test_dabnet_is_lsabinet_without_its_modules():
 
 
 @each_network
-def test_papers(name):
+def test_every_network_names_its_paper(name):
     network = model_class(name)
     assert network.paper.endswith(str(network.year))
     assert "et al., " in network.paper
     assert 2015 <= network.year <= 2025
 
 
-def test_names_are_known_without_pytorch():
+def test_names_are_known_without_importing_pytorch():
     code = "import sys, lsabinet_core.models as m; assert 'cgnet' in m.list_models(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

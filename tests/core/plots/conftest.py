@@ -4,7 +4,7 @@ from matplotlib.figure import Figure
 
 @pytest.fixture
 def figures(monkeypatch):
-    """The figures that were saved, in order."""
+    """The saved figures, in order."""
     saved = []
     save = Figure.savefig
 

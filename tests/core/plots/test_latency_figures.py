@@ -1,4 +1,4 @@
-"""Latency figures: what is drawn where, read back from matplotlib's own objects."""
+"""Latency figures: positions and texts, read back from matplotlib's objects."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lsabinet_core.plots.latency import draw_latency
 
 @pytest.fixture
 def figure(figures, tmp_path):
-    """Draws, and gives matplotlib's figure: (function, *arguments, **options)."""
+    """Call a drawing function and return matplotlib's figure: (function, *arguments, **options)."""
 
     def draw(function, *arguments, **options):
         function(tmp_path / "figure.png", *arguments, **options)
@@ -24,7 +24,7 @@ def row(model, backend, size, median, p95, miou=None):
     return {**figures, "median_ms": median, "p95_ms": p95, "val_miou": miou, "trained_on": "some data"}
 
 
-def test_side_by_side(figure):
+def test_one_panel_per_size(figure):
     rows = [
         row("$a", "torch", (64, 96), 20.0, 30.0),
         row("$a", "openvino", (64, 96), 10.0, 11.0),
@@ -34,7 +34,7 @@ def test_side_by_side(figure):
     assert (small.get_title(), large.get_title()) == ("64x96", "96x128")
     assert [text.get_text() for text in small.get_yticklabels()] == ["$a  torch fp32", "$a  openvino fp32"]
     assert [text.get_text() for text in large.get_yticklabels()] == ["", ""]
-    # A bar from the median to the 95th percentile, and a point, for each; the first row on top.
+    # Each row has a line from the median to the 95th percentile and a point at the median; the first row is on top.
     places = [(list(line.get_xdata()), list(line.get_ydata())) for line in small.lines]
     assert places == [([20, 30], [2, 2]), ([20], [2]), ([10, 11], [1, 1]), ([10], [1])]
     assert small.lines[0].get_color() != small.lines[2].get_color() == small.lines[3].get_color()
@@ -43,7 +43,7 @@ def test_side_by_side(figure):
     assert [text.get_text() for text in small.texts] == ["20", "10"]
 
 
-def test_against_miou(figure):
+def test_miou_against_latency(figure):
     rows = [
         row("a", "torch", (64, 96), 20.0, 30.0, miou=0.6),
         row("a", "openvino", (64, 96), 10.0, 11.0, miou=0.6),
@@ -54,7 +54,7 @@ def test_against_miou(figure):
     points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines[:3]]
     assert points[:2] == [(20, 60), (10, 60)]
     assert points[2][0] == 40
-    # The unknown one lies in a band of its own, below all that the axis of mIoU names.
+    # A point without mIoU lies below all ticks of the mIoU axis, at a tick of its own.
     named = {text.get_text(): tick for text, tick in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
     assert named.pop("not\nknown") == points[2][1] < min(named.values()) < 60
     assert all(float(name) == pytest.approx(tick) for name, tick in named.items())
@@ -64,7 +64,7 @@ def test_against_miou(figure):
     assert legend == ["torch fp32", "openvino fp32", "a 64x96 (some data)", "b 64x96"]
 
 
-def test_curves_from_zero(figure):
+def test_axes_of_curves_may_start_at_zero(figure):
     curve = Curve("cost", np.array([4.0, 8.0]), np.array([10.0, 21.0]))
     labels = {"title": "t", "x_label": "x", "y_label": "y"}
     [axes] = figure(draw_curves, [curve], **labels, from_zero=True).axes
@@ -74,6 +74,6 @@ def test_curves_from_zero(figure):
     assert axes.get_ylim()[0] > 5
 
 
-def test_other_formats(tmp_path):
+def test_other_formats_are_rejected(tmp_path):
     with pytest.raises(LsabinetError, match=r"ending in .png"):
         draw_latency(tmp_path / "figure.bmp", [row("a", "torch", (64, 96), 1.0, 1.0)])

@@ -1,4 +1,4 @@
-"""Curves, confusion and reliability figures: what is drawn where, read back from matplotlib's own objects or pixels."""
+"""Curves, confusion matrices and reliability diagrams, read back from matplotlib's objects or from pixels."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ def texts(axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def test_moving_mean_is_the_mean_around_each():
+def test_moving_mean_is_centred():
     values = np.array([1.0, 2.0, 6.0, np.nan, 3.0])
     np.testing.assert_allclose(moving_mean(values, 3), [1.5, 3.0, 4.0, 4.5, 3.0])
     np.testing.assert_array_equal(moving_mean(values, 1), values)
@@ -46,7 +46,7 @@ def test_curves_of_several_runs(tmp_path, figures):
     assert cv2.imread(str(tmp_path / "a.png")).shape == (750, 1200, 3)
 
 
-def test_smoothed_curves_keep_the_raw_ones_behind(tmp_path, figures):
+def test_raw_curves_are_drawn_behind_smoothed_ones(tmp_path, figures):
     y = np.array([3.0, 1.0, 2.0, 0.0])
     curve = Curve("run", np.arange(4.0), y)
     draw_curves(tmp_path / "a.svg", [curve], title="t", x_label="epoch", y_label="loss", smooth=3)
@@ -62,14 +62,14 @@ def test_a_single_record_is_visible(tmp_path, figures):
     one, two = Curve("one", np.array([10.0]), np.array([0.5])), Curve("two", np.array([10.0, 20]), np.array([1.0, 0.5]))
     for smooth in (1, 3):
         draw_curves(tmp_path / "a.png", [one, two], title="t", x_label="iteration", y_label="loss", smooth=smooth)
-        # Smoothed, each has its raw line before it.
+        # With smoothing, the raw line of each curve precedes its smoothed line.
         lines = figures[-1].axes[0].lines if smooth == 1 else figures[-1].axes[0].lines[1::2]
         assert [line.get_marker() for line in lines] == ["o", "None"]
     draw_run(tmp_path / "b.png", one, one, Curve("mIoU", np.array([]), np.array([])), title="t", x_label="iteration")
     assert figures[-1].axes[0].lines[0].get_marker() == "o"
 
 
-def test_course_of_a_run(tmp_path, figures):
+def test_loss_learning_rate_and_miou_of_a_run(tmp_path, figures):
     x = np.arange(10.0, 60, 10)
     loss, rate = Curve("loss", x, 1 / x), Curve("lr", x, 1e-3 * x)
     miou = Curve("mIoU", np.array([20.0, 40.0, 50.0]), np.array([30.0, 61.234, np.nan]))
@@ -93,7 +93,7 @@ def test_confusion_is_normalised_by_row(tmp_path, figures):
     draw_confusion(tmp_path / "a.png", matrix, ["Sky", "Car$x$", "Road"], title="last")
     axes, bar = figures[0].axes
     numbers = {tuple(map(int, text.get_position())): text.get_text() for text in axes.texts}
-    assert numbers == {(0, 0): "75", (1, 0): "25", (2, 2): "100"}, "(column, row): percent of the row"
+    assert numbers == {(0, 0): "75", (1, 0): "25", (2, 2): "100"}, "(column, row) -> percentage of the row"
     shown = axes.images[0].get_array()
     np.testing.assert_allclose(shown[0], [75, 25, 0])
     assert np.ma.getmaskarray(shown)[1].all() or np.isnan(shown[1]).all()
@@ -109,7 +109,7 @@ def test_reliability(tmp_path, figures):
     draw_reliability(tmp_path / "a.png", confidence, accuracy, counts, 0.125)
     above, below = figures[0].axes
     bars = [(round(bar.get_x() + bar.get_width() / 2, 6), bar.get_height()) for bar in above.patches]
-    assert bars == [(0.5, 0.5), (round(5 / 6, 6), 0.8)], "empty bins have no bar"
+    assert bars == [(0.5, 0.5), (round(5 / 6, 6), 0.8)], "only bins with pixels have a bar"
     assert [bar.get_height() for bar in below.patches] == [0, 25, 75]
     np.testing.assert_array_equal(above.lines[1].get_xydata(), [[0.3, 0.5], [0.9, 0.8]])
     assert "ECE 12.50 %" in above.get_title()
@@ -117,7 +117,7 @@ def test_reliability(tmp_path, figures):
         draw_reliability(tmp_path / "b.png", [0.5], [0.5, 0.5], [1, 1], 0.1)
 
 
-def test_a_failed_figure_leaves_the_old_one(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_existing_figure(tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
 
@@ -132,6 +132,6 @@ def test_a_failed_figure_leaves_the_old_one(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_other_formats_are_refused(tmp_path):
+def test_other_formats_are_rejected(tmp_path):
     with pytest.raises(LsabinetError, match=r"a\.jpg: expected a file name ending in \.png, \.pdf, \.svg"):
         draw_reliability(tmp_path / "a.jpg", [0.5], [0.5], [1], 0.0)

@@ -1,4 +1,4 @@
-"""The figure of a profile: what is drawn where, read back from matplotlib's own objects."""
+"""The figure of a profile: positions and texts, read back from matplotlib's objects."""
 
 from lsabinet_core.plots.profile import draw_profile
 
@@ -18,6 +18,6 @@ def test_a_bar_for_each_part(figures, tmp_path):
     assert list(upper.lines[0].get_ydata()) == [2, 1]
     assert upper.get_title() == "$a, eager bf16, 64x96: 40.0 ms"
     assert "30.0 (75 %)" in [text.get_text() for text in upper.texts]
-    # Bars of both are comparable.
+    # A common scale makes the bars of both panels comparable.
     assert upper.get_xlim() == lower.get_xlim()
     assert (tmp_path / "profile.png").stat().st_size > 0

@@ -1,4 +1,4 @@
-"""Sample grids and comparisons, looked at pixel by pixel."""
+"""Sample grids and comparison sheets, checked by their pixels."""
 
 import cv2
 import numpy as np
@@ -19,14 +19,14 @@ def bgr(label: int) -> tuple[int, ...]:
     return CAMVID.colors[label][::-1]
 
 
-def share(picture: np.ndarray, color) -> int:
-    """How many pixels have exactly this colour."""
+def count(picture: np.ndarray, color) -> int:
+    """The number of pixels of exactly this colour."""
     return int((picture == np.array(color, np.uint8)).all(axis=2).sum())
 
 
 @pytest.fixture
 def street():
-    """A white image whose upper half is sky, lower half road, left border void; and a prediction with a car in it."""
+    """A white image with its label (sky above, road below, void on the left), and a prediction with an extra car."""
     label = np.full(SIZE, ROAD, np.uint8)
     label[:120] = SKY
     label[:, :20] = VOID
@@ -39,12 +39,12 @@ def street():
 def test_error_map(street):
     sample, mask = street
     errors = error_map(sample.image, sample.label, mask)
-    assert share(errors, WRONG) == 40 * 60
-    assert share(errors, NOT_COUNTED) == 240 * 20
-    assert (errors[10, 200] == 127).all(), "right pixels are the darkened image"
+    assert count(errors, WRONG) == 40 * 60
+    assert count(errors, NOT_COUNTED) == 240 * 20
+    assert (errors[10, 200] == 127).all(), "correct pixels show the darkened image"
 
 
-def test_outline_goes_round_regions_and_leaves_slivers_out():
+def test_outline_surrounds_regions_and_omits_slivers():
     picture = np.full((100, 100, 3), 77, np.uint8)
     marked = np.zeros((100, 100), bool)
     marked[20:40, 30:60] = True
@@ -52,9 +52,9 @@ def test_outline_goes_round_regions_and_leaves_slivers_out():
     outlined = outline(picture, marked)
     assert (outlined[20, 30:60] == WHITE).all()
     assert (outlined[20:40, 59] == WHITE).all()
-    assert (outlined[28:32, 40:50] == 77).all(), "the inside stays"
-    assert (outlined[60:] == 77).all(), "two pixels thin"
-    assert share(outlined, BLACK) > 0
+    assert (outlined[28:32, 40:50] == 77).all(), "the interior is unchanged"
+    assert (outlined[60:] == 77).all(), "a region only two pixels thick has no outline"
+    assert count(outlined, BLACK) > 0
     assert (picture == 77).all()
 
 
@@ -81,12 +81,12 @@ def test_sheet_has_every_panel_in_its_cell():
     for row in colors:
         for color in row:
             ys, xs = np.nonzero((picture == color).all(axis=2))
-            assert (len(ys), np.ptp(ys), np.ptp(xs)) == (30 * 40, 29, 39), "whole, and covered by no text"
+            assert (len(ys), np.ptp(ys), np.ptp(xs)) == (30 * 40, 29, 39), "the panel is complete, without text on it"
             places[color] = ys[0], xs[0]
     for row in colors:
         assert places[row[0]][0] == places[row[1]][0]
         assert places[row[1]][1] - places[row[0]][1] == 50 + 8
-    assert share(picture, (9, 8, 7)) > 100
+    assert count(picture, (9, 8, 7)) > 100
 
 
 def test_samples_grid(tmp_path, street):
@@ -94,44 +94,44 @@ def test_samples_grid(tmp_path, street):
     unlabelled = Sample(sample.image, None, "unlabelled")
     draw_samples(tmp_path / "grid.png", [sample, unlabelled], [mask, mask], CAMVID)
     picture = cv2.imread(str(tmp_path / "grid.png"))
-    # The panels are as wide as the images, so every pixel is drawn once; the legend adds its swatches.
-    swatch = share(picture, bgr(1))
-    assert swatch > 100, "a class that is nowhere has its swatch only"
-    assert share(picture, WRONG) == 40 * 60 + swatch
-    assert share(picture, bgr(CAR)) == 2 * 40 * 60 + swatch
+    # The panels have the size of the images, so each image pixel is drawn as one pixel; the legend adds its swatches.
+    swatch = count(picture, bgr(1))
+    assert swatch > 100, "a class without pixels appears in the legend only"
+    assert count(picture, WRONG) == 40 * 60 + swatch
+    assert count(picture, bgr(CAR)) == 2 * 40 * 60 + swatch
     truth, prediction = 120 * 300, 120 * 320
-    assert share(picture, bgr(ROAD)) == truth + 2 * (prediction - 40 * 60) + swatch
-    # The letters' edges have some of this grey, too.
-    assert 0 <= share(picture, NOT_COUNTED) - (240 * 20 + 2 * 240 * 320 + swatch) < 1000
+    assert count(picture, bgr(ROAD)) == truth + 2 * (prediction - 40 * 60) + swatch
+    # Antialiased letters also contain some pixels of this grey.
+    assert 0 <= count(picture, NOT_COUNTED) - (240 * 20 + 2 * 240 * 320 + swatch) < 1000
 
 
-def test_comparison_with_the_truth(tmp_path, street):
+def test_comparison_with_labels(tmp_path, street):
     sample, mask = street
     perfect = np.where(sample.label == VOID, CAR, sample.label).astype(np.uint8)
     draw_comparison(tmp_path / "a.png", [sample, sample], {"one": [mask, mask], "two": [perfect, perfect]}, CAMVID)
     wrong = cv2.imread(str(tmp_path / "a.png"))
     draw_comparison(tmp_path / "b.png", [sample, sample], {"one": [perfect, perfect]}, CAMVID)
     right = cv2.imread(str(tmp_path / "b.png"))
-    swatch = share(right, bgr(1))
-    # No line goes through the class colours where nothing is wrong, nor where the truth is void.
-    assert share(right, bgr(ROAD)) == 2 * 2 * 120 * 300 + swatch
-    assert share(right, bgr(CAR)) == 2 * 240 * 20 + swatch
-    inner = share(wrong, bgr(CAR)) - 2 * 240 * 20 - swatch
+    swatch = count(right, bgr(1))
+    # Nothing is outlined where the prediction is correct or the label is void.
+    assert count(right, bgr(ROAD)) == 2 * 2 * 120 * 300 + swatch
+    assert count(right, bgr(CAR)) == 2 * 240 * 20 + swatch
+    inner = count(wrong, bgr(CAR)) - 2 * 240 * 20 - swatch
     assert 2 * 30 * 50 <= inner < 2 * 40 * 60, "the car in the first network's row is outlined"
     assert wrong.shape[0] > right.shape[0]
     assert wrong.shape[1] == right.shape[1]
 
 
-def test_comparison_without_truth_is_with_the_first(tmp_path, street):
+def test_comparison_without_labels_refers_to_the_first_network(tmp_path, street):
     sample, mask = street
     image = Sample(sample.image, None, "photo")
     empty = np.full(SIZE, ROAD, np.uint8)
     draw_comparison(tmp_path / "a.png", [image], {"one": [mask], "same": [mask], "empty": [empty]}, CAMVID)
     picture = cv2.imread(str(tmp_path / "a.png"))
-    swatch = share(picture, bgr(1))
-    assert share(picture, bgr(CAR)) == 2 * 40 * 60 + swatch, "the first and its equal have no lines"
+    swatch = count(picture, bgr(1))
+    assert count(picture, bgr(CAR)) == 2 * 40 * 60 + swatch, "the first network and its equal have no outlines"
     road = 2 * (120 * 320 - 40 * 60) + 240 * 320 + swatch
-    assert share(picture, bgr(ROAD)) < road - 2 * (120 + 320), "the third has, round sky and car"
+    assert count(picture, bgr(ROAD)) < road - 2 * (120 + 320), "the third has outlines around sky and car"
 
 
 def test_comparison_at_another_size(tmp_path, street):
@@ -143,7 +143,7 @@ def test_comparison_at_another_size(tmp_path, street):
         path = tmp_path / f"{height}.jpg"
         draw_comparison(path, [Sample(sample.image, None, "wide"), tall], {"n": masks}, CAMVID, (height, 80))
         heights.append(cv2.imread(str(path)).shape[0])
-    assert heights[1] - heights[0] == 2 * 30, "two rows"
+    assert heights[1] - heights[0] == 2 * 30, "each of the two rows grows by 30 pixels"
 
 
 def test_spread():
@@ -153,7 +153,7 @@ def test_spread():
     assert spread(1, 1) == [0]
 
 
-def test_other_formats_are_refused(tmp_path, street):
+def test_other_formats_are_rejected(tmp_path, street):
     sample, mask = street
     with pytest.raises(LsabinetError, match=r"grid\.gif: expected a file name ending in \.png or \.jpg"):
         draw_samples(tmp_path / "grid.gif", [sample], [mask], CAMVID)

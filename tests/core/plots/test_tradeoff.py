@@ -1,4 +1,4 @@
-"""Accuracy against latency: bubbles where they belong, labels that hide nothing; read back from matplotlib."""
+"""Accuracy against latency: positions of bubbles and labels, read back from matplotlib's objects."""
 
 import itertools
 import random
@@ -11,7 +11,7 @@ from lsabinet_core.plots.tradeoff import Point, draw_tradeoff
 
 @pytest.fixture
 def draw(figures, tmp_path):
-    """Draws points, and gives matplotlib's figure."""
+    """Draw points and return matplotlib's figure."""
 
     def draw(points):
         draw_tradeoff(tmp_path / "a.png", points, title="title", backend="torch")
@@ -46,7 +46,7 @@ def bubbles(axes):
     return {tuple(found.get_offsets()[0]): found.get_sizes()[0] for found in axes.collections}
 
 
-def test_bubbles_are_at_their_figures(draw):
+def test_positions_and_areas_of_bubbles(draw):
     points = [
         Point("a", 20.0, 1_000_000, 60.0),
         Point("b", 40.0, 4_000_000, 65.0, is_ours=True),
@@ -58,7 +58,7 @@ def test_bubbles_are_at_their_figures(draw):
     above, below = bubbles(upper), bubbles(lower)
     assert set(above) == {(20.0, 60.0), (40.0, 65.0)}
     assert sorted(x for x, _ in below) == [300.0, 400.0]
-    # Areas are as the parameters are.
+    # Areas are proportional to the numbers of parameters.
     sizes = [above[20.0, 60.0], above[40.0, 65.0], *sorted(below.values())]
     assert [size / sizes[0] for size in sizes] == pytest.approx([1, 4, 0.16, 16])
     assert upper.get_xlim() == lower.get_xlim()
@@ -74,7 +74,7 @@ def test_bubbles_are_at_their_figures(draw):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("trained", [0.0, 0.5, 1.0])
-def test_no_label_hides_another(draw, trained, seed):
+def test_labels_do_not_overlap(draw, trained, seed):
     points = networks(17, trained, seed)
     figure = draw(points)
     found = labels(figure, points)
@@ -104,21 +104,21 @@ def test_all_trained_or_none(draw):
         draw([])
 
 
-def test_names_are_literal(draw):
+def test_names_are_not_parsed_as_mathtext(draw):
     points = [Point("$x$_1", 20.0, 1_000_000, 60.0, group="_hidden$")]
     figure = draw(points)
     assert labels(figure, points)
     assert "_hidden$" in [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-def test_place_of_a_label():
+def test_position_of_a_label():
     area = Box(0, 0, 100, 100)
     circle = Circle(50, 50, 10)
     free = place_label(circle, (20, 8), area, [], [circle])
-    # To the right, three points off the edge, at its height.
+    # By default to the right of the circle, three points from its edge and vertically centred.
     assert (free.left, free.bottom, free.top) == pytest.approx((63, 46, 54))
     assert circle.distance(free) == pytest.approx(3)
-    # Where there is a label, or the area ends, another side is taken.
+    # If another label or the border of the area is in the way, another side is used.
     taken = place_label(circle, (20, 8), area, [Box(60, 40, 100, 60)], [circle])
     assert (taken.bottom, (taken.left + taken.right) / 2) == pytest.approx((63, 50))
     edge = Circle(95, 50, 4)

@@ -41,7 +41,7 @@ def test_weights_files(tmp_path):
 
 
 def test_weights_trained_on_all_data(tmp_path):
-    """Their figure is that of another run, and their iterations are the sum of both rounds."""
+    """Their mIoU was measured on the weights of another run, and their iterations are the sum of both rounds."""
     control = {"val_miou_of": "a run on train alone", "first_round": {"iterations": 300, "val_miou": 0.5}}
     path = write_weights(
         tmp_path / "a.safetensors", dataset="camvid trainval", val_miou=0.61, iterations=100, **control
@@ -81,7 +81,7 @@ def test_only_shipped_weights_of_the_data_set_count(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["all", "whole"])
 def test_validated_shipped_weights_take_precedence(tmp_path, monkeypatch, name):
-    """Regardless of the order of names, they precede weights with the figure of another run."""
+    """Whatever the order of names, they precede weights whose mIoU was measured on another run."""
     folder = tmp_path / "weights"
     write_weights(folder / "town.safetensors", val_miou=0.7)
     write_weights(folder / f"{name}.safetensors", dataset="camvid trainval", val_miou=0.7, val_miou_of="another")

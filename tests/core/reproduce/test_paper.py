@@ -8,7 +8,7 @@ from zoo_cases import HALF, ZOO
 from lsabinet_core.models import list_models
 from lsabinet_core.reproduce.paper import NOT_IN_PAPER, NOTES, TABLES, TITLES, Figure
 
-# Second, independent transcription of the paper's tables: millions of parameters and "FLOPs" in G.
+# An independent second transcription of the paper's tables: millions of parameters and "FLOPs" in G.
 COSTS = """
 lsabinet 1.84 8.81     segnet 29.5 652.5   enet 0.36 8.7       sqnet 16.3 288.2   espnet 0.36 6.9   espnetv2 1.3 7.4
 cgnet 0.49 14.0        icnet 7.8 14.2      edanet 0.68 17.9    lednet 0.95 23.0   dabnet 0.76 20.9  esnet 1.66 48.7

@@ -17,7 +17,8 @@ from lsabinet_core.reproduce.report import class_report, report
 
 SIZE = (64, 96)
 
-# Parameters for 19 and 11 classes, and GMACs for 19 classes at 512x1024, counted elsewhere; all networks: test_zoo.py.
+# Parameters for 19 and 11 classes and GMACs for 19 classes at 512x1024, from independent counts (test_zoo.py checks the
+# counts of all networks).
 COUNTS = {
     "lsabinet": (1_841_915, 1_840_859, 26.30),
     "segnet": (29_453_971, 29_449_355, 325.5),
@@ -55,7 +56,7 @@ def measured(monkeypatch, number: int, **options) -> MeasuredTable:
 
 
 def test_exact_counts(monkeypatch):
-    """Cityscapes' 19 classes at 512x1024, CamVid's 11."""
+    """The counts are for Cityscapes' 19 classes at 512x1024, and for CamVid's 11 classes."""
     cityscapes = {row.name: row for row in measured(monkeypatch, 1, names=list(COUNTS)).rows}
     camvid = {row.name: row for row in measured(monkeypatch, 3, names=list(COUNTS)).rows}
     for name, (of_19, of_11, gmacs) in COUNTS.items():
@@ -156,7 +157,7 @@ def made_up() -> MeasuredTable:
     return MeasuredTable(TABLES[2], (512, 1024), ["torch"], rows, 5, machine)
 
 
-def test_place_of_ours(made_up):
+def test_rank_of_lsabinet(made_up):
     sentence = place_of_ours(made_up)
     assert sentence.endswith("2 of 2 by latency (torch), 3 of 3 by GMACs, 2 of 3 by parameters.")
     made_up.rows[0].accuracy = Accuracy(0.5, "run", "", {})
@@ -254,7 +255,7 @@ def test_csv_round_trips(made_up):
     assert rows[2]["failures"] == "torch: out of memory"
 
 
-def test_several_backends_are_several_columns(made_up):
+def test_each_backend_has_a_column(made_up):
     made_up.backends.append("eager")
     table = report(made_up)
     header = list(table.columns)

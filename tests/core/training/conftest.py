@@ -31,7 +31,7 @@ def small_camvid(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def deaths_are_noticed_soon(monkeypatch):
-    """PyTorch checks whether a worker process is alive when it has waited for a batch for 5 s."""
+    """By default, PyTorch waits 5 s for a batch before it checks whether the worker process is alive."""
     monkeypatch.setattr(_MultiProcessingDataLoaderIter._try_get_data, "__defaults__", (0.2,))
 
 

@@ -39,8 +39,8 @@ SHORT = [
 
 @pytest.fixture(autouse=True, scope="module")
 def only_what_is_tested_here():
-    """Skip the pictures of finished runs and count the operations of each network only once: both take longer than
-    these runs, and have tests of their own."""
+    """Skip the pictures of finished runs, and count the operations of each network only once. Both take longer than
+    these runs, and are tested elsewhere."""
     counted = {}
 
     def count_once(network, size):

@@ -1,4 +1,4 @@
-"""Batches: each sample once per epoch; independent of interruptions, of the pipeline and of the number of processes."""
+"""Batches contain each sample once per epoch, and do not depend on interruptions, the pipeline or the processes."""
 
 import os
 import shutil
@@ -249,7 +249,7 @@ def test_missing_file_is_named(small_camvid, tmp_path, monkeypatch, workers):
 
 
 class _Deadly:
-    """Samples one of which kills the process that reads it, as the kernel does when memory runs out."""
+    """A data set in which reading one sample kills the process, as the kernel does if memory runs out."""
 
     def __init__(self, samples, index):
         self.pixels, self.sizes, self.bytes = samples.pixels, samples.sizes, samples.bytes

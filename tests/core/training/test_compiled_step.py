@@ -92,7 +92,7 @@ def test_gradient_check_waits_for_a_nonzero_gradient(batch, monkeypatch):
 
 @pytest.mark.parametrize(("share", "agrees"), [(0.5, False), (1e-5, True)])
 def test_missing_gradient_of_a_tensor(share, agrees):
-    """A gradient that may be pure rounding may be missing."""
+    """The gradient of a tensor may be missing only if it is so small that it may be pure rounding."""
     step = make_step(tiny())
     shares = [1.0, share, 1.0, 1.0]
     expected = [part * torch.ones_like(p) / p.numel() ** 0.5 for part, p in zip(shares, step.network.parameters())]

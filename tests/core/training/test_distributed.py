@@ -1,4 +1,4 @@
-"""Two CPU processes compute the same as one with the joined batch, and none waits for a dead one."""
+"""Two CPU processes compute the same as one process with the whole batch, and do not wait for a dead process."""
 
 import contextlib
 import functools
@@ -279,7 +279,7 @@ def test_torchrun(small_camvid, alone, tmp_path):
     assert result.returncode == 0, result.stderr
     losses = records(alone, "loss")
     assert len(losses) == 1
-    # fp32, see loss_curve.
+    # The run computes in fp32, in which losses deviate (see loss_curve).
     assert records(run, "loss") == pytest.approx(losses, abs=5e-3)
     expected, got = (torch.load(path.checkpoint, weights_only=True) for path in (alone, run))
     assert set(got["network"]) == set(expected["network"])
@@ -317,7 +317,7 @@ def stop_when_one_is_late(rank, device, root, out):
 
 
 def test_processes_stop_at_the_same_iteration(small_camvid, tmp_path):
-    """Even if the clock of one is ahead: they stop at the first iteration at which they log."""
+    """If the clock of one process is ahead, both stop at the first iteration at which they log."""
     out = tmp_path / "run"
     assert launch(joined(stop_when_one_is_late), small_camvid, out) == [(None, 2), (None, 2)]
     assert (out / "checkpoint.pt").exists()

@@ -13,7 +13,7 @@ from lsabinet_core.training.recipe import Recipe
 
 @pytest.fixture
 def weights(tmp_path):
-    """A weights file of LSA-BiNet without RCAD, and its network."""
+    """A weights file of LSA-BiNet without RCAD, and the network stored in it."""
     torch.manual_seed(1)
     network = create_model("lsabinet", len(CAMVID), rcad=False)
     metadata = WeightsMetadata("lsabinet", CAMVID, (72, 96), (0.5,) * 3, (0.2,) * 3, options={"rcad": False})

@@ -33,7 +33,7 @@ SEQUENCES = {"0001TP": ["train/0", "train/1", "train/2"], "0016E5": ["train/3", 
 
 @pytest.fixture(scope="module")
 def root(small_camvid, tmp_path_factory):
-    """Two sequences; one of them is in both splits."""
+    """A data set of two sequences, one of which is in both splits."""
     root = tmp_path_factory.mktemp("driven")
     lists = {"train": [], "val": []}
     for drive, images in SEQUENCES.items():

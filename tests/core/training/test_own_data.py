@@ -1,4 +1,4 @@
-"""From a folder with custom classes to a mask, with the command line."""
+"""Training, evaluation and prediction with the classes of a folder data set, from the command line."""
 
 import json
 import shutil

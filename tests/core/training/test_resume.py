@@ -1,4 +1,4 @@
-"""A run that is interrupted anywhere and resumed ends like an undisturbed one."""
+"""A run that is interrupted at any point and resumed ends with the same weights as an uninterrupted run."""
 
 import errno
 import json

@@ -57,7 +57,7 @@ def test_pictures_and_class_table(trained):
     run, model, metadata, report = trained
     val = Scenes()
     write_pictures(run, model, metadata, val, CPU)
-    assert val.asked == [0, 2, 3, 4, 6, 7], "the figures are not measured again"
+    assert val.asked == [0, 2, 3, 4, 6, 7], "only the samples are segmented; the metrics are not measured again"
     files = sorted(path.name for path in (run.path / "pictures").iterdir())
     assert files == ["confusion.png", "curves.png", "samples.png"]
     for name in files:

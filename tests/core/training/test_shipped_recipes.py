@@ -76,7 +76,7 @@ def test_recipe_has_the_values_of_the_paper(name, key):
 
 @pytest.mark.parametrize("name", PAPER)
 def test_paper_recipes_use_no_extensions(name):
-    """Every augmentation that the paper does not have is off, whatever its name."""
+    """Every augmentation that the paper does not use is off, including any that are added later."""
     given = load_recipe(name).augmentation.model_dump()
     defaults = type(load_recipe(name).augmentation)().model_dump()
     own = {key for key, value in given.items() if value != defaults[key]}
@@ -84,16 +84,16 @@ def test_paper_recipes_use_no_extensions(name):
 
 
 def test_ohem_settings_of_the_cityscapes_recipe():
-    """Probability below 0.7, at least one pixel in 16; checked on the loss that the recipe creates."""
+    """The loss created by the recipe keeps pixels with a probability below 0.7, and at least one pixel in 16."""
     loss = create_loss(load_recipe("paper_cityscapes").loss, None)
     assert isinstance(loss, OhemCrossEntropy)
     probabilities = torch.tensor([0.69] + [0.71] * 31)
     logits = torch.stack([probabilities.log(), (1 - probabilities).log()]).view(1, 2, 1, 32)
     labels = torch.zeros(1, 1, 32, dtype=torch.uint8)
-    # Two of 32 pixels are kept: the hard one, and one of the (equal) easy ones to reach one in 16.
+    # Two of 32 pixels are kept: the hard pixel, and one of the equally easy ones, to reach one pixel in 16.
     kept = [0.69] + [0.71] * 31
     assert loss(logits, labels).item() == pytest.approx(-sum(map(math.log, kept)) / len(kept), rel=1e-5)
-    # One in 16 is one pixel here: the hard one.
+    # Here one in 16 is a single pixel, the hard one.
     assert loss(logits[..., :16], labels[..., :16]).item() == pytest.approx(-math.log(0.69), rel=1e-5)
 
 

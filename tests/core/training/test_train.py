@@ -1,4 +1,4 @@
-"""Training runs with the command line: they learn, and survive kill -9."""
+"""Training runs started from the command line: they learn, and can be resumed after kill -9."""
 
 import contextlib
 import io
@@ -64,7 +64,7 @@ def finished(small_camvid, tmp_path_factory):
 def test_training_reduces_loss_and_beats_chance(finished):
     out, output, errors = finished
     losses = [record["loss"] for record in records(out) if "loss" in record]
-    # Both are losses of a single batch of four: seeds 1 to 4 give ratios from 0.71 to 0.85.
+    # Both losses come from a single batch of four images; the ratio is 0.71 to 0.85 with seeds 1 to 4.
     assert losses[-1] < 0.9 * losses[0]
     summary = json.loads((out / "summary.json").read_text())
     assert summary["iterations"] == 30
@@ -105,18 +105,18 @@ def test_files_of_a_run(finished):
 def test_metadata_of_weights_files(finished):
     out, _, _ = finished
     summary = json.loads((out / "summary.json").read_text())
-    said = {name: load_weights(out / f"{name}.safetensors")[1].training for name in ("last", "ema", "best")}
-    assert {name: (facts["weights"], facts["averaged"]) for name, facts in said.items()} == {
+    trained = {name: load_weights(out / f"{name}.safetensors")[1].training for name in ("last", "ema", "best")}
+    assert {name: (facts["weights"], facts["averaged"]) for name, facts in trained.items()} == {
         "last": ("last", False),
         "ema": ("ema", True),
         "best": ("best", True),
     }
     # The average was validated, and is the file that the summary recommends.
     assert summary["weights"] == "ema.safetensors"
-    assert "val_miou" not in said["last"]
-    assert said["ema"]["val_miou"] == summary["val_miou"]
-    assert said["best"]["val_miou"] == summary["best_val_miou"]
-    tensors = {name: safetensors.torch.load_file(out / f"{name}.safetensors") for name in said}
+    assert "val_miou" not in trained["last"]
+    assert trained["ema"]["val_miou"] == summary["val_miou"]
+    assert trained["best"]["val_miou"] == summary["best_val_miou"]
+    tensors = {name: safetensors.torch.load_file(out / f"{name}.safetensors") for name in trained}
     state = torch.load(out / "checkpoint.pt", weights_only=True)
     for name, kept in (("last", state["network"]), ("ema", state["average"])):
         prefix = {"last": "network.", "ema": "module."}[name]
@@ -157,7 +157,7 @@ def test_time_limit_prints_how_to_continue(small_camvid, finished, tmp_path, mon
     whole, _, _ = finished
     out = tmp_path / "late"
     with monkeypatch.context() as patch:
-        # The same as loading that takes longer than the limit.
+        # Simulate loading that takes longer than the limit.
         late = SimpleNamespace(monotonic=lambda: time.monotonic() + 1e6)
         patch.setattr("lsabinet_core.training.trainer.time", late)
         status, output, _ = train(small_camvid, out, *WHOLE, "--seconds", "1000")
@@ -184,7 +184,7 @@ def fail(small_camvid):
     return run
 
 
-def test_errors_of_one_line(finished, tmp_path, fail):
+def test_errors_are_one_line(finished, tmp_path, fail):
     whole, _, _ = finished
     assert "holds a finished run" in fail(whole, *SMALL)
     assert "is complete after 30 iterations" in fail(whole, "--resume")
@@ -213,7 +213,7 @@ def test_errors_of_one_line(finished, tmp_path, fail):
 
 
 def test_second_process_leaves_a_running_run_unchanged(small_camvid, tmp_path, fail):
-    """Whether or not it has already written records."""
+    """The result is the same before and after the first record of the running process."""
     run = RunFolder(tmp_path / "run")
     facts = {"dataset": "camvid", "split": "train", "val_split": "val"}
     run.create(load_recipe("synthetic", ["augmentation.crop_size=[64, 64]", "input_size=[72, 96]"]), facts)

@@ -1,4 +1,4 @@
-"""Failures during a run: a clear error, an intact checkpoint, and a resumed run that ends like an undisturbed one."""
+"""Failures during a run: a clear error, an intact checkpoint, and a resumed run with the same final weights."""
 
 import errno
 import json
@@ -46,7 +46,7 @@ def test_disk_full_while_writing_records(small_camvid, tmp_path, monkeypatch):
     stage = Stage(small_camvid, tmp_path / "run")
     stage.run.create(stage.recipe, {})
     (stage.run.path / "metrics.jsonl").symlink_to("/dev/full")
-    # The first record is that of a validation, which follows its checkpoint.
+    # The first record is written by a validation, after its checkpoint.
     with pytest.raises(TrainingError, match=r"metrics.jsonl: .*checkpoint of iteration 2 "):
         stage.trainer().fit()
     stage.run.checkpoint.unlink()
@@ -100,7 +100,7 @@ def test_killed_worker_stops_the_run(small_camvid, tmp_path, whole):
 
 
 def patterned(monkeypatch, finite):
-    """Steps that are finite or not, according to ``finite``."""
+    """Replace the steps by ones whose outcomes are finite according to the list ``finite``."""
     pattern = iter(finite)
 
     def step(self, images, labels):

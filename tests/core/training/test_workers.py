@@ -1,4 +1,4 @@
-"""Worker processes: their need of shared memory, and how the training learns of their failures."""
+"""Worker processes: their use of shared memory, and the errors that their failures cause."""
 
 import os
 import resource
@@ -43,12 +43,12 @@ def test_workers_are_reduced_to_fit_shared_memory(monkeypatch, asked, free, proc
     assert (MAX_AHEAD, HELD) == (4, 2)
     monkeypatch.setattr(workers, "_free_shared_memory", lambda: None if free is None else free * MB)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    said = []
-    found = fit_shared_memory(asked, 10 * MB, said.append)
+    warnings = []
+    found = fit_shared_memory(asked, 10 * MB, warnings.append)
     assert found[0] == expected[0]
     assert found[0] == 0 or found[1] == expected[1]
-    assert len(said) == (found != (asked, MAX_AHEAD))
-    assert all("--shm-size" in line and f"--workers {asked}" in line and "\n" not in line for line in said)
+    assert len(warnings) == (found != (asked, MAX_AHEAD))
+    assert all("--shm-size" in line and f"--workers {asked}" in line and "\n" not in line for line in warnings)
 
 
 def test_free_shared_memory_of_the_system(monkeypatch, tmp_path):
@@ -84,7 +84,7 @@ class _Items(Dataset):
 
 def no_memory(index):
     if index == 5:
-        # The same effect as a full /dev/shm: no file of more than a byte can be written.
+        # Simulate a full /dev/shm: no file of more than a byte can be written.
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, 1))
 
 
@@ -112,7 +112,7 @@ def test_batch_that_cannot_be_sent(monkeypatch, capfd):
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
 def test_killed_worker_is_reported(number):
-    """By the kernel, which is out of memory or could not provide a page of shared memory."""
+    """The kernel kills processes if memory runs out, or if it cannot provide a page of shared memory."""
 
     def die(index):
         if index == 5:
@@ -144,7 +144,7 @@ def test_lsabinet_error_of_a_worker_keeps_its_message():
 
 
 def test_shared_memory_exhausted_during_a_run(small_camvid, tmp_path, monkeypatch):
-    """Other programs may take it: the run ends with one line and can be resumed from its checkpoint."""
+    """If other programs use up shared memory, the run ends with a one-line error and can be resumed."""
     full = tmp_path / "full"
     view = AugmentedViews.__getitem__
 
@@ -163,7 +163,7 @@ def test_shared_memory_exhausted_during_a_run(small_camvid, tmp_path, monkeypatc
 
 
 class _Slow:
-    """A data set one sample of which raises; it counts concurrent reads and reads in advance."""
+    """A data set that raises an error for one sample, and counts concurrent reads and reads in advance."""
 
     name, split, licence, label_set = "slow", "train", "none", (0, 1)
 
@@ -196,7 +196,7 @@ def test_unreadable_sample():
 
 
 def test_workers_forked_after_segmentation(random_weights, noise_image):
-    """They are forked after the threads of the engines have run, and use none of them."""
+    """Workers may be forked after the engines' threads have run, because they do not use these threads."""
     from lsabinet_core.inference import Segmenter
 
     for backend in ("torch", "openvino"):

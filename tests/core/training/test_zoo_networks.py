@@ -1,4 +1,4 @@
-"""The complete training path with every network: one step, validation, reloading the weights; and some learn."""
+"""Every network can be trained for one step, validated, saved and reloaded, and the loss of some of them decreases."""
 
 import json
 import math
@@ -47,7 +47,7 @@ def test_every_network_trains_one_step(name, small_camvid, folder):
     row, losses = train(name, small_camvid, folder, "epochs=1", split="val")
     assert (row["state"], row["iterations"]) == ("finished", 1)
     (loss,) = losses
-    # Random guessing among eleven classes: ln 11, or more if the initial logits are far apart.
+    # Random guessing among eleven classes gives a loss of ln 11, or more if the initial logits are far apart.
     assert math.isfinite(loss)
     assert 1 < loss < 10
     weights = folder / "run" / row["weights"]

@@ -31,7 +31,7 @@ SHORT = [
 
 @pytest.fixture(autouse=True, scope="module")
 def quick():
-    """Without the pictures of finished runs, which take longer than these runs."""
+    """Skip the pictures of finished runs, which take longer than these runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lsabinet_core.cli.VERBS", ("zoo",))
         patch.setattr("lsabinet_core.training.run_pictures.write_pictures", lambda *_: None)
@@ -49,7 +49,7 @@ def table(out) -> dict[str, dict]:
 
 @pytest.fixture(scope="module")
 def cut(small_camvid, tmp_path_factory):
-    """The deadline passes after the first iteration of the second network."""
+    """A zoo whose deadline passes after the first iteration of the second network."""
     out = tmp_path_factory.mktemp("zoo") / "out"
     late = out / NAMES[1] / "metrics.jsonl"
     clock = SimpleNamespace(monotonic=lambda: time.monotonic() + (1e6 if late.exists() else 0), time=time.time)

@@ -1,4 +1,4 @@
-"""Data sets of scenes on disk."""
+"""Rendering of scenes into a folder data set."""
 
 import os
 import signal
@@ -40,19 +40,19 @@ def test_the_folder_opens_as_a_data_set_of_camvids_classes(folder):
     assert np.abs(sample.image.astype(int) - expected.image).mean() < 4  # JPEG
 
 
-def test_scenes_that_exist_are_not_rendered_again(folder):
+def test_existing_scenes_are_not_rendered_again(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
     assert render_folder(folder, {"train": 4, "val": 1}, SIZE, 1, quiet) == 1
     assert all(path.stat().st_mtime_ns == time_ns for path, time_ns in before.items())
     assert len(open_dataset("folder", folder, "train")) == 4
 
 
-def test_another_size_is_refused(folder):
+def test_another_size_is_rejected(folder):
     with pytest.raises(DatasetError, match="72x96"):
         render_folder(folder, {"train": 4, "val": 1}, (36, 48), 1, quiet)
 
 
-def test_a_killed_run_leaves_whole_scenes_and_continues(tmp_path):
+def test_a_killed_run_leaves_complete_scenes_and_can_be_continued(tmp_path):
     out = tmp_path / "set"
     command = [sys.executable, "-m", "lsabinet_core.cli", "synthetic", "render", "--out", str(out)]
     command += ["--scenes", "40", "--val-scenes", "1", "--size", "72x96", "--workers", "1"]
@@ -69,6 +69,6 @@ def test_a_killed_run_leaves_whole_scenes_and_continues(tmp_path):
     for label in out.glob("train_labels/[0-9]*.png"):
         assert cv2.imread(str(label), cv2.IMREAD_UNCHANGED).shape == SIZE
         assert cv2.imread(str(out / "train" / f"{label.stem}.jpg")).shape == (*SIZE, 3)
-    there = len(list(out.glob("train_labels/[0-9]*.png")))
-    assert render_folder(out, {"train": there + 1, "val": 1}, SIZE, 1, quiet) >= 1
-    assert len(open_dataset("folder", out, "train")) == there + 1
+    complete = len(list(out.glob("train_labels/[0-9]*.png")))
+    assert render_folder(out, {"train": complete + 1, "val": 1}, SIZE, 1, quiet) >= 1
+    assert len(open_dataset("folder", out, "train")) == complete + 1

@@ -17,7 +17,7 @@ def random_triangles(count=60, seed=0):
 
 
 def cast_ray(points, triangles, ray):
-    """(nearest triangle or -1, its depth along `ray`) by Cramer's rule."""
+    """Solve for the intersection with every triangle; returns (nearest triangle or -1, its depth along `ray`)."""
     nearest, best = -1, np.inf
     for index, (a, b, c) in enumerate(points[triangles]):
         system = np.stack([b - a, c - a, -ray], axis=1)
@@ -59,8 +59,8 @@ def test_barycentric_rows_recover_a_point():
         assert over_depth * point[2] == pytest.approx(weights, abs=1e-6)
 
 
-def test_a_mask_cuts_the_image_and_the_label_apart():
-    """A square with a mask whose left half is open in the image only."""
+def test_image_and_label_have_separate_masks():
+    """The left half of a square is transparent in the image mask, but opaque in the label mask."""
     points = np.array([(-1, -1, 3), (1, -1, 3), (1, 1, 3), (-1, 1, 3)], float)
     triangles = np.array([(0, 1, 2), (0, 2, 3)], np.int32)
     uv = np.array([(0, 0), (0.999, 0), (0.999, 0.999), (0, 0.999)], np.float32)
@@ -72,7 +72,7 @@ def test_a_mask_cuts_the_image_and_the_label_apart():
     assert np.array_equal(seen[:, WIDTH // 2 :], labelled[:, WIDTH // 2 :])
 
 
-def test_shadow_depths_hold_the_surface_nearest_to_the_sun():
+def test_shadow_map_contains_the_surface_nearest_to_the_sun():
     points = np.array([(2, 2, 5), (30, 2, 5), (2, 30, 5), (0, 0, 9), (32, 0, 9), (0, 32, 9)], float)
     triangles = np.array([(3, 4, 5), (0, 1, 2)], np.int32)
     depth = shadow_depths(points, triangles, np.zeros((6, 2), np.float32), np.full(2, -1, np.int32), NO_MASKS, 32)

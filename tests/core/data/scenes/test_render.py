@@ -1,4 +1,4 @@
-"""Rendered scenes: exact labels, determinism, and light that does what it should."""
+"""Rendered scenes: exact labels, determinism and the effects of light."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def level_view(size=(120, 160), height=1.5, distortion=0.0):
 
 
 def empty_site(light):
-    """A grey plane of the class Road with nothing on it."""
+    """A site without objects, on a grey plane of the class Road."""
     site = Site(np.random.default_rng(0), light)
     site.mesh = Mesh()
     site.occluders, site.lamps = [], []
@@ -80,7 +80,7 @@ def test_every_kind_of_light_renders(kind):
 
 
 def test_a_box_covers_the_pixels_of_its_projection():
-    """A box 2 m wide and 1 m high whose front stands 8 m ahead, seen from 1.5 m up."""
+    """The box is 2 m wide and 1 m high, and its front is 8 m ahead; the camera is at a height of 1.5 m."""
     light, view = noon(), level_view()
     site = empty_site(light)
     material = site.materials.add(PLAIN, (0.5, 0.1, 0.1))
@@ -91,7 +91,7 @@ def test_a_box_covers_the_pixels_of_its_projection():
     rows = np.flatnonzero((label == CLASS["Car"]).any(axis=1))
     assert columns[0] == pytest.approx(80 - focal / 8, abs=1)
     assert columns[-1] == pytest.approx(79 + focal / 8, abs=1)
-    # The far edge of the lid, 10 m ahead and 0.5 m below the camera, and the foot of the front.
+    # Highest row: the rear edge of the top face, 10 m ahead and 0.5 m below the camera; lowest: the foot of the front.
     assert rows[0] == pytest.approx(60 + focal * 0.5 / 10, abs=1)
     assert rows[-1] == pytest.approx(59 + focal * 1.5 / 8, abs=1)
     assert (label[:55] == CLASS["Sky"]).all()
@@ -99,7 +99,7 @@ def test_a_box_covers_the_pixels_of_its_projection():
 
 
 def test_a_box_shades_the_ground_away_from_the_sun():
-    """The sun stands to the right, so that the shadow of a box falls to its left: 1.5 m for 2 m of height."""
+    """The sun is on the right, so the 2 m high box casts a shadow of 1.5 m to its left."""
     view, light = level_view(), noon()
     site = empty_site(light)
     material = site.materials.add(PLAIN, (0.5, 0.5, 0.5))
@@ -115,16 +115,16 @@ def test_a_box_shades_the_ground_away_from_the_sun():
     assert at(-3.2) == pytest.approx(at(1.2), rel=0.1)
 
 
-def test_fog_takes_the_far_and_leaves_the_near():
+def test_fog_hides_distant_ground_more_than_near_ground():
     view = level_view()
     clear, foggy = (draw(empty_site(light), view, light)[0] for light in (noon(), noon(fog_m=30.0)))
     fog = noon().fog_color
-    near, far = -1, 62  # 1.5 m of height: the last row is 3.2 m ahead, row 62 some 77 m
+    near, far = -1, 62  # seen from a height of 1.5 m, the last row is 3.2 m ahead, and row 62 about 77 m
     assert np.abs(foggy[near] - clear[near]).mean() < 0.35 * np.abs(foggy[far] - clear[far]).mean()
     assert foggy[far].mean(axis=0) == pytest.approx(fog, rel=0.2)
 
 
-def test_distortion_moves_image_and_label_alike():
+def test_distortion_moves_image_and_label_together():
     light = noon()
     bent = level_view(distortion=-0.2)
     site = empty_site(light)
@@ -147,7 +147,7 @@ def test_night_is_dark_away_from_the_lamps():
     assert draw(site, view, light)[0][-30:].mean() > 3 * dark
 
 
-def test_plots_stay_off_the_side_roads():
+def test_no_plot_overlaps_a_side_road():
     for seed in range(6):
         site = random_site(np.random.default_rng(seed), random_light(np.random.default_rng(seed)))
         for at, wide, side in site.junctions:
