@@ -225,12 +225,18 @@ class Camera:
     # What follows runs in the worker's thread.
 
     def decode(self, frame: ReceivedFrame) -> DecodedFrame | None:
-        """Decode and rectify a frame; if no output has a subscriber, finish it and return None."""
+        """Decode and rectify a frame; if no output has a subscriber, or it is too old, finish it and return None."""
         wanted = self._outputs.wanted()
         if not wanted and self._snapshot is None:
             self.watchdog.frame_skipped()
             self.mailbox.finish(Outcome.UNWANTED)
             return None
+        if self._parameter("drop_old_images"):
+            age_s = frame_age_s(self._node.get_clock().now().nanoseconds, header_stamp_ns(frame.message.header))
+            if 0 < self.watchdog.limits.max_image_age_ms < age_s * 1e3:
+                self.watchdog.frame_too_old(age_s)
+                self.mailbox.finish(Outcome.TOO_OLD)
+                return None
         start_s = time.perf_counter()
         options = DecodeOptions(self._own_parameter("significant_bits"), self._parameter("max_pixels"))
         decoded = self._decode(frame.message, options)

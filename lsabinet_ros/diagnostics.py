@@ -41,6 +41,7 @@ def count_values(counts: FrameCounts) -> dict[str, int]:
         "frames_replaced": counts.replaced,
         "frames_over_rate": counts.over_rate,
         "frames_unwanted": counts.unwanted,
+        "frames_too_old": counts.too_old,
         "frames_stopped": counts.stopped,
     }
 

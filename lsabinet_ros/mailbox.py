@@ -18,6 +18,7 @@ class Outcome(Enum):
         REJECTED: the message is not an image that can be decoded.
         FAILED: an error during inference or publishing.
         UNWANTED: no output has a subscriber.
+        TOO_OLD: older than the limit when its turn came; nothing was computed.
         DISCARDED: segmented after the node had been stopped; nothing was published.
     """
 
@@ -25,6 +26,7 @@ class Outcome(Enum):
     REJECTED = "rejected"
     FAILED = "failed"
     UNWANTED = "unwanted"
+    TOO_OLD = "too_old"
     DISCARDED = "discarded"
 
 
@@ -39,7 +41,7 @@ class FrameCounts:
     Attributes:
         received: all frames that have left the slot.
         published: frames that were segmented and whose results were published.
-        dropped: the sum of ``replaced``, ``over_rate``, ``unwanted`` and ``stopped``.
+        dropped: the sum of ``replaced``, ``over_rate``, ``unwanted``, ``too_old`` and ``stopped``.
         rejected: frames that could not be decoded.
         failed: frames lost to an error during inference or publishing.
         in_flight: frames that the worker is processing.
@@ -47,6 +49,7 @@ class FrameCounts:
         replaced: frames that a newer one replaced.
         over_rate: frames that came too soon after another one.
         unwanted: frames for which no output had a subscriber.
+        too_old: frames that were older than the limit when their turn came.
         stopped: frames that were left when the node was stopped.
     """
 
@@ -60,6 +63,7 @@ class FrameCounts:
     replaced: int = 0
     over_rate: int = 0
     unwanted: int = 0
+    too_old: int = 0
     stopped: int = 0
 
 
@@ -101,8 +105,8 @@ class Mailbox(Generic[Item]):
     def finish(self, outcome: Outcome) -> None:
         """Count the outcome of the item that was taken last."""
         with self._changed:
-            if outcome is Outcome.UNWANTED:
-                self._count(in_flight=-1, dropped=1, unwanted=1)
+            if outcome in (Outcome.UNWANTED, Outcome.TOO_OLD):
+                self._count(in_flight=-1, dropped=1, **{outcome.value: 1})
             elif outcome is Outcome.DISCARDED:
                 self._count(in_flight=-1, dropped=1, stopped=1)
             else:

@@ -316,6 +316,12 @@ SETTINGS: tuple[Setting, ...] = (
         maximum=600_000.0,
     ),
     Setting(
+        "drop_old_images",
+        False,
+        "Drop an image that is older than max_image_age_ms when its turn comes, instead of segmenting it.",
+        Settable.ALWAYS,
+    ),
+    Setting(
         "max_clock_skew_ms",
         _LIMITS.max_clock_skew_ms,
         "Watchdog: consecutive frames that are stamped this much later than the node's clock at their arrival raise a "

@@ -135,6 +135,13 @@ class Watchdog:
             self._age_s = math.nan
             self._consecutive_slow = 0
 
+    def frame_too_old(self, age_s: float) -> None:
+        """Report that a frame was dropped because of its age."""
+        with self._lock:
+            self._started_s = None
+            self._problem = None
+            self._age_s = age_s
+
     def frame_rejected(self, reason: str) -> None:
         with self._lock:
             self._started_s = None

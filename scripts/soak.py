@@ -42,7 +42,7 @@ WARM_UP_S = 30.0
 """Time after which the memory is first measured: by then each camera has had frames."""
 END_S = 30.0
 ENDS = ("published", "dropped", "rejected", "failed")
-REASONS = ("replaced", "unwanted", "stopped")
+REASONS = ("replaced", "unwanted", "too_old", "stopped")
 """Why frames are dropped."""
 
 

@@ -6,6 +6,7 @@ import pytest
 from node_frames import pixels_of, random_frame
 from node_harness import CLEANUP, CONFIGURE, DEACTIVATE, UNLIMITED, Client, node_here
 from pattern_segmenter import PatternSegmenter
+from rclpy.duration import Duration
 from sensor_msgs.msg import CompressedImage, Image
 
 from lsabinet_ros import node as segmentation_node
@@ -114,12 +115,38 @@ def test_frames_above_the_maximum_rate_are_dropped_and_counted(clients):
         front.until(dropped, "dropped frames")
         after = front.frames()
         assert after["published"] <= before["published"] + 1
-        reasons = ("replaced", "over_rate", "unwanted", "stopped")
+        reasons = ("replaced", "over_rate", "unwanted", "too_old", "stopped")
         assert after["dropped"] == sum(after[reason] for reason in reasons)
         assert after["received"] == sum(after[n] for n in ("published", "dropped", "rejected", "failed"))
     finally:
         assert front.set(**{"front.max_rate_hz": 0.0}) == []
     assert front.mask_of(front.image(random_frame(6, (HEIGHT, WIDTH))))
+
+
+def test_images_that_are_too_old_are_dropped_and_reported(clients, segmenter):
+    front, _ = clients
+    front.bring_up((HEIGHT, WIDTH))
+    assert front.set(max_image_age_ms=30_000.0, drop_old_images=True) == []
+    before, segmented = front.frames(), len(segmenter.sizes)
+    old = front.image(random_frame(7, (HEIGHT, WIDTH)))
+    old.header.stamp = (front.node.get_clock().now() - Duration(seconds=60)).to_msg()
+    try:
+
+        def dropped():
+            front.camera.publish(old)
+            return front.frames()["too_old"] > before["too_old"]
+
+        front.until(dropped, "dropped image")
+        assert front.frames()["published"] == before["published"]
+        assert len(segmenter.sizes) == segmented
+        status = front.status()
+        assert status["level"] == 1
+        assert "ms old" in status["message"]
+        new = front.image(random_frame(8, (HEIGHT, WIDTH)))
+        new.header.stamp = front.node.get_clock().now().to_msg()
+        assert front.mask_of(new)
+    finally:
+        assert front.set(max_image_age_ms=0.0, drop_old_images=False) == []
 
 
 @pytest.mark.parametrize(

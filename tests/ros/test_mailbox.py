@@ -16,7 +16,7 @@ def take(mailbox: Mailbox, timeout_s: float | None = None):
 
 def is_balanced(counts: FrameCounts) -> bool:
     ended = counts.published + counts.dropped + counts.rejected + counts.failed
-    reasons = counts.replaced + counts.over_rate + counts.unwanted + counts.stopped
+    reasons = counts.replaced + counts.over_rate + counts.unwanted + counts.too_old + counts.stopped
     return counts.dropped == reasons and counts.in_flight in (0, 1) and counts.received == ended + counts.in_flight
 
 
@@ -54,6 +54,7 @@ def test_no_item_is_taken_twice():
         (Outcome.REJECTED, FrameCounts(received=1, rejected=1)),
         (Outcome.FAILED, FrameCounts(received=1, failed=1)),
         (Outcome.UNWANTED, FrameCounts(received=1, dropped=1, unwanted=1)),
+        (Outcome.TOO_OLD, FrameCounts(received=1, dropped=1, too_old=1)),
         (Outcome.DISCARDED, FrameCounts(received=1, dropped=1, stopped=1)),
     ],
 )
