@@ -313,9 +313,12 @@ class Camera:
         return restored if self._rectifier is None else self._rectifier.hide_unseen(restored, fill)
 
     def _answer_snapshot(self, snapshot: FrameSnapshot) -> None:
-        request, self._snapshot = self._snapshot, None
+        request = self._snapshot
+        if request is None:
+            return
+        self._snapshot = None
         # False if nobody waits any longer.
-        if request is not None and request.set_running_or_notify_cancel():
+        if request.set_running_or_notify_cancel():
             request.set_result(snapshot)
 
     def _confident(self, result: "Segmentation") -> np.ndarray:

@@ -41,8 +41,10 @@ class SnapshotService:
         try:
             response.message = await self._save()
             response.success = True
-        except (LsabinetError, OSError) as error:
-            response.message = f"no snapshot: {one_line(error)}"
+        except Exception as error:  # noqa: BLE001 in a callback, it would end the node
+            reason = one_line(error)
+            kind = "" if isinstance(error, (LsabinetError, OSError)) else f"{type(error).__name__}: "
+            response.message = f"no snapshot: {kind}{reason}"
             response.success = False
         return response
 

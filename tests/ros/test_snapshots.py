@@ -156,6 +156,16 @@ def test_a_folder_that_cannot_be_written_is_named(clients, call, directory):
         directory.unlink()
 
 
+def test_an_unexpected_error_does_not_end_the_node(clients, call, monkeypatch):
+    for client in clients:
+        client.bring_up()
+    monkeypatch.setattr(snapshot_service, "save", lambda *_: 1 / 0)
+    answer = call({client: client.image(random_frame(7, (64, 96))) for client in clients})
+    assert not answer.success
+    assert "ZeroDivisionError" in answer.message
+    assert clients[0].state() == ACTIVE
+
+
 def test_a_node_that_is_not_active_saves_nothing(clients, call):
     front, _ = clients
     if front.state() == ACTIVE:
