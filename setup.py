@@ -97,6 +97,7 @@ setup(
             "ros-jazzy-rclpy[fastrtps]==7.1.6; python_version >= '3.11'",
             "ros-jazzy-common-interfaces==5.3.6; python_version >= '3.11'",
         ],
+        "ray": ["ray[client]>=2.60"],
         "openvino": ["openvino>=2024.4", "nncf>=2.15"],
         "onnx": ["onnx>=1.16", "onnxscript>=0.5", "onnxruntime>=1.18"],
         "docs": [

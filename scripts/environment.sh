@@ -76,7 +76,7 @@ make_venv() {
 }
 
 install_everything() {
-    local extras=train,render,video,onnx,openvino,docs,dev options=(--constraint "$root/constraints.txt")
+    local extras=train,render,video,onnx,openvino,ray,docs,dev options=(--constraint "$root/constraints.txt")
     [ "$rclpy" = distribution ] || extras=$extras,ros
     [ -z "${LSABINET_TORCH_INDEX:-}" ] || options+=(--extra-index-url "$LSABINET_TORCH_INDEX")
     : >"$install_log"

@@ -1,4 +1,4 @@
-"""Evaluate many bags in several processes, one bag each."""
+"""Evaluate many bags at a time, each in a process of its own."""
 
 import hashlib
 import json
@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from lsabinet_core.errors import BagError
 from lsabinet_core.files import read_text, write_text
@@ -19,6 +20,8 @@ from lsabinet_ros.bag.gate import read_report
 ATTEMPTS = 2
 """How often a bag is tried whose process is killed, for example for lack of memory."""
 POLL_S = 0.1
+LOG = "log.txt"
+"""What the process of a bag prints, in the folder of its report."""
 REPORTS = ("report.json", "replay.json")
 """Files that mark a folder as what a command has written, rather than a folder of drives."""
 
@@ -83,24 +86,110 @@ def _bags_in(folder: Path) -> Iterator[Path]:
             yield entry
 
 
+TaskT = TypeVar("TaskT")
+
+
+class Workers(Protocol, Generic[TaskT]):
+    """What evaluates the bags of a fleet: processes of this machine, or of a cluster."""
+
+    @property
+    def at_once(self) -> int:
+        """How many tasks to start before the first of them has ended."""
+        ...
+
+    def start(self, bag: Path, folder: Path, options: Sequence[str]) -> TaskT:
+        """Start ``lsabinet bag evaluate`` on one bag.
+
+        Args:
+            folder: the folder, which exists, for its report and for ``log.txt``, what it prints.
+            options: its options but for ``--out``.
+        """
+        ...
+
+    def wait(self, tasks: Sequence[TaskT]) -> Sequence[TaskT]:
+        """The tasks that have ended; waits for up to ``POLL_S`` for one."""
+        ...
+
+    def status(self, task: TaskT) -> int:
+        """The exit status of a task that has ended; negative for the signal that killed it.
+
+        Its files are in its folder afterwards.
+        """
+        ...
+
+
+class LocalWorkers:
+    """Processes on this machine, which end with this one, even if it is killed.
+
+    Args:
+        count: how many there are at a time.
+    """
+
+    def __init__(self, count: int):
+        self.at_once = count
+        self._running: list[subprocess.Popen] = []
+
+    def __enter__(self) -> "LocalWorkers":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for process in self._running:
+            process.kill()
+            process.wait()
+            _close_pipe(process)
+
+    def start(self, bag: Path, folder: Path, options: Sequence[str]) -> subprocess.Popen:
+        process = start_process(bag, folder, options)
+        self._running.append(process)
+        return process
+
+    def wait(self, tasks: Sequence[subprocess.Popen]) -> Sequence[subprocess.Popen]:
+        ended = [task for task in tasks if task.poll() is not None]
+        if not ended:
+            time.sleep(POLL_S)
+        return ended
+
+    def status(self, task: subprocess.Popen) -> int:
+        self._running.remove(task)
+        _close_pipe(task)
+        return task.returncode
+
+
+def start_process(bag: Path, folder: Path, options: Sequence[str], cwd: Path | None = None) -> subprocess.Popen:
+    """Start the process that evaluates one bag and ends with this one."""
+    command = [
+        *(sys.executable, "-m", "lsabinet_ros.bag.fleet_worker"),
+        *("bag", "evaluate", str(bag), "--out", str(folder), *options),
+    ]
+    with open(folder / LOG, "wb") as log:
+        # The pipe ends with this process, and the worker with the pipe.
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=cwd)
+
+
+def _close_pipe(process: subprocess.Popen) -> None:
+    assert process.stdin is not None, "it is a pipe"
+    process.stdin.close()
+
+
 def evaluate_fleet(
     bags: Sequence[Path],
     out: Path,
     options: Sequence[str],
     *,
-    workers: int,
+    workers: Workers,
     resume: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[BagResult]:
-    """Run ``lsabinet bag evaluate`` for each bag, in ``workers`` processes at a time.
+    """Run ``lsabinet bag evaluate`` for each bag.
 
     The report of a bag is in ``out/bags/NAME``, with the file ``done.json`` when it is finished. A bag whose process
-    was killed is tried again. The processes end with this one, even if it is killed.
+    was killed is tried again.
 
     Args:
         bags: the bags.
         out: folder of the reports.
         options: options of ``lsabinet bag evaluate`` but for ``--out``.
+        workers: what evaluates them.
         resume: whether to skip bags that are finished, with these options.
         progress: called with the number of bags done and in all.
     """
@@ -112,69 +201,34 @@ def evaluate_fleet(
             waiting.append((bag, 1))
         else:
             results[bag] = finished
-    running: list[_Worker] = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                bag, attempt = waiting.pop(0)
-                running.append(_Worker(bag, _folder_of(bag, out), options, attempt))
-            for worker in [worker for worker in running if worker.ended]:
-                running.remove(worker)
-                result = worker.result()
-                if result.status < 0 and worker.attempt < ATTEMPTS:
-                    waiting.append((worker.bag, worker.attempt + 1))
-                    continue
-                results[worker.bag] = result
-                _note(result, options)
-                if progress is not None:
-                    progress(len(results), len(bags))
-            if running:
-                time.sleep(POLL_S)
-    finally:
-        for worker in running:
-            worker.kill()
+    running: dict = {}
+    while waiting or running:
+        while waiting and len(running) < workers.at_once:
+            bag, attempt = waiting.pop(0)
+            folder = _folder_of(bag, out)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "done.json").unlink(missing_ok=True)
+            running[workers.start(bag, folder, options)] = bag, attempt
+        for task in workers.wait(list(running)):
+            bag, attempt = running.pop(task)
+            status = workers.status(task)
+            if status < 0 and attempt < ATTEMPTS:
+                waiting.append((bag, attempt + 1))
+                continue
+            results[bag] = _result(bag, _folder_of(bag, out), status, attempt)
+            _note(results[bag], options)
+            if progress is not None:
+                progress(len(results), len(bags))
     return [results[bag] for bag in bags]
 
 
-class _Worker:
-    """The process that evaluates one bag."""
-
-    def __init__(self, bag: Path, folder: Path, options: Sequence[str], attempt: int):
-        self.bag, self.attempt = bag, attempt
-        self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "done.json").unlink(missing_ok=True)
-        self._log = folder / "log.txt"
-        command = [
-            *(sys.executable, "-m", "lsabinet_ros.bag.fleet_worker"),
-            *("bag", "evaluate", str(bag), "--out", str(folder), *options),
-        ]
-        with open(self._log, "wb") as log:
-            # The pipe ends with this process, and the worker with the pipe.
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT)
-
-    @property
-    def ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def result(self) -> BagResult:
-        self._close_pipe()
-        status = self._process.returncode
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        failed = status not in (0, 3)
-        message = lines[-1].removeprefix("lsabinet: error: ") if failed and lines else ""
-        if status < 0:
-            message = f"its process was killed by signal {-status}, {self.attempt} times"
-        return BagResult(self.bag, self._folder, status, message)
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._close_pipe()
-
-    def _close_pipe(self) -> None:
-        assert self._process.stdin is not None, "it is a pipe"
-        self._process.stdin.close()
+def _result(bag: Path, folder: Path, status: int, attempt: int) -> BagResult:
+    if status in (0, 3):
+        return BagResult(bag, folder, status)
+    if status < 0:
+        return BagResult(bag, folder, status, f"its process was killed by signal {-status}, {attempt} times")
+    lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return BagResult(bag, folder, status, lines[-1].removeprefix("lsabinet: error: ") if lines else "")
 
 
 def _folder_of(bag: Path, out: Path) -> Path:

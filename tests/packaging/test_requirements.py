@@ -62,7 +62,7 @@ def test_package_xml_is_valid():
 
 @pytest.mark.parametrize("folder", ["lsabinet_core", "lsabinet_ros", "launch"])
 def test_every_import_is_declared(folder):
-    extras = ("", "render", "video", "completion", "train", "onnx", "openvino")
+    extras = ("", "render", "video", "completion", "train", "onnx", "openvino", "ray")
     names = {canonical(requirement.name) for extra in extras for requirement in DECLARED[extra]}
     if folder != "lsabinet_core":
         manifest = ElementTree.parse(ROOT / "package.xml").getroot()
@@ -81,7 +81,9 @@ def test_each_requirement_has_one_lower_bound():
             assert operators == expected, str(requirement)
 
 
-@pytest.mark.parametrize("extra", ["", "render", "video", "completion", "train", "onnx", "openvino", "docs", "dev"])
+@pytest.mark.parametrize(
+    "extra", ["", "render", "video", "completion", "train", "onnx", "openvino", "ray", "docs", "dev"]
+)
 def test_every_requirement_is_pinned_within_its_bounds(extra):
     for requirement in DECLARED[extra]:
         found = [pin for pin in pins() if canonical(pin.name) == canonical(requirement.name)]

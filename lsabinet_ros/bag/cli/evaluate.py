@@ -62,15 +62,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--baseline", type=Path, metavar="REPORT", help="report.json that limits on changes (max_drop) refer to"
     )
     many = parser.add_argument_group("many bags", "a folder of bags stands for all bags in it")
-    many.add_argument(
+    where = many.add_mutually_exclusive_group()
+    where.add_argument(
         "--workers",
         type=positive,
         metavar="N",
         help="evaluate the bags in N processes, one bag each, with a report of each in DIR/bags (default: one after "
         "the other in this process)",
     )
+    where.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="evaluate the bags on a Ray cluster, one bag a task with --threads CPUs (1 unless given): HOST:PORT, "
+        "ray://HOST:PORT, auto for the cluster that this machine is a node of, or local for one of its own cores",
+    )
     many.add_argument(
-        "--resume", action="store_true", help="with --workers: skip the bags that an earlier run has finished"
+        "--resume",
+        action="store_true",
+        help="with --workers or --ray: skip the bags that an earlier run has finished",
     )
     add_metric_arguments(parser)
     parser.add_argument(
@@ -102,10 +111,10 @@ def run(args: argparse.Namespace) -> int:
     spans = () if args.spans is None else read_spans(args.spans)
     check_spans(gate[0] if gate else [], names_of(spans))
     args.bags = find_bags(args.bags)
-    if args.workers is not None:
+    if args.workers is not None or args.ray is not None:
         return many_bags.run(args, gate, _command())
     if args.resume:
-        raise BagError("--resume needs --workers")
+        raise BagError("--resume needs --workers or --ray")
     with contextlib.ExitStack() as stack:
         topics = open_topics(args, stack)
         segmenter = stack.enter_context(open_segmenter(args))

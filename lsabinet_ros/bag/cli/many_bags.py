@@ -1,12 +1,17 @@
-"""``lsabinet bag evaluate --workers N``: many bags in several processes."""
+"""``lsabinet bag evaluate`` with ``--workers`` or ``--ray``: many bags at a time."""
 
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from lsabinet_core.errors import BagError
 from lsabinet_ros.bag.cli.results import gate_fails, show_spans, status_for, write_json
 from lsabinet_ros.bag.settings import FAILED
+
+if TYPE_CHECKING:
+    from lsabinet_ros.bag.fleet import LocalWorkers
+    from lsabinet_ros.bag.ray_workers import RayWorkers
 
 
 def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command: list[str]) -> int:
@@ -17,12 +22,12 @@ def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command
     from lsabinet_ros.bag.merged_report import merge, merged_markdown
 
     started = time.perf_counter()
-    with Progress("bags", len(args.bags)) as progress:
+    with _open_workers(args) as workers, Progress("bags", len(args.bags)) as progress:
         results = evaluate_fleet(
             args.bags,
             args.out,
             _worker_options(args),
-            workers=args.workers,
+            workers=workers,
             resume=args.resume,
             progress=progress.update,
         )
@@ -47,10 +52,25 @@ def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command
     return FAILED if missed else status_for(content["lost"])
 
 
-def _worker_options(args: argparse.Namespace) -> list[str]:
-    """The options of this command for one bag. The processes share the cores, unless --threads says otherwise."""
+def _open_workers(args: argparse.Namespace) -> "LocalWorkers | RayWorkers":
+    if args.ray is None:
+        from lsabinet_ros.bag.fleet import LocalWorkers
+
+        return LocalWorkers(args.workers)
+    from lsabinet_ros.bag.ray_workers import RayWorkers
+
+    return RayWorkers(args.ray, cores=_threads(args), gpu=args.device.startswith("cuda"))
+
+
+def _threads(args: argparse.Namespace) -> int:
+    """CPU threads for one bag. The processes of this machine share its cores; those of a cluster have one each."""
     from lsabinet_core.cores import usable_cores
 
+    return args.threads or (1 if args.workers is None else max(1, usable_cores() // args.workers))
+
+
+def _worker_options(args: argparse.Namespace) -> list[str]:
+    """The options of this command for one bag."""
     size = None if args.input_size is None else "x".join(map(str, args.input_size))
     values = {
         "--image-topic": args.image_topic,
@@ -66,7 +86,7 @@ def _worker_options(args: argparse.Namespace) -> list[str]:
         "--input-size": size,
         "--against": args.against,
         "--spans": args.spans,
-        "--threads": args.threads or max(1, usable_cores() // args.workers),
+        "--threads": _threads(args),
     }
     flags = ("--overlays", "--out-bag", "--calibration", "--temporal")
     found = [flag for flag in flags if getattr(args, flag.removeprefix("--").replace("-", "_"))]
