@@ -179,7 +179,7 @@ def evaluate_on_node(bag: str, options: list[str], cwd: str, driver_version: str
     result = NodeResult(socket.gethostname(), version())
     if result.version != driver_version:
         return result
-    folder = Path(tempfile.mkdtemp(prefix="lsabinet_bag_"))
+    folder = Path(tempfile.mkdtemp(prefix="lsabinet_report_"))
     try:
         if not Path(cwd).is_dir():
             (folder / LOG).write_text(f"the node {result.node} has no folder {cwd}, in which the command runs")
