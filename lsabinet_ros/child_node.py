@@ -15,7 +15,7 @@ from lsabinet_ros.child_process import ChildProcess
 from lsabinet_ros.conversions import compressed_to_array, image_to_array
 
 BUILD_S = 180.0
-"""Maximum time for building the engine in seconds; the node then goes on with what there is."""
+"""Maximum time for building the engine in seconds; after that, the node starts without it."""
 MAX_CORRUPT = 100
 """Number of messages at the start of a topic among which one is expected that can be decoded."""
 
