@@ -1,5 +1,6 @@
 """Videos read with PyAV: time stamps, counts and orientation from the container, and codecs that OpenCV may lack."""
 
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -53,6 +54,15 @@ def test_time_stamps_of_a_variable_frame_rate(tmp_path, name):
     assert frames[0].shape == (*SIZE, 3)
 
 
+@pytest.fixture
+def ordinary_priority():
+    """As root, the AV1 encoder gives the thread that calls it real-time priority, which later tests would inherit."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    yield
+    os.sched_setscheduler(0, policy, parameters)
+
+
+@pytest.mark.usefixtures("ordinary_priority")
 @pytest.mark.parametrize("codec", ["libx265", "libsvtav1"])
 def test_codecs_beyond_h264(tmp_path, codec):
     if codec not in av.codecs_available:
