@@ -78,7 +78,7 @@ class Compressor:
         self._worker.submit(self._serve)
 
     def stop(self, timeout_s: float) -> None:
-        """Drop the images that wait, and let the thread end; wait that long for the image in work."""
+        """Drop the waiting images and end the thread; wait up to ``timeout_s`` for the image being compressed."""
         if self._worker is None:
             return
         for output in self._outputs:

@@ -112,7 +112,7 @@ class NodeDriver:
         self._reports = 0
 
     def is_idle(self) -> bool:
-        """Whether the node has neither a frame in work nor one that waits, said since ``end_of_input``."""
+        """Whether the node has reported, since ``end_of_input``, that no frame is in flight or waiting."""
         # The first report may have been sent before the last frame arrived.
         counts = self.state.counts
         return self._reports >= 2 and not counts.get("frames_in_flight", 1) and not counts.get("frames_waiting", 1)

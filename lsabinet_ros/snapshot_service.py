@@ -71,7 +71,7 @@ class SnapshotService:
             saving = worker.submit(lambda: save(Path(directory).expanduser(), taken, self._parameters()))
             await self._wait(saving.done)
             worker.end(0.0)
-            left_out = f"; without {', '.join(silent)}, of which no image was segmented" if silent else ""
+            left_out = f"; without {', '.join(silent)}: no image was segmented" if silent else ""
             return f"{saving.result()}{left_out}"
         finally:
             self._saving = False

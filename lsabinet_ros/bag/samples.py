@@ -48,7 +48,7 @@ class FrameSource:
         slop_ns: maximum distance between the stamps of a frame and its label.
         limit: maximum number of frames; None for all.
         on_skip: called with one line for each message that cannot be used.
-        seen: number of frames so far, of which ``skipped`` could not be decoded.
+        seen: number of frames so far, including the ``skipped`` ones, which could not be decoded.
         labels_used: number of labels so far that were given to a frame.
         labels_skipped: number of labels so far that could not be used.
         first_label_problem: why the first of those could not be used.

@@ -124,7 +124,7 @@ class StorageFile(ABC):
         for name, count in counts.items():
             declared = self.topics[name].count if name in self.topics else 0
             if count < declared:
-                self._lose(f"its index declares {declared} messages on {name}, of which {count} could be read")
+                self._lose(f"its index declares {declared} messages on {name}, but only {count} could be read")
 
     def deserialize(self, message: Message) -> object:
         return self._types.deserialize(message.data, message.type)
