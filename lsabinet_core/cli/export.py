@@ -304,7 +304,6 @@ def _check_masks(network: "Network", artefact: "Artefact", name: str, images: "n
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.evaluation.evaluate import evaluate
     from lsabinet_core.inference.backends import create_backend
-    from lsabinet_core.inference.export import engine_defaults
 
     def masks_by(infer: "Infer") -> NetworkMasks:
         return NetworkMasks(infer, network.size, network.metadata.label_set, artefact.info.output)
@@ -330,19 +329,12 @@ def _check_masks(network: "Network", artefact: "Artefact", name: str, images: "n
             f"{100 * least['miou']:g} %): use more frames, of other places and light, or keep more operators in "
             "floating point with --keep-floating. No file was written"
         )
-    figures = {
+    return {
         "frames": f"{name}, not used for calibration",
         "count": len(images),
         "pixel_agreement": found["pixel_agreement"],
         "mask_miou": found["miou"],
     }
-    if (defaults := engine_defaults(artefact)) is not None:
-        by_defaults = compare(f"int8 beside {defaults.precision}", defaults.infer)
-        figures["engine_defaults"] = {
-            "precision": defaults.precision,
-            "pixel_agreement": by_defaults["pixel_agreement"],
-        }
-    return figures
 
 
 def _spread(indices: Sequence[int], count: int) -> list[int]:
@@ -357,7 +349,6 @@ def _check_miou(network: "Network", artefact: "Artefact", samples: "SomeSamples"
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.evaluation.evaluate import evaluate
     from lsabinet_core.inference.backends import create_backend
-    from lsabinet_core.inference.export import engine_defaults
 
     def miou(name: str, infer: "Infer") -> float:
         segmenter = NetworkMasks(infer, network.size, network.metadata.label_set, artefact.info.output)
@@ -376,16 +367,12 @@ def _check_miou(network: "Network", artefact: "Artefact", samples: "SomeSamples"
             f"{100 * figures['int8']:.2f}) on {len(samples)} held-out frames, expected at most "
             f"{100 * MAX_MIOU_LOSS:g}: keep more operators in floating point with --keep-floating. No file was written"
         )
-    found = {
+    return {
         "frames": f"{samples.name} {samples.split}, not used for calibration",
         "count": len(samples),
         "miou_fp32": figures["fp32"],
         "miou_int8": figures["int8"],
     }
-    if (defaults := engine_defaults(artefact)) is not None:
-        name = f"int8 beside {defaults.precision}"
-        found["engine_defaults"] = {"precision": defaults.precision, "miou": miou(name, defaults.infer)}
-    return found
 
 
 def _print_report(args: argparse.Namespace, info: "ExportInfo") -> None:
@@ -411,13 +398,10 @@ def _print_report(args: argparse.Namespace, info: "ExportInfo") -> None:
     else:
         print("not verified against PyTorch: use --verify", file=sys.stderr)
     if (defaults := parity.get("engine_defaults")) is not None:
-        if "miou" in defaults:
-            metric = f"{100 * defaults['miou']:.2f} % mIoU"
-        else:
-            metric = f"{100 * defaults['pixel_agreement']:.4f} % of pixels have the same class"
         print(
             f"with the default settings of {args.to}, which compute in {defaults['precision']} on this processor: "
-            f"{metric}; other programs must set INFERENCE_PRECISION_HINT to f32"
+            f"{100 * defaults['pixel_agreement']:.4f} % of pixels have the same class; other programs must set "
+            "INFERENCE_PRECISION_HINT to f32"
         )
     if info.calibration:
         floating = info.calibration["floating_layers"]

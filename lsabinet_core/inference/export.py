@@ -218,34 +218,18 @@ def check_parity(network: Network, artefact: Artefact, images: Iterable[np.ndarr
     return parity
 
 
-@dataclass(frozen=True)
-class EngineDefaults:
-    """How an engine runs an exported model by default, if its default precision differs from the model's.
+def parity_by_defaults(network: Network, artefact: Artefact, images: Iterable[np.ndarray]) -> tuple[str, Parity] | None:
+    """The precision and parity of an exported fp32 or fp16 model under its engine's default settings, without a limit.
 
-    Attributes:
-        precision: the default precision.
-        infer: like ``Backend.infer``, but returns the exported model's output.
+    OpenVINO computes in bf16 on processors that support it, whatever the file contains (2026.4). None for other
+    processors and for the other engines, which run in the exported model's precision by default.
     """
-
-    precision: str
-    infer: Infer
-
-
-def engine_defaults(artefact: Artefact) -> EngineDefaults | None:
-    """OpenVINO's defaults on processors with bf16, which it then uses whatever the file contains (2026.4). None for
-    other processors and for the other engines, which run in the exported model's precision by default."""
     if artefact.format != "openvino":
         return None
-    from .backends import openvino_ as backend
+    from .backends.openvino_ import run_by_defaults
 
-    return EngineDefaults(*found) if (found := backend.run_by_defaults(artefact.path)) else None
-
-
-def parity_by_defaults(network: Network, artefact: Artefact, images: Iterable[np.ndarray]) -> tuple[str, Parity] | None:
-    """The precision of ``engine_defaults`` and the result of ``check_parity`` in it, without a limit; None if the
-    default precision is the exported model's."""
-    defaults = engine_defaults(artefact)
-    return None if defaults is None else (defaults.precision, _compare(network, artefact, defaults.infer, images))
+    found = run_by_defaults(artefact.path)
+    return None if found is None else (found[0], _compare(network, artefact, found[1], images))
 
 
 def _compare(network: Network, artefact: Artefact, infer: Infer, images: Iterable[np.ndarray]) -> Parity:

@@ -295,7 +295,8 @@ def test_int8(network, tmp_path, images, plain, noise_image, start, monkeypatch)
     assert masks.dtype == torch.uint8
     assert masks.shape == (3, 96, 128)
     expected = masks_from_logits(backend.infer(images), (96, 128), confidence=False)[0]
-    assert (masks.numpy() == expected).mean() > 0.999
+    # The file upsamples and compares in bf16 where the processor supports it.
+    assert (masks.numpy() == expected).mean() > 0.99
     # The same weights now have an int8 model in the cache.
     cached = start("openvino", network, precision="int8")
     torch.testing.assert_close(cached.infer(images), backend.infer(images), rtol=1e-3, atol=1e-3)
