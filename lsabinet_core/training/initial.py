@@ -1,5 +1,7 @@
 """Initialisation from trained weights."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 
@@ -10,34 +12,51 @@ from lsabinet_core.models.weights import load_weights
 
 from .recipe import Recipe
 
+MIN_SHARE = 0.5
+"""Share of the network's tensors that must come from the weights; below it, they are those of another network."""
+
 
 @torch.no_grad()
 def start_from_weights(model: nn.Module, recipe: Recipe, label_set: LabelSet) -> list[str]:
-    """Load ``recipe.initial_weights`` into ``model``.
+    """Load the tensors of ``recipe.initial_weights`` that have the same name and shape in ``model``.
 
-    If the weights were trained on classes other than those of ``label_set``, the tensors whose shape depends on the
-    number of classes keep their initial values.
+    The other tensors of ``model`` keep their initial values: those of parts that the weights' network lacks, as DABNet
+    lacks LSA-BiNet's modules, and, if the weights were trained on other classes than ``label_set``, those whose shape
+    depends on the number of classes.
 
     Returns:
-        The names of the tensors that were not loaded.
+        The parts of ``model`` that were not loaded, such as ``decoder.classify``.
 
     Raises:
         WeightsError: the weights do not exist or the file is not a valid weights file.
         RecipeError: the weights belong to another network than the recipe's.
     """
     trained, metadata = load_weights(recipe.initial_weights)
-    classes = len(metadata.label_set)
-    tensors, shapes = trained.state_dict(), _shapes(recipe, classes)
-    if {key: tensor.shape for key, tensor in tensors.items()} != shapes:
-        raise RecipeError(
-            f"initial_weights: expected weights of {_name(recipe.model, recipe.model_options)}, got "
-            f"{_name(metadata.architecture, metadata.options)} in {recipe.initial_weights}"
-        )
-    skipped = []
+    found, wanted = trained.state_dict(), model.state_dict()
+    of_classes: set[str] = set()
     if metadata.label_set.names != label_set.names:
-        skipped = [key for key, shape in _shapes(recipe, classes + 1).items() if shape != shapes[key]]
-    model.load_state_dict({key: tensor for key, tensor in tensors.items() if key not in skipped}, strict=False)
-    return skipped
+        more_classes = _shapes(recipe, len(label_set) + 1)
+        of_classes = {key for key, tensor in wanted.items() if tensor.shape != more_classes[key]}
+    fitting = {
+        key: found[key]
+        for key, tensor in wanted.items()
+        if key not in of_classes and key in found and found[key].shape == tensor.shape
+    }
+    if len(fitting) < MIN_SHARE * len(wanted):
+        raise RecipeError(
+            f"initial_weights: expected weights of {_name(recipe.model, recipe.model_options)} or of a network that "
+            f"shares most of its layers, got {_name(metadata.architecture, metadata.options)} in "
+            f"{recipe.initial_weights}: use --set initial_weights= to start from random weights"
+        )
+    model.load_state_dict(fitting, strict=False)
+    return list(dict.fromkeys(_part(key, fitting) for key in wanted if key not in fitting))
+
+
+def _part(key: str, loaded: Iterable[str]) -> str:
+    """The largest part of the network that contains the tensor ``key`` and nothing that was loaded."""
+    names = key.split(".")
+    parts = (".".join(names[:depth]) for depth in range(1, len(names)))
+    return next((part for part in parts if not any(each.startswith(f"{part}.") for each in loaded)), key)
 
 
 def _shapes(recipe: Recipe, classes: int) -> dict[str, torch.Size]:

@@ -64,7 +64,8 @@ class Recipe(Settings):
     model_options: dict[str, bool] = Field(default_factory=dict)
     initial_weights: str = Field(
         default="",
-        description="weights file or name of shipped weights of the same network to start from; empty: none",
+        description="weights file or name of shipped weights to start from, of the same network or of one that shares "
+        "most of its layers; empty: none",
     )
     loss: Literal["cross_entropy", "ohem"] = "cross_entropy"
     class_weights: bool = Field(
