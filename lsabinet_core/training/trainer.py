@@ -120,7 +120,7 @@ class Trainer:
         classes = len(train.label_set)
         model = create_model(recipe.model, classes, **recipe.model_options)
         if recipe.initial_weights and (fresh := start_from_weights(model, recipe, train.label_set)):
-            self._warn(f"{', '.join(fresh)}: not in {recipe.initial_weights}, start from random weights")
+            self._warn(f"{recipe.initial_weights} has no weights for {', '.join(fresh)}: initialised randomly")
         self.network = Supervised(model, classes, heads=recipe.auxiliary_weight > 0)
         move(self.network, device)
         # All crops have the same size, so cuDNN benchmarks its kernels only once.
