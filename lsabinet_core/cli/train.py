@@ -109,8 +109,6 @@ def _train_left_out(args: argparse.Namespace, device: "torch.device", ends: floa
     from lsabinet_core.training.left_out import left_out_runs, left_out_table
     from lsabinet_core.training.run_history import is_run
 
-    if args.dataset not in ("camvid", "folder"):
-        raise TrainingError(f"--split drives is for --dataset camvid and folder, got {args.dataset}")
     if args.resume:
         raise TrainingError("--split drives continues by itself: repeat the command, without --resume")
     if distributed.world_size() > 1:
@@ -119,8 +117,12 @@ def _train_left_out(args: argparse.Namespace, device: "torch.device", ends: floa
         raise TrainingError("--split drives validates on the sequence that is left out: remove --val-split")
     if is_run(args.out):
         raise TrainingError(f"{args.out} holds a run: --split drives makes a folder of runs, choose another --out")
-    dataset = open_dataset(args.dataset, args.root, "trainval")
-    assert isinstance(dataset, ListedDataset), "camvid and folder are listed data sets"
+    dataset = open_dataset(args.dataset, args.root, "train")
+    if not isinstance(dataset, ListedDataset):
+        raise TrainingError(
+            f"--split drives needs lists of images whose file names start with their sequence, such as those of camvid "
+            f"and folder, got --dataset {args.dataset}"
+        )
     return train_and_tabulate(
         args,
         left_out_runs(_recipe(args), args.dataset, dataset.drives()),
