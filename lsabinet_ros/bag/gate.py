@@ -16,6 +16,7 @@ import yaml
 
 from lsabinet_core.errors import BagError
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
+from lsabinet_core.evaluation.latency import STATISTICS
 from lsabinet_core.files import read_text, write_text
 from lsabinet_core.text_table import UNDEFINED, Table
 from lsabinet_ros.bag.report import SCHEMA_VERSION
@@ -166,7 +167,6 @@ _METRICS = {
 }
 _NOT_OF_SPANS = ("boundary_f", "ece", "frames_per_s", "skipped_frames")
 _SPAN = "span."
-_STATISTICS = ("p50", "p95", "p99", "mean")
 _STAGES = ("preprocess", "inference", "postprocess", "total")
 
 
@@ -186,13 +186,14 @@ def _path_of(metric: str) -> tuple[tuple[str, ...], float]:
     if metric in _METRICS:
         return _METRICS[metric]
     parts = metric.split(".")
-    if parts[0] == "latency" and parts[-1] in _STATISTICS and len(parts) in (2, 3):
+    if parts[0] == "latency" and parts[-1] in STATISTICS and len(parts) in (2, 3):
         stage = parts[1] if len(parts) == 3 else "total"
         if stage in _STAGES:
             return ("latency_ms", stage, parts[-1]), 1
     if parts[0] == "class" and parts[-1] == "iou" and len(parts) >= 3:
         return ("per_class_iou", ".".join(parts[1:-1])), 100
-    known = [*_METRICS, "class.NAME.iou", "latency.p50, .p95, .p99 or .mean", "latency.STAGE.p99", "span.NAME.METRIC"]
+    latencies = f"latency.{', .'.join(STATISTICS)}"
+    known = [*_METRICS, "class.NAME.iou", latencies, "latency.STAGE.p99", "span.NAME.METRIC"]
     raise BagError(f"unknown metric {metric!r}: expected one of {', '.join(known)}")
 
 

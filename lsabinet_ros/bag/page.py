@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from lsabinet_core.evaluation.latency import STATISTICS
 from lsabinet_core.files import write_text
 from lsabinet_ros.bag.evaluation import BagEvaluation
 from lsabinet_ros.bag.frame_results import FrameResult
@@ -98,6 +99,7 @@ def write_page(
             ],
             reliability=_reliability(content),
             sizes={"width": WIDTH, "height": HEIGHT},
+            statistics=STATISTICS,
         ),
     )
 
