@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_ros.bag.topics import find_image_topic
     from lsabinet_ros.bag.writer import BagWriter
     from lsabinet_ros.child_node import NodeSettings
-    from lsabinet_ros.transport import free_domain
+    from lsabinet_ros.own_graph import use_own_graph
 
     remap = remappings(args)
     settings = {name: getattr(args, name) for name in ("weights", "device", "backend", "precision")}
@@ -79,9 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if args.params_file and not args.params_file.is_file():
         raise BagError(f"--params-file: no such file: {args.params_file}")
     if not args.mask_topic:
-        # A graph of its own, so that other nodes on the machine do not interfere.
-        os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
-        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        use_own_graph()
     args.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("ROS_LOG_DIR", str(args.out.resolve() / "log"))
     if "weights" in settings and Path(settings["weights"]).is_file():
