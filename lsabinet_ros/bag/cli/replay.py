@@ -11,7 +11,8 @@ from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS
 from lsabinet_core.errors import BagError
 from lsabinet_core.inference.backends import DEFAULT_BACKEND
 from lsabinet_ros.bag.cli.options import add_bag_argument, add_playback_arguments, remappings
-from lsabinet_ros.bag.cli.results import status_for
+from lsabinet_ros.bag.cli.results import add_gate_arguments, gate_fails, open_gate, status_for
+from lsabinet_ros.bag.settings import FAILED
 
 if TYPE_CHECKING:
     from lsabinet_ros.bag.reader import Bag
@@ -52,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="topics of the node to write to outputs.mcap in addition to the masks; their messages must have headers",
     )
+    add_gate_arguments(parser, "answered.min: 95", "replay.json")
     parser.add_argument(
         "--no-compare", action="store_true", help="do not compare the live masks with those computed offline"
     )
@@ -64,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_ros.bag.rate_search import ENOUGH, find_rate
     from lsabinet_ros.bag.reader import open_bag
     from lsabinet_ros.bag.replay import OUTPUTS, ReplaySession, Selection
+    from lsabinet_ros.bag.replay_gate import judge_replay
     from lsabinet_ros.bag.topics import find_image_topic
     from lsabinet_ros.bag.writer import BagWriter
     from lsabinet_ros.child_node import NodeSettings
@@ -78,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         raise BagError(f"--rate: expected a speed above 0, got {args.rate:g}")
     if args.params_file and not args.params_file.is_file():
         raise BagError(f"--params-file: no such file: {args.params_file}")
+    gate = open_gate(args.gate, args.baseline, replay=True)
     if not args.mask_topic:
         use_own_graph()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -117,9 +121,13 @@ def run(args: argparse.Namespace) -> int:
             "agreement": None if agreement is None else agreement.to_dict(),
             "lost": result.player["lost"],
         }
+    verdicts = [] if gate is None else judge_replay(gate[0], report, gate[1])
+    if gate is not None:
+        report["gate"] = [verdict.to_dict() for verdict in verdicts]
     write_text(args.out / "replay.json", json.dumps(report, indent=2) + "\n")
     print(f"{args.bag} {images}, rate {args.rate:g}\n\n{replay_report.as_text(report)}\n\nreport: {args.out}")
-    return status_for(report["lost"])
+    failed = gate is not None and gate_fails(verdicts, args.out / "junit.xml", "lsabinet bag replay")
+    return FAILED if failed else status_for(report["lost"])
 
 
 def _compare(

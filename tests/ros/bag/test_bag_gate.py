@@ -136,6 +136,10 @@ def test_gate_of_an_evaluation(tmp_path, weights, capsys):
     assert "miou.min" in capsys.readouterr().out
     (suite,) = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()
     assert suite.get("failures") == "1"
+    (verdict,) = read_report(tmp_path / "out")["gate"]
+    assert (verdict["limit"], verdict["allowed"], verdict["kept"]) == ("miou.min", "99.9", False)
+    assert verdict["value"] == pytest.approx(100 * read_report(tmp_path / "out")["miou"])
+    assert "| miou.min | 99.9 |" in (tmp_path / "out" / "report.md").read_text()
     gate.write_text("miou.max_drop: 0\nlatency.p99.max_increase: 1000000%\n")
     assert run_cli("evaluate", path, *options, "--gate", gate, "--baseline", tmp_path / "out") == 0
     assert read_report(tmp_path / "out")["frames"] == 2

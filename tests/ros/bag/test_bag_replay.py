@@ -115,22 +115,29 @@ class Answerer:
 
 def test_a_node_that_is_not_ours(ros_domain, tmp_path):
     bag = write(tmp_path / "drive.mcap", samples(6), rate=Fraction(4))
+    gate = tmp_path / "gate.yaml"
+    gate.write_text("answered.min: 83\nduplicate_masks.max: 0\n")
     other = Answerer()
     try:
         process = start_cli(
             *("replay", bag, "--out", tmp_path / "out", "--mask-topic", "/other/mask"),
-            *("--remap", "/camera/image_raw:=/front/image_raw"),
+            *("--remap", "/camera/image_raw:=/front/image_raw", "--gate", gate),
         )
         output, errors = finish(process)
     finally:
         other.close()
-    assert process.returncode == 0, output + errors
+    assert process.returncode == 4, output + errors
     report = json.loads((tmp_path / "out" / "replay.json").read_text())
     figures = report["replay"]
     assert (figures["frames_published"], figures["frames_answered"]) == (6, 5)
     assert figures["unanswered_stamps_ns"] == [START_NS + 250 * MS]
     assert (figures["duplicate_masks"], figures["masks_of_unknown_frames"]) == (1, 1)
     assert figures["dropped"] == {}
+    assert {verdict["limit"]: verdict["kept"] for verdict in report["gate"]} == {
+        "answered.min": True,
+        "duplicate_masks.max": False,
+    }
+    assert "failure" in (tmp_path / "out" / "junit.xml").read_text()
     assert report["agreement"] is None
     with open_bag(tmp_path / "out" / "outputs.mcap") as outputs:
         assert outputs.topics["/other/mask"].count == 7
