@@ -26,6 +26,7 @@ from lsabinet_ros.mailbox import FrameCounts, Mailbox, Outcome
 from lsabinet_ros.outputs import Outputs, Wanted
 from lsabinet_ros.parameters import name_for_camera
 from lsabinet_ros.published_labels import PublishedLabels
+from lsabinet_ros.published_mask import visible_mask
 from lsabinet_ros.rate_cap import RateCap
 from lsabinet_ros.rectification import Rectifier
 from lsabinet_ros.snapshots import FrameSnapshot
@@ -268,11 +269,13 @@ class Camera:
         header = frame.received.message.header
         alpha = self._parameter("overlay_alpha")
         labels = self._labels
-        mask = self._restore(labels.visible(self._confident(result)), frame, VOID)
+        size = frame.whole.shape[0], frame.whole.shape[1]
+        mask = visible_mask(result, labels, self._view, self._parameter("min_confidence"), size)
+        mask = self._hide_unseen(mask, VOID)
         self._outputs.publish_images(
             frame.wanted,
             labels.published(mask),
-            None if result.confidence is None else self._restore(result.confidence, frame, 0),
+            None if result.confidence is None else self._hide_unseen(self._view.restore(result.confidence, size, 0), 0),
             lambda: colorize(mask, labels.drawn),
             lambda: self._segmenter.overlay(frame.whole, mask, alpha, labels.drawn),
             header,
@@ -307,10 +310,9 @@ class Camera:
         )
         self.mailbox.finish(Outcome.PUBLISHED)
 
-    def _restore(self, values: np.ndarray, frame: DecodedFrame, fill: int) -> np.ndarray:
-        """Values for the whole frame, with ``fill`` where nothing was segmented or the camera sees nothing."""
-        restored = self._view.restore(values, frame.whole.shape[:2], fill)
-        return restored if self._rectifier is None else self._rectifier.hide_unseen(restored, fill)
+    def _hide_unseen(self, values: np.ndarray, fill: int) -> np.ndarray:
+        """Values for the whole frame, with ``fill`` where a rectified camera sees nothing."""
+        return values if self._rectifier is None else self._rectifier.hide_unseen(values, fill)
 
     def _answer_snapshot(self, snapshot: FrameSnapshot) -> None:
         request = self._snapshot
@@ -320,15 +322,6 @@ class Camera:
         # False if nobody waits any longer.
         if request.set_running_or_notify_cancel():
             request.set_result(snapshot)
-
-    def _confident(self, result: "Segmentation") -> np.ndarray:
-        """The mask, with 255 where the confidence is below the parameter ``min_confidence``."""
-        least = self._parameter("min_confidence")
-        if least == 0 or result.confidence is None:
-            return result.mask
-        mask = result.mask.copy()
-        mask[result.confidence < round(255 * least)] = VOID
-        return mask
 
     def _parameter(self, name: str) -> Any:
         return self._node.get_parameter(name).value

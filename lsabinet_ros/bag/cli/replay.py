@@ -4,8 +4,10 @@ import argparse
 import contextlib
 import json
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS
 from lsabinet_core.errors import BagError
@@ -63,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Replay, compare and write the report; the exit status is INCOMPLETE if the bag is damaged."""
     from lsabinet_core.files import write_text
     from lsabinet_ros.bag import replay_report
+    from lsabinet_ros.bag.offline_masks import PARAMETERS
     from lsabinet_ros.bag.rate_search import ENOUGH, find_rate
     from lsabinet_ros.bag.reader import open_bag
     from lsabinet_ros.bag.replay import OUTPUTS, ReplaySession, Selection
@@ -100,10 +103,13 @@ def run(args: argparse.Namespace) -> int:
         with BagWriter(outputs, overwrite=True) as writer:
             result = session.play(bag, args.rate, writer=writer)
         searched = find_rate(session, bag, args.rate) if args.find_rate else []
+        parameters = {} if args.no_compare or args.mask_topic else session.parameters(PARAMETERS)
         session.stop_node()
         agreement = None
-        if not args.no_compare and not args.mask_topic:
-            agreement = _compare(args, bag, images, outputs, mask_topic, session)
+        if parameters.get("rectify"):
+            print("lsabinet: warning: masks of rectified images are not compared with offline ones", file=sys.stderr)
+        elif parameters:
+            agreement = _compare(bag, images, outputs, mask_topic, session, parameters)
         report = {
             "schema_version": replay_report.SCHEMA_VERSION,
             "bag": str(args.bag),
@@ -131,11 +137,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compare(
-    args: argparse.Namespace, bag: "Bag", images: str, outputs: Path, mask_topic: str, session: "ReplaySession"
+    bag: "Bag",
+    images: str,
+    outputs: Path,
+    mask_topic: str,
+    session: "ReplaySession",
+    parameters: Mapping[str, Any],
 ) -> "Agreement":
     """Segment the answered frames offline, as the node did."""
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.inference import Segmenter
+    from lsabinet_ros.bag.offline_masks import OfflineMasks, input_size
     from lsabinet_ros.bag.reader import open_bag
     from lsabinet_ros.bag.replay_report import compare_offline
 
@@ -143,8 +155,12 @@ def _compare(
     with (
         open_bag(outputs) as recorded,
         Segmenter.from_pretrained(
-            state.weights, device=args.device or "auto", backend=state.backend, precision=state.precision
+            state.weights,
+            device=parameters["device"],
+            backend=state.backend,
+            precision=state.precision,
+            input_size=input_size(parameters),
         ) as segmenter,
         Progress("comparing") as progress,
     ):
-        return compare_offline(bag, images, recorded, mask_topic, segmenter, progress.update)
+        return compare_offline(bag, images, recorded, mask_topic, OfflineMasks(segmenter, parameters), progress.update)
