@@ -272,14 +272,16 @@ class Camera:
         size = frame.whole.shape[0], frame.whole.shape[1]
         mask = visible_mask(result, labels, self._view, self._parameter("min_confidence"), size)
         mask = self._hide_unseen(mask, VOID)
+        published = labels.published(mask)
         self._outputs.publish_images(
             frame.wanted,
-            labels.published(mask),
+            published,
             None if result.confidence is None else self._hide_unseen(self._view.restore(result.confidence, size, 0), 0),
             lambda: colorize(mask, labels.drawn),
             lambda: self._segmenter.overlay(frame.whole, mask, alpha, labels.drawn),
             header,
         )
+        self._outputs.publish_class_share(published, labels, self._segmenter.device, header)
         if frame.info is not None:
             self._outputs.publish_camera_info(frame.info, header)
         published_s = time.perf_counter()

@@ -1,5 +1,6 @@
 """The publishers of one camera; an output without subscribers is neither computed nor published."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,10 +49,11 @@ class Wanted:
     confidence: bool
     colour_mask: bool
     overlay: bool
+    class_share: bool
     latency: bool
 
     def __bool__(self) -> bool:
-        return self.mask or self.autoware_mask or self.confidence or self.colour_mask or self.overlay or self.latency
+        return any(dataclasses.astuple(self))
 
 
 class _ImageOutput:
@@ -89,6 +91,7 @@ class Outputs:
             self._confidence = self._publisher(Image, f"{prefix}/output/confidence", RELIABLE)
             self._colour_mask = self._images(f"{prefix}/output/colour_mask", "rgb8", lossless=True)
             self._overlay = self._images(f"{prefix}/output/overlay", "rgb8", lossless=False)
+            self._class_share = self._publisher(DiagnosticArray, f"{prefix}/output/class_share", RECORDS)
             self._camera_info = None
             if camera_info:
                 # The name under which image_transport looks for the calibration of the images beside it.
@@ -139,6 +142,7 @@ class Outputs:
             confidence=_has_subscribers(self._confidence),
             colour_mask=self._colour_mask.wanted,
             overlay=self._overlay.wanted,
+            class_share=_has_subscribers(self._class_share),
             latency=any(map(_has_subscribers, (self._latency, self._processing, self._pipeline))),
         )
 
@@ -175,6 +179,11 @@ class Outputs:
             self._colour_mask.publish(colour_mask(), header)
         if wanted.overlay:
             self._overlay.publish(overlay(), header)
+
+    def publish_class_share(self, mask: np.ndarray, labels: PublishedLabels, device: str, header: Header) -> None:
+        """Publish how much of a mask of published ids, uint8 (H, W), each class has, with the frame's header."""
+        if _has_subscribers(self._class_share):
+            self._class_share.publish(messages.class_share_message(mask, labels, device, header))
 
     def publish_camera_info(self, info: CameraInfo, header: Header) -> None:
         """Publish the camera's calibration with the frame's header, which ``info`` gets."""

@@ -54,7 +54,7 @@ def test_topics_of_a_camera_and_their_types(context, compressed):
     node.destroy_node()
 
     expected = documented()
-    assert len(expected) == 17
+    assert len(expected) == 18
     del expected["/diagnostics"]
     del expected["~/input/image" if compressed else "~/input/image/compressed"]
     if not compressed:
