@@ -250,6 +250,14 @@ SETTINGS: tuple[Setting, ...] = (
         per_camera=True,
     ),
     Setting(
+        "batch_wait_ms",
+        0.0,
+        "Maximum time that a frame waits for those of other cameras, so that they pass through the network together; "
+        "only where several at once are faster (a GPU). A camera that sends nothing is not waited for.",
+        Settable.ALWAYS,
+        maximum=1000.0,
+    ),
+    Setting(
         "max_pixels",
         _DECODE.max_pixels,
         "Images with more pixels are rejected before they are decoded, which bounds memory and time.",
