@@ -150,6 +150,11 @@ class Camera:
         return self._started
 
     @property
+    def enabled(self) -> bool:
+        """The parameter ``enabled`` of this camera."""
+        return self._own_parameter("enabled")
+
+    @property
     def counts(self) -> FrameCounts:
         """Numbers of frames since the last start."""
         return self.mailbox.counts

@@ -13,6 +13,7 @@ from lsabinet_core.errors import one_line
 from lsabinet_ros.camera import Camera, DecodedFrame, ReceivedFrame
 from lsabinet_ros.compressed_outputs import Compressor
 from lsabinet_ros.mailbox import Mailbox, take_waiting
+from lsabinet_ros.parameters import name_for_camera
 from lsabinet_ros.published_labels import PublishedLabels
 from lsabinet_ros.view import View
 from lsabinet_ros.worker import WorkerThread
@@ -102,10 +103,15 @@ class Cameras:
         self._compressor.start()
         self._serving = worker.submit(self._serve)
 
-    def enable(self, enabled: bool) -> None:
-        """Subscribe to the images, or stop receiving them; the cameras must be started."""
+    def enable(self, enabled: bool, changes: Mapping[str, Any] | None = None) -> None:
+        """Subscribe to the images, or stop receiving them; the cameras must be started.
+
+        Args:
+            enabled: False for all cameras; True for those whose parameter ``enabled`` is.
+            changes: values of parameters, by name, that are about to be set.
+        """
         for camera in self:
-            if enabled:
+            if enabled and (changes or {}).get(name_for_camera("enabled", camera.name), camera.enabled):
                 camera.subscribe()
             else:
                 camera.unsubscribe()

@@ -242,6 +242,13 @@ SETTINGS: tuple[Setting, ...] = (
         per_camera=True,
     ),
     Setting(
+        "enabled",
+        True,
+        "Whether the images are segmented; if not, the node does not receive them. Per camera.",
+        Settable.ALWAYS,
+        per_camera=True,
+    ),
+    Setting(
         "max_rate_hz",
         0.0,
         "Maximum mean rate of the images that are segmented; those between are dropped. 0: no limit. Per camera.",
