@@ -93,6 +93,8 @@ class Camera:
         compressed: subscribe to CompressedImage instead of Image.
         camera_info_topic: topic of the calibration; empty if there is none.
         rectify: rectify the frames by the calibration.
+        on_matched: called when a subscriber of an output comes or goes, for a camera that only receives frames while
+            there is one; None for one that always does.
         name: the topics are under ``~/name``; empty for a single camera, whose topics are under ``~``.
     """
 
@@ -108,9 +110,11 @@ class Camera:
         compressed: bool,
         camera_info_topic: str = "",
         rectify: bool = False,
+        on_matched: Callable[[], None] | None = None,
         name: str = "",
     ):
         self.name = name
+        self._lazy = on_matched is not None
         self.watchdog = Watchdog()
         self.rates = Rates()
         self.last_latency: FrameLatency | None = None
@@ -134,7 +138,7 @@ class Camera:
         self._info_topic = _checked_topic(node, camera_info_topic, name_for_camera("camera_info_topic", name))
         self._info: CameraInfo | None = None
         self._rectifier = Rectifier() if rectify else None
-        self._outputs = Outputs(node, prefix, camera_info=bool(camera_info_topic))
+        self._outputs = Outputs(node, prefix, camera_info=bool(camera_info_topic), on_matched=on_matched)
         self.compressed_outputs = self._outputs.compressed
         """What a ``Compressor`` serves."""
         self.mailbox: Mailbox[ReceivedFrame] = Mailbox(changed)
@@ -153,6 +157,20 @@ class Camera:
     def enabled(self) -> bool:
         """The parameter ``enabled`` of this camera."""
         return self._own_parameter("enabled")
+
+    @property
+    def needed(self) -> bool:
+        """Whether somebody waits for what is made of the frames, or the camera receives them in any case."""
+        return not self._lazy or self._snapshot_awaited or bool(self._outputs.wanted())
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether frames are received."""
+        return bool(self._subscriptions)
+
+    @property
+    def _snapshot_awaited(self) -> bool:
+        return self._snapshot is not None and not self._snapshot.done()
 
     @property
     def counts(self) -> FrameCounts:

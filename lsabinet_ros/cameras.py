@@ -54,6 +54,7 @@ class Cameras:
         segmenter: used in the worker's thread only.
         labels: the published classes.
         settings: the cameras by name, whose topics are under ``~/NAME``; by the empty name a single one under ``~``.
+        lazy: receive the images of a camera only while one of its outputs has a subscriber.
     """
 
     def __init__(
@@ -62,8 +63,11 @@ class Cameras:
         segmenter: "Segmenter | SwitchingSegmenter",
         labels: PublishedLabels,
         settings: Mapping[str, CameraSettings],
+        *,
+        lazy: bool = False,
     ):
         self._node = node
+        self._enabled = False
         self._segmenter = segmenter
         self._cameras: list[Camera] = []
         self._serving: Future | None = None
@@ -82,6 +86,7 @@ class Cameras:
                         compressed=own.compressed,
                         camera_info_topic=own.camera_info_topic,
                         rectify=own.rectify,
+                        on_matched=self.refresh if lazy else None,
                         name=name,
                     )
                 )
@@ -110,11 +115,18 @@ class Cameras:
             enabled: False for all cameras; True for those whose parameter ``enabled`` is.
             changes: values of parameters, by name, that are about to be set.
         """
+        self._enabled = enabled
         for camera in self:
-            if enabled and (changes or {}).get(name_for_camera("enabled", camera.name), camera.enabled):
+            wanted = (changes or {}).get(name_for_camera("enabled", camera.name), camera.enabled)
+            if enabled and wanted and camera.needed:
                 camera.subscribe()
             else:
                 camera.unsubscribe()
+
+    def refresh(self) -> None:
+        """Subscribe to the images that are needed now, and to no others, unless the cameras are stopped."""
+        if all(camera.running for camera in self):
+            self.enable(self._enabled)
 
     def stop(self, timeout_s: float) -> bool:
         """Unsubscribe, and wait for the frames in flight.

@@ -238,7 +238,11 @@ class SegmentationNode(LifecycleNode):
             )
         labels = PublishedLabels(self._segmenter.label_set, values["label_remap"], values["palette"])
         self._cameras = Cameras(
-            self, self._segmenter, labels, {name: self._camera_settings(name) for name in names or [""]}
+            self,
+            self._segmenter,
+            labels,
+            {name: self._camera_settings(name) for name in names or [""]},
+            lazy=values["lazy"],
         )
         engine = self._segmenter.describe()
         self.get_logger().info(
@@ -425,6 +429,8 @@ class SegmentationNode(LifecycleNode):
             return Health(Level.OK, "disabled by ~/enable: not segmenting")
         if not camera.enabled:
             return Health(Level.OK, "disabled by the parameter enabled: not segmenting")
+        if not camera.subscribed:
+            return Health(Level.OK, "idle: no output has a subscriber")
         return camera.watchdog.check()
 
     def _state_without_network(self) -> str:

@@ -1,6 +1,7 @@
 """The publishers of one camera; an output without subscribers is neither computed nor published."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +15,16 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
+from lsabinet_core.errors import LsabinetError
 from lsabinet_ros import autoware, messages
 from lsabinet_ros.compressed_outputs import CompressedOutput
 from lsabinet_ros.latency import FrameLatency
 from lsabinet_ros.published_labels import PublishedLabels
+
+try:
+    from rclpy import event_handler
+except ImportError:  # Humble
+    event_handler = None
 
 RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(
@@ -80,10 +87,23 @@ class Outputs:
         node: owns the publishers; they publish while it is active.
         prefix: prefix of the topics; ``~`` for a single camera.
         camera_info: whether there is a topic for the camera's calibration.
+        on_matched: called in the executor's thread when a subscriber of an output comes or goes; None if that is of no
+            interest.
+
+    Raises:
+        LsabinetError: with ``on_matched``, if this ROS distribution does not report subscribers.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str = "~", *, camera_info: bool = False):
+    def __init__(
+        self,
+        node: LifecycleNode,
+        prefix: str = "~",
+        *,
+        camera_info: bool = False,
+        on_matched: Callable[[], None] | None = None,
+    ):
         self._node = node
+        self._options = {} if on_matched is None else _options_with(on_matched)
         self._publishers: list[LifecyclePublisher] = []
         try:
             self._mask = self._images(f"{prefix}/output/mask", "mono8", lossless=True)
@@ -114,6 +134,7 @@ class Outputs:
             topic,
             copy_of(profile),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            **self._options,
         )
         self._publishers.append(publisher)
         return publisher
@@ -199,6 +220,13 @@ class Outputs:
             self._processing.publish(messages.float_message(latency.processing))
         if _has_subscribers(self._pipeline) and not math.isnan(latency.pipeline):
             self._pipeline.publish(messages.float_message(latency.pipeline))
+
+
+def _options_with(on_matched: Callable[[], None]) -> dict[str, Any]:
+    """Options of a publisher that tells when its subscribers change."""
+    if event_handler is None or "matched" not in inspect.signature(event_handler.PublisherEventCallbacks).parameters:
+        raise LsabinetError("lazy: expected ROS 2 Jazzy or newer, whose rclpy reports subscribers; set it to false")
+    return {"event_callbacks": event_handler.PublisherEventCallbacks(matched=lambda status: on_matched())}
 
 
 def _has_subscribers(publisher: LifecyclePublisher) -> bool:

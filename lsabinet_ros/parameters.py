@@ -249,6 +249,12 @@ SETTINGS: tuple[Setting, ...] = (
         per_camera=True,
     ),
     Setting(
+        "lazy",
+        False,
+        "Receive the images of a camera only while one of its outputs has a subscriber. Needs ROS 2 Jazzy or newer.",
+        Settable.UNCONFIGURED,
+    ),
+    Setting(
         "max_rate_hz",
         0.0,
         "Maximum mean rate of the images that are segmented; those between are dropped. 0: no limit. Per camera.",
