@@ -41,6 +41,7 @@ CAMERA_SETTINGS = {
     "body_mask": str,
     "camera_info_topic": str,
     "rectify": bool,
+    "enabled": bool,
     "max_rate_hz": float,
 }
 """The parameters that a camera may have of its own, with the types of their values."""

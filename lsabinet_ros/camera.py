@@ -26,6 +26,7 @@ from lsabinet_ros.mailbox import FrameCounts, Mailbox, Outcome
 from lsabinet_ros.outputs import Outputs, Wanted
 from lsabinet_ros.parameters import name_for_camera
 from lsabinet_ros.published_labels import PublishedLabels
+from lsabinet_ros.published_mask import visible_mask
 from lsabinet_ros.rate_cap import RateCap
 from lsabinet_ros.rectification import Rectifier
 from lsabinet_ros.snapshots import FrameSnapshot
@@ -92,6 +93,8 @@ class Camera:
         compressed: subscribe to CompressedImage instead of Image.
         camera_info_topic: topic of the calibration; empty if there is none.
         rectify: rectify the frames by the calibration.
+        on_matched: called when a subscriber of an output comes or goes, for a camera that only receives frames while
+            there is one; None for one that always does.
         name: the topics are under ``~/name``; empty for a single camera, whose topics are under ``~``.
     """
 
@@ -107,9 +110,11 @@ class Camera:
         compressed: bool,
         camera_info_topic: str = "",
         rectify: bool = False,
+        on_matched: Callable[[], None] | None = None,
         name: str = "",
     ):
         self.name = name
+        self._lazy = on_matched is not None
         self.watchdog = Watchdog()
         self.rates = Rates()
         self.last_latency: FrameLatency | None = None
@@ -133,7 +138,7 @@ class Camera:
         self._info_topic = _checked_topic(node, camera_info_topic, name_for_camera("camera_info_topic", name))
         self._info: CameraInfo | None = None
         self._rectifier = Rectifier() if rectify else None
-        self._outputs = Outputs(node, prefix, camera_info=bool(camera_info_topic))
+        self._outputs = Outputs(node, prefix, camera_info=bool(camera_info_topic), on_matched=on_matched)
         self.compressed_outputs = self._outputs.compressed
         """What a ``Compressor`` serves."""
         self.mailbox: Mailbox[ReceivedFrame] = Mailbox(changed)
@@ -147,6 +152,25 @@ class Camera:
     def running(self) -> bool:
         """Whether the node is active."""
         return self._started
+
+    @property
+    def enabled(self) -> bool:
+        """The parameter ``enabled`` of this camera."""
+        return self._own_parameter("enabled")
+
+    @property
+    def needed(self) -> bool:
+        """Whether somebody waits for what is made of the frames, or the camera receives them in any case."""
+        return not self._lazy or self._snapshot_awaited or bool(self._outputs.wanted())
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether frames are received."""
+        return bool(self._subscriptions)
+
+    @property
+    def _snapshot_awaited(self) -> bool:
+        return self._snapshot is not None and not self._snapshot.done()
 
     @property
     def counts(self) -> FrameCounts:
@@ -268,15 +292,19 @@ class Camera:
         header = frame.received.message.header
         alpha = self._parameter("overlay_alpha")
         labels = self._labels
-        mask = self._restore(labels.visible(self._confident(result)), frame, VOID)
+        size = frame.whole.shape[0], frame.whole.shape[1]
+        mask = visible_mask(result, labels, self._view, self._parameter("min_confidence"), size)
+        mask = self._hide_unseen(mask, VOID)
+        published = labels.published(mask)
         self._outputs.publish_images(
             frame.wanted,
-            labels.published(mask),
-            None if result.confidence is None else self._restore(result.confidence, frame, 0),
+            published,
+            None if result.confidence is None else self._hide_unseen(self._view.restore(result.confidence, size, 0), 0),
             lambda: colorize(mask, labels.drawn),
             lambda: self._segmenter.overlay(frame.whole, mask, alpha, labels.drawn),
             header,
         )
+        self._outputs.publish_class_share(published, labels, self._segmenter.device, header)
         if frame.info is not None:
             self._outputs.publish_camera_info(frame.info, header)
         published_s = time.perf_counter()
@@ -307,10 +335,9 @@ class Camera:
         )
         self.mailbox.finish(Outcome.PUBLISHED)
 
-    def _restore(self, values: np.ndarray, frame: DecodedFrame, fill: int) -> np.ndarray:
-        """Values for the whole frame, with ``fill`` where nothing was segmented or the camera sees nothing."""
-        restored = self._view.restore(values, frame.whole.shape[:2], fill)
-        return restored if self._rectifier is None else self._rectifier.hide_unseen(restored, fill)
+    def _hide_unseen(self, values: np.ndarray, fill: int) -> np.ndarray:
+        """Values for the whole frame, with ``fill`` where a rectified camera sees nothing."""
+        return values if self._rectifier is None else self._rectifier.hide_unseen(values, fill)
 
     def _answer_snapshot(self, snapshot: FrameSnapshot) -> None:
         request = self._snapshot
@@ -320,15 +347,6 @@ class Camera:
         # False if nobody waits any longer.
         if request.set_running_or_notify_cancel():
             request.set_result(snapshot)
-
-    def _confident(self, result: "Segmentation") -> np.ndarray:
-        """The mask, with 255 where the confidence is below the parameter ``min_confidence``."""
-        least = self._parameter("min_confidence")
-        if least == 0 or result.confidence is None:
-            return result.mask
-        mask = result.mask.copy()
-        mask[result.confidence < round(255 * least)] = VOID
-        return mask
 
     def _parameter(self, name: str) -> Any:
         return self._node.get_parameter(name).value

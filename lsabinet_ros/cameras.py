@@ -1,18 +1,19 @@
 """All cameras of the node: they share one worker and one network, on a GPU in batches."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rclpy.lifecycle import LifecycleNode
 
 from lsabinet_core.errors import one_line
 from lsabinet_ros.camera import Camera, DecodedFrame, ReceivedFrame
 from lsabinet_ros.compressed_outputs import Compressor
-from lsabinet_ros.mailbox import take_waiting
+from lsabinet_ros.mailbox import Mailbox, take_waiting
+from lsabinet_ros.parameters import name_for_camera
 from lsabinet_ros.published_labels import PublishedLabels
 from lsabinet_ros.view import View
 from lsabinet_ros.worker import WorkerThread
@@ -53,6 +54,7 @@ class Cameras:
         segmenter: used in the worker's thread only.
         labels: the published classes.
         settings: the cameras by name, whose topics are under ``~/NAME``; by the empty name a single one under ``~``.
+        lazy: receive the images of a camera only while one of its outputs has a subscriber.
     """
 
     def __init__(
@@ -61,8 +63,11 @@ class Cameras:
         segmenter: "Segmenter | SwitchingSegmenter",
         labels: PublishedLabels,
         settings: Mapping[str, CameraSettings],
+        *,
+        lazy: bool = False,
     ):
         self._node = node
+        self._enabled = False
         self._segmenter = segmenter
         self._cameras: list[Camera] = []
         self._serving: Future | None = None
@@ -81,6 +86,7 @@ class Cameras:
                         compressed=own.compressed,
                         camera_info_topic=own.camera_info_topic,
                         rectify=own.rectify,
+                        on_matched=self.refresh if lazy else None,
                         name=name,
                     )
                 )
@@ -102,13 +108,25 @@ class Cameras:
         self._compressor.start()
         self._serving = worker.submit(self._serve)
 
-    def enable(self, enabled: bool) -> None:
-        """Subscribe to the images, or stop receiving them; the cameras must be started."""
+    def enable(self, enabled: bool, changes: Mapping[str, Any] | None = None) -> None:
+        """Subscribe to the images, or stop receiving them; the cameras must be started.
+
+        Args:
+            enabled: False for all cameras; True for those whose parameter ``enabled`` is.
+            changes: values of parameters, by name, that are about to be set.
+        """
+        self._enabled = enabled
         for camera in self:
-            if enabled:
+            wanted = (changes or {}).get(name_for_camera("enabled", camera.name), camera.enabled)
+            if enabled and wanted and camera.needed:
                 camera.subscribe()
             else:
                 camera.unsubscribe()
+
+    def refresh(self) -> None:
+        """Subscribe to the images that are needed now, and to no others, unless the cameras are stopped."""
+        if all(camera.running for camera in self):
+            self.enable(self._enabled)
 
     def stop(self, timeout_s: float) -> bool:
         """Unsubscribe, and wait for the frames in flight.
@@ -146,7 +164,10 @@ class Cameras:
     def _serve(self) -> None:
         """Process the newest frames until the mailboxes are closed; an error costs only the frames that it concerns."""
         mailboxes = {camera: camera.mailbox for camera in self}
-        while frames := take_waiting(mailboxes, most=self._segmenter.preferred_batch):
+        awaited = set(mailboxes)
+        while frames := self._take(mailboxes, awaited):
+            # A camera that was waited for in vain delays the others no more, until it sends again.
+            awaited = {camera for camera in awaited if camera.counts.waiting} | set(frames)
             # Their turn comes last: a camera that is faster than the others does not delay them.
             for camera in frames:
                 mailboxes[camera] = mailboxes.pop(camera)
@@ -158,6 +179,14 @@ class Cameras:
                         camera.fail(error)
             # Do not keep the frames in memory until the next ones arrive.
             del frames
+
+    def _take(
+        self, mailboxes: Mapping[Camera, Mailbox[ReceivedFrame]], awaited: Collection[Camera]
+    ) -> dict[Camera, ReceivedFrame]:
+        """The frames that are waiting, as many as one batch may have; empty when the mailboxes are closed."""
+        most = self._segmenter.preferred_batch
+        wait_ms: Any = self._node.get_parameter("batch_wait_ms").value
+        return take_waiting(mailboxes, most=most, gather_s=wait_ms / 1e3 if most > 1 else 0.0, awaited=awaited)
 
     def _process(self, received: dict[Camera, ReceivedFrame]) -> None:
         """Segment one frame of each of these cameras, publish the results and finish every frame."""

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lsabinet_core.errors import BagError, FrameError
+import yaml
+
+from lsabinet_core.errors import BagError, FrameError, LsabinetError
+from lsabinet_core.files import read_text
 from lsabinet_ros.bag.reader import Bag
 from lsabinet_ros.bag.storage import IMAGE
 from lsabinet_ros.child_process import ChildProcess
 from lsabinet_ros.conversions import compressed_to_array, image_to_array
+from lsabinet_ros.view import parse_region
 
 BUILD_S = 180.0
 """Maximum time for building the engine in seconds; after that, the node starts without it."""
@@ -42,13 +46,26 @@ class NodeSettings:
         """
         values = {**self.parameters, "compressed": compressed, "diagnostics_period_s": 0.2}
         if frame_size is not None:
-            values["warm_up_height"], values["warm_up_width"] = frame_size
+            # What is segmented of the frames has that size.
+            values["warm_up_height"], values["warm_up_width"] = self._region_size() or frame_size
         return [
             *(sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args"),
             *(() if self.params_file is None else ("--params-file", str(self.params_file.resolve()))),
             *("-r", f"~/input/image{'/compressed' if compressed else ''}:={image_topic}"),
             *(word for name, value in values.items() for word in ("-p", f"{name}:={json.dumps(value)}")),
         ]
+
+    def _region_size(self) -> tuple[int, int] | None:
+        """(H, W) of the region of interest in the parameter file; None without one, or if the node will refuse it."""
+        if self.params_file is None:
+            return None
+        try:
+            document = yaml.safe_load(read_text(self.params_file))
+            given = [content["ros__parameters"].get("region_of_interest") for content in document.values()]
+            *_, width, height = parse_region(str(next(filter(None, given))), "region_of_interest")
+        except (OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError, StopIteration, LsabinetError):
+            return None
+        return height, width
 
 
 def start_node(

@@ -29,6 +29,8 @@ MAX_SIDE = 32768
 """Maximum width and height; a larger image counts as a corrupt message. OpenCV's resize has a similar limit."""
 MAX_PIXELS = 1 << 25
 """Default of the maximum number of pixels, a little more than an image of 7680x4320."""
+MAX_SCANS = 32
+"""Maximum number of scans of a JPEG. Cameras write 1, progressive encoders about 10; each costs as much as an image."""
 
 
 @dataclass(frozen=True)
@@ -290,8 +292,8 @@ def decode_compressed(message: "CompressedImage", options: DecodeOptions = Decod
     If a picture of one channel is a Bayer mosaic according to it, its colours are interpolated.
 
     Raises:
-        FrameError: empty or truncated data, neither JPEG nor PNG, too many pixels, a depth image ("compressedDepth"),
-            or one channel that holds something else than a grey image or a Bayer mosaic.
+        FrameError: empty or truncated data, neither JPEG nor PNG, too many pixels or scans, a depth image
+            ("compressedDepth"), or one channel that holds something else than a grey image or a Bayer mosaic.
     """
 
     def describe() -> str:
@@ -305,6 +307,8 @@ def decode_compressed(message: "CompressedImage", options: DecodeOptions = Decod
     if image is None:
         raise FrameError(f"{describe()} could not be decoded: expected a JPEG or PNG, or it is truncated")
     _check_size(image.height, image.width, options, lambda: f"{describe()} ({image.width}x{image.height})")
+    if image.scans > MAX_SCANS:
+        raise FrameError(f"expected a JPEG of at most {MAX_SCANS} scans, got {image.scans} in {describe()}")
     try:
         values = cv2.imdecode(image.data, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:

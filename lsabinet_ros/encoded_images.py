@@ -1,7 +1,8 @@
-"""Checks JPEG and PNG files before they are decoded, so that none takes more memory than its pixels.
+"""Checks JPEG and PNG files before they are decoded, so that none takes more memory or time than its pixels.
 
 Decoders trust what a file says of itself. OpenCV allocates a chunk of a PNG with the length in its header, up to 4 GB,
 before it finds that the file is shorter, and libpng inflates every compressed text, up to a thousand times its size.
+libjpeg passes over the whole image for every scan of a JPEG, which may be a few bytes long.
 """
 
 import re
@@ -27,11 +28,13 @@ class EncodedImage:
     Attributes:
         height, width: according to its header, in pixels.
         data: uint8 (N,), what is to be decoded.
+        scans: how often a decoder passes over the pixels, at most; 1 for a PNG.
     """
 
     height: int
     width: int
     data: np.ndarray
+    scans: int = 1
 
 
 def inspect(data: np.ndarray) -> EncodedImage | None:
@@ -41,7 +44,8 @@ def inspect(data: np.ndarray) -> EncodedImage | None:
         data: uint8 (N,), the file.
 
     Returns:
-        None if it is neither JPEG nor PNG, or is truncated. A JPEG is only read up to its size.
+        None if it is neither JPEG nor PNG, or is truncated. A JPEG is read up to its size; after
+        that, only its scans are counted.
     """
     start = data[: len(PNG)].tobytes()
     if start == PNG:
@@ -80,9 +84,14 @@ def _inspect_jpeg(data: np.ndarray) -> EncodedImage | None:
             if position + 7 > len(data):
                 return None
             height, width = struct.unpack_from(">HH", data.data, position + 3)
-            return EncodedImage(height, width, data)
+            return EncodedImage(height, width, data, _count_scans(data))
         if marker != 0x01 and not 0xD0 <= marker <= 0xD7:  # these have no content
             if position + 2 > len(data):
                 return None
             position += struct.unpack_from(">H", data.data, position)[0]
     return None
+
+
+def _count_scans(data: np.ndarray) -> int:
+    """Number of markers of a scan; in the compressed pixels, nothing else has these two bytes."""
+    return int(np.count_nonzero((data[:-1] == 0xFF) & (data[1:] == 0xDA)))

@@ -1,7 +1,7 @@
 """The slot for the newest frame between a subscription and the worker, and the count of frames by outcome."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Generic, TypeVar
@@ -126,7 +126,11 @@ class Mailbox(Generic[Item]):
 
 
 def take_waiting(
-    mailboxes: Mapping[Key, Mailbox[Item]], timeout_s: float | None = None, most: int | None = None
+    mailboxes: Mapping[Key, Mailbox[Item]],
+    timeout_s: float | None = None,
+    most: int | None = None,
+    gather_s: float = 0.0,
+    awaited: Collection[Key] = (),
 ) -> dict[Key, Item]:
     """Wait until at least one of the mailboxes has an item, and take the items that are waiting.
 
@@ -136,6 +140,8 @@ def take_waiting(
         mailboxes: mailboxes that share one condition, by a key of the caller's choice.
         timeout_s: maximum time to wait; None waits without limit.
         most: maximum number of items, taken from the first mailboxes that have one; None takes all.
+        gather_s: how long to wait after that for items in ``awaited``, until there are ``most``.
+        awaited: the keys of the mailboxes that are worth waiting for.
 
     Returns:
         The items by the keys of their mailboxes, in the order of ``mailboxes``; empty if one of the mailboxes is
@@ -145,6 +151,15 @@ def take_waiting(
     changed = next(iter(boxes))._changed
     with changed:
         changed.wait_for(lambda: any(box._closed or box._item is not None for box in boxes), timeout_s)
+        others = [mailboxes[key] for key in awaited]
+        changed.wait_for(
+            lambda: (
+                any(box._closed for box in boxes)
+                or all(box._item is not None for box in others)
+                or sum(box._item is not None for box in boxes) == most
+            ),
+            gather_s,
+        )
         if any(box._closed for box in boxes):
             return {}
         items = {}

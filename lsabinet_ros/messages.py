@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import Image
@@ -35,6 +36,18 @@ def latency_message(latency: FrameLatency, device: str, header: Header) -> Diagn
     values = [KeyValue(key=stage, value=f"{ms:.3f}") for stage, ms in latency.stages().items()]
     status = DiagnosticStatus(
         level=DiagnosticStatus.OK, name=LATENCY_STATUS, message="ok", hardware_id=device, values=values
+    )
+    return DiagnosticArray(header=header, status=[status])
+
+
+def class_share_message(mask: np.ndarray, labels: PublishedLabels, device: str, header: Header) -> DiagnosticArray:
+    """The share of the pixels that each published class has in a mask of published ids, uint8 (H, W), 0 to 1 with six
+    decimals; ``unlabelled`` is that of 255."""
+    counts = cv2.calcHist([mask], [0], None, [256], [0, 256]).ravel()
+    ids = {entry.name: entry.id for entry in labels.classes} | {"unlabelled": VOID}
+    values = [KeyValue(key=name, value=f"{counts[id] / mask.size:.6f}") for name, id in ids.items()]
+    status = DiagnosticStatus(
+        level=DiagnosticStatus.OK, name="lsabinet: class share", message="ok", hardware_id=device, values=values
     )
     return DiagnosticArray(header=header, status=[status])
 

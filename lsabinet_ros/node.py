@@ -238,7 +238,11 @@ class SegmentationNode(LifecycleNode):
             )
         labels = PublishedLabels(self._segmenter.label_set, values["label_remap"], values["palette"])
         self._cameras = Cameras(
-            self, self._segmenter, labels, {name: self._camera_settings(name) for name in names or [""]}
+            self,
+            self._segmenter,
+            labels,
+            {name: self._camera_settings(name) for name in names or [""]},
+            lazy=values["lazy"],
         )
         engine = self._segmenter.describe()
         self.get_logger().info(
@@ -335,6 +339,10 @@ class SegmentationNode(LifecycleNode):
             self._rejected.pop(name, None)
         if self._cameras is not None:
             self._set_limits(values)
+            # Not at other changes: a subscription declares parameters for its QoS, which are changes as well.
+            running = any(camera.running for camera in self._cameras)
+            if running and any(name.rpartition(".")[2] == "enabled" for name in values):
+                self._cameras.enable(self._enabled, values)
         if "diagnostics_period_s" in values and self._timer is not None:
             self._timer.timer_period_ns = values["diagnostics_period_s"] * 1e9
             self._timer.reset()
@@ -419,6 +427,10 @@ class SegmentationNode(LifecycleNode):
             return Health(Level.OK, "inactive")
         if not self._enabled:
             return Health(Level.OK, "disabled by ~/enable: not segmenting")
+        if not camera.enabled:
+            return Health(Level.OK, "disabled by the parameter enabled: not segmenting")
+        if not camera.subscribed:
+            return Health(Level.OK, "idle: no output has a subscriber")
         return camera.watchdog.check()
 
     def _state_without_network(self) -> str:
@@ -432,7 +444,7 @@ class SegmentationNode(LifecycleNode):
             values |= {
                 "state": "active" if camera.running else "inactive",
                 **self._segmenter.describe(),
-                "enabled": str(self._enabled).lower(),
+                "enabled": str(self._enabled and camera.enabled).lower(),
                 "label_set": self._segmenter.label_set.name,
                 "input_topic": camera.topic,
                 **diagnostics.count_values(counts),

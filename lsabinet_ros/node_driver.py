@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -10,9 +10,11 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import GetParameters
 from rclpy.client import Client
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import parameter_value_to_python
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
@@ -22,6 +24,8 @@ from lsabinet_ros import transport
 from lsabinet_ros.outputs import LATCHED
 
 NODE = "/segmentation"
+ANSWER_S = 10.0
+"""How long the node may take to answer."""
 Driver = TypeVar("Driver", bound="NodeDriver")
 
 
@@ -34,7 +38,7 @@ class NodeState:
         weights: name or path of its weights.
         backend: inference engine.
         precision: precision of the engine.
-        label_set: its classes; None until it has published them.
+        label_set: its classes; None until it has published them, and with ``label_remap``.
     """
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -60,6 +64,7 @@ class NodeDriver:
         self.watch: Callable[[], None] = lambda: None
         self._reports = 0
         self._health: str | None = None
+        self._label_problem = ""
         transport.prepare()
         self._context = Context()
         rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
@@ -93,8 +98,26 @@ class NodeDriver:
                 raise LsabinetError(f"the node stays {state.label}: {self._reason()}")
 
     def wait_for_label_set(self, timeout_s: float) -> None:
-        """Wait for the node's classes. Raises LsabinetError if they do not come in time."""
-        self.spin_until(lambda: self.state.label_set is not None, timeout_s, "the node did not publish its label map")
+        """Wait for the node's classes.
+
+        Raises:
+            LsabinetError: they do not come in time, or are not those of the network (``label_remap``).
+        """
+        self.spin_until(
+            lambda: self.state.label_set is not None or bool(self._label_problem),
+            timeout_s,
+            "the node did not publish its label map",
+        )
+        if self._label_problem:
+            raise LsabinetError(self._label_problem)
+
+    def parameters(self, names: Sequence[str]) -> dict[str, Any]:
+        """The node's values of these parameters. Raises LsabinetError if it does not answer."""
+        client = self.node.create_client(GetParameters, f"{NODE}/get_parameters")
+        self.spin_until(client.service_is_ready, ANSWER_S, "the node does not offer its parameters")
+        values = self.call(client, GetParameters.Request(names=list(names)), ANSWER_S).values
+        self.node.destroy_client(client)
+        return {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=True)}
 
     def _reason(self) -> str:
         """The message of the node's health after the last transition."""
@@ -156,10 +179,11 @@ class NodeDriver:
         classes = sorted(document["classes"], key=lambda entry: entry["id"])
         if [entry["id"] for entry in classes] != list(range(len(classes))):
             published = ", ".join(f"{entry['id']} {entry['name']}" for entry in classes)
-            raise LsabinetError(
+            self._label_problem = (
                 f"expected masks with the ids of the network's classes, but the node publishes {published}: leave the "
                 "parameter label_remap empty"
             )
+            return
         self.state.label_set = LabelSet(
             document["label_set"],
             tuple(entry["name"] for entry in classes),

@@ -1,5 +1,7 @@
 """The publishers of one camera; an output without subscribers is neither computed nor published."""
 
+import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +15,16 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Float64, Header, String
 
+from lsabinet_core.errors import LsabinetError
 from lsabinet_ros import autoware, messages
 from lsabinet_ros.compressed_outputs import CompressedOutput
 from lsabinet_ros.latency import FrameLatency
 from lsabinet_ros.published_labels import PublishedLabels
+
+try:
+    from rclpy import event_handler
+except ImportError:  # Humble
+    event_handler = None
 
 RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(
@@ -48,10 +56,11 @@ class Wanted:
     confidence: bool
     colour_mask: bool
     overlay: bool
+    class_share: bool
     latency: bool
 
     def __bool__(self) -> bool:
-        return self.mask or self.autoware_mask or self.confidence or self.colour_mask or self.overlay or self.latency
+        return any(dataclasses.astuple(self))
 
 
 class _ImageOutput:
@@ -78,10 +87,23 @@ class Outputs:
         node: owns the publishers; they publish while it is active.
         prefix: prefix of the topics; ``~`` for a single camera.
         camera_info: whether there is a topic for the camera's calibration.
+        on_matched: called in the executor's thread when a subscriber of an output comes or goes; None if that is of no
+            interest.
+
+    Raises:
+        LsabinetError: with ``on_matched``, if this ROS distribution does not report subscribers.
     """
 
-    def __init__(self, node: LifecycleNode, prefix: str = "~", *, camera_info: bool = False):
+    def __init__(
+        self,
+        node: LifecycleNode,
+        prefix: str = "~",
+        *,
+        camera_info: bool = False,
+        on_matched: Callable[[], None] | None = None,
+    ):
         self._node = node
+        self._options = {} if on_matched is None else _options_with(on_matched)
         self._publishers: list[LifecyclePublisher] = []
         try:
             self._mask = self._images(f"{prefix}/output/mask", "mono8", lossless=True)
@@ -89,6 +111,7 @@ class Outputs:
             self._confidence = self._publisher(Image, f"{prefix}/output/confidence", RELIABLE)
             self._colour_mask = self._images(f"{prefix}/output/colour_mask", "rgb8", lossless=True)
             self._overlay = self._images(f"{prefix}/output/overlay", "rgb8", lossless=False)
+            self._class_share = self._publisher(DiagnosticArray, f"{prefix}/output/class_share", RECORDS)
             self._camera_info = None
             if camera_info:
                 # The name under which image_transport looks for the calibration of the images beside it.
@@ -111,6 +134,7 @@ class Outputs:
             topic,
             copy_of(profile),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            **self._options,
         )
         self._publishers.append(publisher)
         return publisher
@@ -139,6 +163,7 @@ class Outputs:
             confidence=_has_subscribers(self._confidence),
             colour_mask=self._colour_mask.wanted,
             overlay=self._overlay.wanted,
+            class_share=_has_subscribers(self._class_share),
             latency=any(map(_has_subscribers, (self._latency, self._processing, self._pipeline))),
         )
 
@@ -176,6 +201,11 @@ class Outputs:
         if wanted.overlay:
             self._overlay.publish(overlay(), header)
 
+    def publish_class_share(self, mask: np.ndarray, labels: PublishedLabels, device: str, header: Header) -> None:
+        """Publish how much of a mask of published ids, uint8 (H, W), each class has, with the frame's header."""
+        if _has_subscribers(self._class_share):
+            self._class_share.publish(messages.class_share_message(mask, labels, device, header))
+
     def publish_camera_info(self, info: CameraInfo, header: Header) -> None:
         """Publish the camera's calibration with the frame's header, which ``info`` gets."""
         if self._camera_info is not None and _has_subscribers(self._camera_info):
@@ -190,6 +220,13 @@ class Outputs:
             self._processing.publish(messages.float_message(latency.processing))
         if _has_subscribers(self._pipeline) and not math.isnan(latency.pipeline):
             self._pipeline.publish(messages.float_message(latency.pipeline))
+
+
+def _options_with(on_matched: Callable[[], None]) -> dict[str, Any]:
+    """Options of a publisher that tells when its subscribers change."""
+    if event_handler is None or "matched" not in inspect.signature(event_handler.PublisherEventCallbacks).parameters:
+        raise LsabinetError("lazy: expected ROS 2 Jazzy or newer, whose rclpy reports subscribers; set it to false")
+    return {"event_callbacks": event_handler.PublisherEventCallbacks(matched=lambda status: on_matched())}
 
 
 def _has_subscribers(publisher: LifecyclePublisher) -> bool:

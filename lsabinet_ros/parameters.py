@@ -242,12 +242,33 @@ SETTINGS: tuple[Setting, ...] = (
         per_camera=True,
     ),
     Setting(
+        "enabled",
+        True,
+        "Whether the images are segmented; if not, the node does not receive them. Per camera.",
+        Settable.ALWAYS,
+        per_camera=True,
+    ),
+    Setting(
+        "lazy",
+        False,
+        "Receive the images of a camera only while one of its outputs has a subscriber. Needs ROS 2 Jazzy or newer.",
+        Settable.UNCONFIGURED,
+    ),
+    Setting(
         "max_rate_hz",
         0.0,
         "Maximum mean rate of the images that are segmented; those between are dropped. 0: no limit. Per camera.",
         Settable.ALWAYS,
         maximum=1000.0,
         per_camera=True,
+    ),
+    Setting(
+        "batch_wait_ms",
+        0.0,
+        "Maximum time that a frame waits for those of other cameras, so that they pass through the network together; "
+        "only where several at once are faster (a GPU). A camera that sends nothing is not waited for.",
+        Settable.ALWAYS,
+        maximum=1000.0,
     ),
     Setting(
         "max_pixels",

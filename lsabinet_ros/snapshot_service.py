@@ -53,17 +53,19 @@ class SnapshotService:
         directory = self._node.get_parameter("snapshot_directory").value
         if not directory:
             raise LsabinetError("the parameter snapshot_directory is empty: start the node with it set to a folder")
-        cameras = [camera for camera in self._cameras() or () if camera.running]
-        if not cameras:
+        cameras = self._cameras()
+        if cameras is None or not all(camera.running for camera in cameras):
             raise LsabinetError("expected an active node: activate it first")
         if self._saving:
             raise LsabinetError("another one is being saved: wait for its answer")
         self._saving = True
         try:
             requested = {camera: camera.request_snapshot() for camera in cameras}
+            cameras.refresh()
             await self._wait(lambda: all(future.done() for future in requested.values()), FRAME_TIMEOUT_S)
             # A request that cannot be cancelled has its frame.
             silent = [camera.name for camera, future in requested.items() if future.cancel()]
+            cameras.refresh()
             taken = [future.result() for future in requested.values() if not future.cancelled()]
             if not taken:
                 raise LsabinetError(f"no image was segmented within {FRAME_TIMEOUT_S:g} s; /diagnostics says why")

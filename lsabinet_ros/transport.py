@@ -77,8 +77,3 @@ def check_shared_memory(path: str = SHARED_MEMORY, needed: int = SHARED_MEMORY_N
             "--shm-size=512m or --ipc=host"
         ]
     return []
-
-
-def free_domain() -> int:
-    """A ROS_DOMAIN_ID from 1 to 100, derived from the process id so that simultaneous runs rarely share it."""
-    return 1 + os.getpid() % 100

@@ -27,7 +27,7 @@ class View:
     """
 
     def __init__(self, region: str = "", body_mask: str = "", prefix: str = ""):
-        self._region = _parse(region, f"{prefix}region_of_interest") if region.strip() else None
+        self._region = parse_region(region, f"{prefix}region_of_interest") if region.strip() else None
         self._body = _read(body_mask, f"{prefix}body_mask") if body_mask.strip() else None
         self._seen: np.ndarray | None = None
         if self._body is not None:
@@ -87,7 +87,12 @@ class View:
         return cv2.mean(values, self._seen)[0]
 
 
-def _parse(text: str, parameter: str) -> tuple[int, int, int, int]:
+def parse_region(text: str, parameter: str) -> tuple[int, int, int, int]:
+    """X, Y, width and height in a value of ``region_of_interest``; ``parameter`` is its name, for messages.
+
+    Raises:
+        LsabinetError: the text is not of the form ``X,Y,WIDTH,HEIGHT``, or the region is too small.
+    """
     parts = [part.strip() for part in text.split(",")]
     numbers = [int(part) for part in parts if part.isascii() and part.isdigit() and len(part) < 6]
     if len(parts) != 4 or len(numbers) != 4 or min(numbers[2:]) < MIN_SIDE:

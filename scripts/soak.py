@@ -27,10 +27,10 @@ from sensor_msgs.msg import Image
 from lsabinet_core.errors import LsabinetError
 from lsabinet_core.files import write_text
 from lsabinet_core.text_table import Table
-from lsabinet_ros import transport
 from lsabinet_ros.child_process import ChildProcess
 from lsabinet_ros.messages import LATENCY_STATUS
 from lsabinet_ros.node_driver import NODE, NodeDriver
+from lsabinet_ros.own_graph import use_own_graph
 
 CAMERAS = ("front", "rear", "left", "right")
 SIZES = ((90, 160), (120, 160), (180, 320), (240, 320))
@@ -374,8 +374,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("ROS_DOMAIN_ID", str(transport.free_domain()))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    use_own_graph()
     os.environ.setdefault("ROS_LOG_DIR", str(options.out.resolve() / "log"))
     try:
         with Soak(options) as soak:

@@ -1,4 +1,4 @@
-"""Latency statistics: mean and percentiles of durations, in total or per stage."""
+"""Latency statistics: percentiles, maximum and mean of durations, in total or per stage."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -9,22 +9,23 @@ if TYPE_CHECKING:
     from lsabinet_core.inference import Timings
 
 PERCENTILES = (50, 95, 99)
+STATISTICS = (*(f"p{q}" for q in PERCENTILES), "max", "mean")
+"""Keys of a summary with a duration each, in the order of the tables."""
 
 
 def summarise_latency(values_ms: Iterable[float]) -> dict[str, float | int | None]:
     """Summarise durations in milliseconds.
 
     Returns:
-        ``{"p50", "p95", "p99", "mean", "count"}``, with percentiles interpolated linearly between samples. Without
-        samples all statistics are None and ``count`` is 0, so that the result is always valid JSON.
+        ``{"p50", "p95", "p99", "max", "mean", "count"}``, with percentiles interpolated linearly between samples.
+        Without samples all statistics are None and ``count`` is 0, so that the result is always valid JSON.
     """
     values = np.fromiter(values_ms, dtype=np.float64)
     if values.size == 0:
-        return {**{f"p{q}": None for q in PERCENTILES}, "mean": None, "count": 0}
-    figures = np.percentile(values, PERCENTILES)
+        return {**dict.fromkeys(STATISTICS), "count": 0}
+    figures = [*np.percentile(values, PERCENTILES), values.max(), values.mean()]
     return {
-        **{f"p{q}": round(float(figure), 3) for q, figure in zip(PERCENTILES, figures, strict=True)},
-        "mean": round(float(values.mean()), 3),
+        **{key: round(float(figure), 3) for key, figure in zip(STATISTICS, figures, strict=True)},
         "count": int(values.size),
     }
 
@@ -48,9 +49,9 @@ def summarise_timings(timings: "Iterable[Timings]") -> dict[str, dict]:
 def latency_table(summaries: Mapping[str, Mapping]) -> str:
     """Format the result of ``summarise_stages`` as a plain-text table: one line per stage, in milliseconds."""
     width = max([len("stage"), *map(len, summaries)])
-    lines = [f"{'stage':<{width}}  {'p50':>9} {'p95':>9} {'p99':>9} {'mean':>9}  ms"]
+    lines = [f"{'stage':<{width}}  {' '.join(f'{key:>9}' for key in STATISTICS)}  ms"]
     for stage, summary in summaries.items():
-        figures = [summary[key] for key in ("p50", "p95", "p99", "mean")]
+        figures = [summary[key] for key in STATISTICS]
         cells = ("        -" if figure is None else f"{figure:9.2f}" for figure in figures)
         lines.append(f"{stage:<{width}}  {' '.join(cells)}")
     return "\n".join(lines)

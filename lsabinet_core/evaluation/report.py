@@ -20,7 +20,7 @@ class Report:
         label_set: the classes.
         confusion: pixel counts over all images.
         images: number of labelled images.
-        latency_ms: ``{stage: {"p50", "p95", "p99", "mean", "count"}}``, per image.
+        latency_ms: ``{stage: {"p50", "p95", "p99", "max", "mean", "count"}}``, per image.
         details: origin of the metrics (weights, data set, split, sizes, device...), as JSON values.
         boundaries: boundary F-scores; None if not measured.
         calibration: confidence against accuracy; None if not measured.

@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from lsabinet_core.errors import BagError
 from lsabinet_core.files import read_text, write_text
+from lsabinet_ros.bag.fleet_worker import TEMPORARY
 from lsabinet_ros.bag.folder import is_storage_file
 from lsabinet_ros.bag.gate import read_report
 
@@ -155,15 +156,32 @@ class LocalWorkers:
         return task.returncode
 
 
-def start_process(bag: Path, folder: Path, options: Sequence[str], cwd: Path | None = None) -> subprocess.Popen:
-    """Start the process that evaluates one bag and ends with this one."""
+def start_process(
+    bag: Path, folder: Path, options: Sequence[str], *, cwd: Path | None = None, temporary: bool = False
+) -> subprocess.Popen:
+    """Start the process that evaluates one bag and ends with this one.
+
+    Args:
+        bag, folder, options: as in ``Workers.start``.
+        cwd: its working folder; None for that of this process.
+        temporary: whether ``folder`` is removed if this process ends first.
+    """
     command = [
         *(sys.executable, "-m", "lsabinet_ros.bag.fleet_worker"),
+        *((TEMPORARY, str(folder)) if temporary else ()),
         *("bag", "evaluate", str(bag), "--out", str(folder), *options),
     ]
     with open(folder / LOG, "wb") as log:
         # The pipe ends with this process, and the worker with the pipe.
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=cwd)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            # Ray kills the group of a worker that it ends, with which the folder would stay.
+            start_new_session=temporary,
+        )
 
 
 def _close_pipe(process: subprocess.Popen) -> None:

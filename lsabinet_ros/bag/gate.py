@@ -6,7 +6,7 @@ Shares are in percent and times in milliseconds. docs/bags.md lists the metrics.
 
 import json
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,8 +16,8 @@ import yaml
 
 from lsabinet_core.errors import BagError
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
+from lsabinet_core.evaluation.latency import STATISTICS
 from lsabinet_core.files import read_text, write_text
-from lsabinet_core.text_table import UNDEFINED, Table
 from lsabinet_ros.bag.report import SCHEMA_VERSION
 
 KINDS = ("min", "max", "max_drop", "max_increase")
@@ -74,6 +74,18 @@ class Verdict:
     kept: bool
     reason: str = ""
 
+    def to_dict(self) -> dict:
+        """The verdict as JSON values, as in the field ``gate`` of a report."""
+        return {
+            "limit": self.limit.name,
+            "allowed": self.limit.text,
+            "value": self.value,
+            "baseline": self.baseline,
+            "interval": None if self.interval is None else list(self.interval),
+            "kept": self.kept,
+            "reason": self.reason,
+        }
+
 
 def read_report(path: Path) -> dict:
     """Read a ``report.json``, given by its path or its folder.
@@ -96,8 +108,12 @@ def read_report(path: Path) -> dict:
     return content
 
 
-def read_limits(path: Path) -> list[Limit]:
+def read_limits(path: Path, check_metric: Callable[[str], object] | None = None) -> list[Limit]:
     """Read limits from a YAML file: ``miou.min: 60``, or nested keys with the same meaning.
+
+    Args:
+        path: the file.
+        check_metric: raises BagError for the name of an unknown metric; None for those of ``report.json``.
 
     Raises:
         BagError: the file cannot be read, or a key or value is no limit.
@@ -110,7 +126,7 @@ def read_limits(path: Path) -> list[Limit]:
         raise BagError(f"{path} is not a YAML file") from None
     if not isinstance(content, dict) or not content:
         raise BagError(f"expected limits such as `miou.min: 60` in {path}")
-    return [parse_limit(name, value) for name, value in _flat(content)]
+    return [parse_limit(name, value, check_metric) for name, value in _flat(content)]
 
 
 def _flat(content: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -122,8 +138,12 @@ def _flat(content: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def parse_limit(name: str, value: object) -> Limit:
+def parse_limit(name: str, value: object, check_metric: Callable[[str], object] | None = None) -> Limit:
     """A limit from its name and its value: a number, or ``10%`` of the baseline for changes.
+
+    Args:
+        name, value: as in the YAML file.
+        check_metric: as in ``read_limits``.
 
     Raises:
         BagError: an unknown kind or metric, or a value that is not a number.
@@ -141,7 +161,7 @@ def parse_limit(name: str, value: object) -> Limit:
         raise BagError(
             f"expected a number for {name}{'' if kind in ('min', 'max') else ', or a percentage'}, got {value!r}"
         )
-    _path_of(metric)
+    (check_metric or _path_of)(metric)
     return Limit(metric, kind, number, relative)
 
 
@@ -166,7 +186,6 @@ _METRICS = {
 }
 _NOT_OF_SPANS = ("boundary_f", "ece", "frames_per_s", "skipped_frames")
 _SPAN = "span."
-_STATISTICS = ("p50", "p95", "p99", "mean")
 _STAGES = ("preprocess", "inference", "postprocess", "total")
 
 
@@ -186,20 +205,23 @@ def _path_of(metric: str) -> tuple[tuple[str, ...], float]:
     if metric in _METRICS:
         return _METRICS[metric]
     parts = metric.split(".")
-    if parts[0] == "latency" and parts[-1] in _STATISTICS and len(parts) in (2, 3):
+    if parts[0] == "latency" and parts[-1] in STATISTICS and len(parts) in (2, 3):
         stage = parts[1] if len(parts) == 3 else "total"
         if stage in _STAGES:
             return ("latency_ms", stage, parts[-1]), 1
     if parts[0] == "class" and parts[-1] == "iou" and len(parts) >= 3:
         return ("per_class_iou", ".".join(parts[1:-1])), 100
-    known = [*_METRICS, "class.NAME.iou", "latency.p50, .p95, .p99 or .mean", "latency.STAGE.p99", "span.NAME.METRIC"]
+    latencies = f"latency.{', .'.join(STATISTICS)}"
+    known = [*_METRICS, "class.NAME.iou", latencies, "latency.STAGE.p99", "span.NAME.METRIC"]
     raise BagError(f"unknown metric {metric!r}: expected one of {', '.join(known)}")
 
 
-def check_classes(limits: Sequence[Limit], names: Sequence[str]) -> None:
-    """Raise BagError for a limit on a class that is none of ``names``."""
+def check_classes(limits: Sequence[Limit], baseline: dict | None, names: Sequence[str]) -> None:
+    """Raise BagError for a limit on a class that is none of ``names``, or a baseline with other classes."""
     for limit in limits:
         _check_class(_path_of(limit.metric)[0], names)
+    if baseline is not None and list(baseline["per_class_iou"]) != list(names):
+        raise BagError("the reports cannot be compared: their classes differ")
 
 
 def check_spans(limits: Sequence[Limit], names: Sequence[str]) -> None:
@@ -239,27 +261,41 @@ def judge(limits: Sequence[Limit], report: dict, baseline: dict | None = None) -
     Raises:
         BagError: a limit on a change without a baseline, or an unknown class.
     """
-    if baseline is not None and list(baseline["per_class_iou"]) != list(report["per_class_iou"]):
-        raise BagError("the reports cannot be compared: their classes differ")
+    check_classes(limits, baseline, list(report["per_class_iou"]))
     return [_judge(limit, report, baseline) for limit in limits]
 
 
 def _judge(limit: Limit, report: dict, baseline: dict | None) -> Verdict:
     value = value_of(report, limit.metric)
-    if limit.kind in ("min", "max"):
-        interval = _interval(limit.metric, report)
+    if not limit.needs_baseline:
+        return verdict_on(limit, value, interval=None if value is None else _interval(limit.metric, report))
+    if baseline is None:
+        raise BagError(f"{limit.name} needs a baseline: give the report to compare with")
+    before = value_of(baseline, limit.metric)
+    unknown = value is None or before is None
+    return verdict_on(limit, value, before, None if unknown else _change_interval(limit.metric, baseline, report))
+
+
+def verdict_on(
+    limit: Limit, value: float | None, before: float | None = None, interval: tuple[float, float] | None = None
+) -> Verdict:
+    """Whether a limit is kept.
+
+    Args:
+        limit: the limit.
+        value: value of its metric; None if it was not measured.
+        before: value in the baseline, for a limit that needs one.
+        interval: 95 % interval of the value or, with a baseline, of the change.
+    """
+    if not limit.needs_baseline:
         if value is None:
             return Verdict(limit, None, None, None, False, "not measured")
         kept = value >= limit.value if limit.kind == "min" else value <= limit.value
         reason = "" if kept else f"{value:.2f} is {'below' if limit.kind == 'min' else 'above'} {limit.text}"
         return Verdict(limit, value, None, interval, kept, reason)
-    if baseline is None:
-        raise BagError(f"{limit.name} needs a baseline: give the report to compare with")
-    before = value_of(baseline, limit.metric)
     if value is None or before is None:
         where = "the report" if value is None else "the baseline"
         return Verdict(limit, value, before, None, False, f"not measured in {where}")
-    interval = _change_interval(limit.metric, baseline, report)
     allowed = abs(before) * limit.value / 100 if limit.relative else limit.value
     change = value - before
     worse = -change if limit.kind == "max_drop" else change
@@ -327,39 +363,6 @@ def _resampled(metric: str, report: dict, draws: np.ndarray | None) -> np.ndarra
 def _middle(samples: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile(samples, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return float(low), float(high)
-
-
-def verdict_table(verdicts: Sequence[Verdict]) -> Table:
-    """The verdicts as a table; the interval is that of the value, or of the change from the baseline."""
-
-    def number(value: float | None) -> str:
-        return UNDEFINED if value is None else f"{value:.2f}"
-
-    rows = [
-        {
-            "metric": verdict.limit.name,
-            "limit": verdict.limit.text,
-            "value": verdict.value,
-            "baseline": verdict.baseline,
-            "low": verdict.interval[0] if verdict.interval else None,
-            "high": verdict.interval[1] if verdict.interval else None,
-            "kept": verdict.kept,
-            "reason": verdict.reason,
-        }
-        for verdict in verdicts
-    ]
-    return Table(
-        rows,
-        {
-            "limit on": lambda row: row["metric"],
-            "limit": lambda row: row["limit"],
-            "baseline": lambda row: number(row["baseline"]),
-            "value": lambda row: number(row["value"]),
-            "95 % interval": lambda row: UNDEFINED if row["low"] is None else f"{row['low']:.2f} .. {row['high']:.2f}",
-            "verdict": lambda row: "kept" if row["kept"] else f"FAILED: {row['reason']}",
-        },
-        words=("limit on", "verdict"),
-    )
 
 
 def write_junit(path: Path, verdicts: Sequence[Verdict], suite: str) -> None:

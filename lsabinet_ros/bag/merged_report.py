@@ -16,7 +16,15 @@ from lsabinet_core.text_table import markdown_table, percent
 from lsabinet_ros.bag.agreement import Agreement
 from lsabinet_ros.bag.fleet import BagResult
 from lsabinet_ros.bag.gate import read_report
-from lsabinet_ros.bag.report import SCHEMA_VERSION, SPAN_SEPARATOR, STAGES, agreement_lines, as_consistency, spans_table
+from lsabinet_ros.bag.report import (
+    SCHEMA_VERSION,
+    SPAN_SEPARATOR,
+    STAGES,
+    agreement_lines,
+    as_consistency,
+    gate_table,
+    spans_table,
+)
 
 _ORIGIN = ("weights", "architecture", "trained_on", "backend", "precision", "device", "threads")
 
@@ -242,6 +250,7 @@ def merged_markdown(content: dict) -> str:
             "",
             f"{content['frames']} frames, {content['labelled_frames']} with a label: mIoU {miou}",
             "",
+            *([gate_table(content["gate"]).markdown()] if "gate" in content else []),
             markdown_table(["bag", "mIoU %", "state", "report"], bags, ("bag", "state", "report")),
             "",
             markdown_table(["class", "IoU %", "pixels"], classes, ("class",)),

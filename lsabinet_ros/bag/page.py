@@ -9,17 +9,21 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from lsabinet_core.evaluation.latency import STATISTICS
 from lsabinet_core.files import write_text
 from lsabinet_ros.bag.evaluation import BagEvaluation
 from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.gate import Verdict
 from lsabinet_ros.bag.report import spans_table
+from lsabinet_ros.bag.samples import FrameSource
 from lsabinet_ros.bag.worst_frames import CRITERIA, Pictures, legend
 
 WIDTH, HEIGHT = 900, 160
 """Size of the plots in SVG units; the page scales them."""
 MAX_POINTS = 600
 """Maximum number of points of a line: more would not be seen."""
+TICKS = 5
+"""Number of times below a plot."""
 
 PLOTS = {
     "miou": ("mIoU of each labelled frame, %", lambda frame: None if frame.miou is None else 100 * frame.miou),
@@ -80,6 +84,8 @@ def write_page(
             legend=legend(evaluation.report.label_set),
             classes=_classes(content),
             spans=spans_table(content),
+            axis=_axis(evaluation),
+            areas=_class_areas(evaluation),
             plots=[_plot(name, evaluation, anchors) for name in PLOTS if _measured(name, evaluation.frames)],
             worst=[
                 (CRITERIA[name][0], [(anchors[id(entry.frame)], _value(name, entry.frame)) for entry in group])
@@ -89,6 +95,7 @@ def write_page(
                 {
                     "anchor": anchors[id(frame)],
                     "frame": frame,
+                    "name": _name(frame.source, evaluation),
                     "time_s": _seconds(frame),
                     "images": {
                         what: base64.b64encode(data).decode() for what, data in pictures[id(frame)].jpegs.items()
@@ -98,6 +105,7 @@ def write_page(
             ],
             reliability=_reliability(content),
             sizes={"width": WIDTH, "height": HEIGHT},
+            statistics=STATISTICS,
         ),
     )
 
@@ -129,6 +137,38 @@ def _value(name: str, frame: FrameResult) -> float:
 
 def _measured(name: str, frames: Sequence[FrameResult]) -> bool:
     return any(_value(name, frame) is not None for frame in frames)
+
+
+def _name(source: FrameSource, evaluation: BagEvaluation) -> str:
+    """What tells a source from the others."""
+    several = len({other.bag.path for other in evaluation.sources}) > 1
+    return f"{source.bag.path.name} {source.topic}" if several else source.topic
+
+
+def _axis(evaluation: BagEvaluation) -> dict:
+    """What the plots over time share: times at equal distances, and where a source begins but for the first."""
+    frames, last = evaluation.frames, len(evaluation.frames) - 1
+    places = sorted({round(last * tick / (TICKS - 1)) for tick in range(TICKS)})
+    starts = [place for place in range(1, last + 1) if frames[place].source is not frames[place - 1].source]
+    return {
+        "ticks": [f"{_seconds(frames[place]):.1f} s" for place in places],
+        "starts": [round(WIDTH * place / last, 1) for place in starts],
+        "names": [_name(frames[place].source, evaluation) for place in (0, *starts)],
+    }
+
+
+def _class_areas(evaluation: BagEvaluation) -> list[dict]:
+    """The share of each class over the frames, as areas one above the other; the first class is at the top."""
+    shares = np.stack([frame.class_share for frame in evaluation.frames])
+    means = [part.mean(axis=0) for part in np.array_split(shares, min(len(shares), MAX_POINTS // 2))]
+    edges = np.pad(np.cumsum(means, axis=1, dtype=np.float64), ((0, 0), (1, 0))).clip(0, 1) * HEIGHT
+    x = np.linspace(0, WIDTH, len(edges)) if len(edges) > 1 else np.array([0, WIDTH])
+    edges = np.broadcast_to(edges, (len(x), edges.shape[1]))
+    areas = []
+    for index, (name, color) in enumerate(legend(evaluation.report.label_set)):
+        outline = [*zip(x, edges[:, index]), *zip(x[::-1], edges[::-1, index + 1])]
+        areas.append({"name": name, "color": color, "outline": " ".join(f"{x:.1f},{y:.1f}" for x, y in outline)})
+    return areas
 
 
 def _plot(name: str, evaluation: BagEvaluation, anchors: dict[int, str]) -> dict:

@@ -184,7 +184,7 @@ def evaluate_on_node(bag: str, options: list[str], cwd: str, driver_version: str
         if not Path(cwd).is_dir():
             (folder / LOG).write_text(f"the node {result.node} has no folder {cwd}, in which the command runs")
             return NodeResult(result.node, result.version, 1, _stored(folder))
-        process = start_process(Path(bag), folder, options, Path(cwd))
+        process = start_process(Path(bag), folder, options, cwd=Path(cwd), temporary=True)
         return NodeResult(result.node, result.version, process.wait(), _stored(folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,6 @@
 """What a live replay has shown: answered frames, latency, regularity, and whether the masks are the offline ones."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,11 +8,11 @@ import numpy as np
 
 from lsabinet_core.errors import BagError, FrameError
 from lsabinet_core.evaluation.latency import latency_table, summarise_latency
-from lsabinet_core.inference import Segmenter
+from lsabinet_ros.bag.offline_masks import OfflineMasks
 from lsabinet_ros.bag.reader import Bag
 from lsabinet_ros.bag.replay import Pass
-from lsabinet_ros.bag.storage import IMAGE
-from lsabinet_ros.conversions import compressed_to_array, image_to_array
+from lsabinet_ros.bag.storage import COMPRESSED_IMAGE
+from lsabinet_ros.conversions import image_to_array
 from lsabinet_ros.latency import header_stamp_ns
 
 SCHEMA_VERSION = 1
@@ -54,7 +55,7 @@ def compare_offline(
     image_topic: str,
     recorded: Bag,
     mask_topic: str,
-    segmenter: Segmenter,
+    offline: OfflineMasks,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Agreement:
     """Segment the frames that were answered, and compare the masks with those of the live node.
@@ -64,7 +65,7 @@ def compare_offline(
         image_topic: their topic.
         recorded: what the node published.
         mask_topic: its masks.
-        segmenter: with the settings of the node.
+        offline: with the settings of the node.
         progress: called with the number of frames compared and in all.
     """
     agreement = Agreement()
@@ -77,15 +78,15 @@ def compare_offline(
     for message in bag.messages([image_topic]):
         try:
             content = bag.deserialize(message)
-            frame = (image_to_array if message.type == IMAGE else compressed_to_array)(content)
-        except (BagError, FrameError):
+        except BagError:
             continue
         stamp_ns = header_stamp_ns(content.header)
         while stamp_ns not in waiting and (mask := next(masks, None)) is not None:
             waiting.setdefault(header_stamp_ns(mask.header), image_to_array(mask)[:, :, 0])
         live = waiting.pop(stamp_ns, None)
         if live is not None:
-            agreement.add(live, segmenter.segment(frame, confidence=False).mask)
+            with contextlib.suppress(FrameError):
+                agreement.add(live, offline(content, compressed=message.type == COMPRESSED_IMAGE))
             progress(agreement.frames, total)
     return agreement
 
@@ -105,7 +106,7 @@ def pass_summary(result: Pass) -> dict:
         "duplicate_masks": result.duplicates,
         "masks_of_unknown_frames": result.unknown,
         "dropped": _drops(result),
-        "publish_to_mask_ms": {**summarise_latency(answer_ms), "max": max(answer_ms, default=None)},
+        "publish_to_mask_ms": summarise_latency(answer_ms),
         "published_hz": _rate_hz(published),
         "masks_hz": _rate_hz(arrivals),
         "mask_interval_ms": summarise_latency(np.diff(arrivals) / 1e6),

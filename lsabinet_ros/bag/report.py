@@ -17,7 +17,7 @@ from lsabinet_core.evaluation.latency import latency_table, summarise_timings
 from lsabinet_core.evaluation.report import Report
 from lsabinet_core.files import write_text
 from lsabinet_core.inference import Timings
-from lsabinet_core.text_table import Table, csv_text, markdown_table, number, percent
+from lsabinet_core.text_table import UNDEFINED, Table, csv_text, markdown_table, number, percent
 from lsabinet_ros.bag.agreement import SecondSegmenter
 from lsabinet_ros.bag.evaluation import BagEvaluation
 from lsabinet_ros.bag.frame_results import FrameResult
@@ -143,6 +143,26 @@ def spans_table(content: dict) -> Table | None:
     return Table(rows, columns, words=("span",))
 
 
+def gate_table(verdicts: Sequence[dict]) -> Table:
+    """The field ``gate`` as a table; an interval is that of the value, or of the change from the baseline."""
+
+    def interval(bounds: Sequence[float] | None) -> str:
+        return UNDEFINED if bounds is None else f"{bounds[0]:.2f} .. {bounds[1]:.2f}"
+
+    return Table(
+        verdicts,
+        {
+            "limit on": lambda row: row["limit"],
+            "limit": lambda row: row["allowed"],
+            "baseline": lambda row: number(row["baseline"], 2),
+            "value": lambda row: number(row["value"], 2),
+            "95 % interval": lambda row: interval(row["interval"]),
+            "verdict": lambda row: "kept" if row["kept"] else f"FAILED: {row['reason']}",
+        },
+        words=("limit on", "verdict"),
+    )
+
+
 def empty_spans(content: dict) -> list[str]:
     """The names of the spans that no frame is in."""
     return [name for name, span in content.get("spans", {}).items() if not span["frames"]]
@@ -193,6 +213,7 @@ def as_markdown(content: dict, evaluation: BagEvaluation) -> str:
     lines = [f"# {Path(content['weights']).name} on {', '.join(Path(bag).name for bag in content['bags'])}", ""]
     lines += [f"- **Lost:** {loss}" for loss in content["lost"]]
     lines += [""] if content["lost"] else []
+    lines += [gate_table(content["gate"]).markdown()] if "gate" in content else []
     rows = []
     for source in content["sources"]:
         labels = source["labels"]

@@ -28,7 +28,7 @@ CRITERIA: dict[str, tuple[str, Callable[[FrameResult], float | None]]] = {
     "confidence": ("lowest confidence", lambda frame: None if frame.confidence is None else -frame.confidence),
     "agreement": (
         "least agreement with the second network",
-        lambda frame: None if frame.agreement is None else -frame.agreement.pixels,
+        lambda frame: None if frame.agreement is None or frame.agreement.pixels == 1 else -frame.agreement.pixels,
     ),
     "latency": ("longest latency", lambda frame: frame.timings.total_ms),
 }

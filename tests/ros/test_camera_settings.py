@@ -123,6 +123,25 @@ def test_frames_above_the_maximum_rate_are_dropped_and_counted(clients):
     assert front.mask_of(front.image(random_frame(6, (HEIGHT, WIDTH))))
 
 
+def test_one_camera_is_disabled_and_enabled_again(clients):
+    front, rear = clients
+    front.bring_up((HEIGHT, WIDTH))
+    rear.bring_up()
+    topic = front.status()["input_topic"]
+    assert front.set(**{"front.enabled": False}) == []
+    try:
+        front.until(lambda: front.node.count_subscribers(topic) == 0, "end of the subscription")
+        status = front.status()
+        assert (status["level"], status["enabled"], rear.status()["enabled"]) == (0, "false", "true")
+        assert "parameter enabled" in status["message"]
+        # What is refused changes nothing.
+        assert len(front.set(**{"front.enabled": 1})) == 1
+        assert front.node.count_subscribers(topic) == 0
+    finally:
+        assert front.set(**{"front.enabled": True}) == []
+    assert front.mask_of(front.image(random_frame(9, (HEIGHT, WIDTH))))
+
+
 def test_images_that_are_too_old_are_dropped_and_reported(clients, segmenter):
     front, _ = clients
     front.bring_up((HEIGHT, WIDTH))

@@ -25,6 +25,7 @@ from lsabinet_core.labels import CAMVID
 from lsabinet_core.models.weights import WeightsMetadata
 from lsabinet_ros import cameras
 from lsabinet_ros import node as segmentation_node
+from lsabinet_ros.mailbox import take_waiting
 
 NAMES = ["front", "rear"]
 SIZES = {"front": (72, 100), "rear": (120, 160)}
@@ -158,6 +159,27 @@ def test_frames_that_wait_together_form_a_batch(clients, segmenter):
     assert [4, 3] in segmenter.calls
     # Every possible batch size was warmed up.
     assert [frames for _, frames in segmenter.warmed] == [1, 2]
+
+
+def test_a_frame_waits_for_those_of_other_cameras_but_not_of_silent_ones(clients, segmenter, monkeypatch):
+    front, rear = clients
+    awaited = []
+
+    def recording(mailboxes, **options):
+        awaited.append({camera.name for camera in options["awaited"]})
+        return take_waiting(mailboxes, **options)
+
+    monkeypatch.setattr(cameras, "take_waiting", recording)
+    assert front.set(batch_wait_ms=200.0) == []
+    # The rear camera is silent: after one frame that has waited for it in vain, the others do not.
+    front.until(lambda: front.camera.publish(plain(front, "front", 3)) or awaited[-1:] == [{"front"}], "no wait")
+
+    def both():
+        front.camera.publish(plain(front, "front", 3))
+        rear.camera.publish(plain(rear, "rear", 4))
+        return sorted(segmenter.calls[-1]) == [3, 4] and awaited[-1] == {"front", "rear"}
+
+    front.until(both, "a batch")
 
 
 def test_on_a_cpu_frames_are_segmented_one_by_one_and_no_camera_waits_longer(clients, segmenter):

@@ -26,6 +26,25 @@ def test_the_command_has_the_parameters(tmp_path):
     assert expected <= set(command)
 
 
+@pytest.mark.parametrize(
+    ("text", "height", "width"),
+    [
+        ("/**:\n  ros__parameters: {region_of_interest: '0,160,640,320'}\n", 320, 640),
+        ("segmentation:\n  ros__parameters:\n    region_of_interest: 0,16,128,64\n", 64, 128),
+        ("/**:\n  ros__parameters: {region_of_interest: ''}\n", 480, 640),
+        ("/**:\n  ros__parameters: {region_of_interest: all}\n", 480, 640),
+        ("/**:\n  ros__parameters: {threads: 1}\n", 480, 640),
+        ("/**: [1]", 480, 640),
+        ("[", 480, 640),
+    ],
+)
+def test_the_engine_is_built_for_the_region_of_interest(tmp_path, text, height, width):
+    file = tmp_path / "node.yaml"
+    file.write_text(text)
+    command = NodeSettings({}, file).command("/image", compressed=False, frame_size=(480, 640))
+    assert {f"warm_up_height:={height}", f"warm_up_width:={width}"} <= set(command)
+
+
 class Recorded(NodeSettings):
     """Starts a program that notes its arguments, instead of the node."""
 

@@ -395,6 +395,16 @@ def test_large_compressed_images_are_rejected_before_they_are_decoded(monkeypatc
         decode_compressed(compressed(small, "png"), DecodeOptions(max_pixels=4095))
 
 
+def test_jpegs_of_many_scans_are_rejected_before_they_are_decoded(monkeypatch):
+    """Decoding one of 220 kB with 510 scans of 7680x4320 pixels takes more than ten seconds."""
+    data = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    assert compressed_to_array(compressed(data)).shape == (64, 64, 3)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr(cv2, "imdecode", None)
+    with pytest.raises(FrameError, match="at most 32 scans, got 510"):
+        compressed_to_array(compressed(data[:-2] + last * 500 + data[-2:]))
+
+
 # Arrays to messages
 
 

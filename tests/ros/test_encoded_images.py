@@ -79,6 +79,21 @@ def test_pixels_do_not_depend_on_what_is_left_out(shape, dtype):
     np.testing.assert_array_equal(cv2.imdecode(inspect(data).data, flags), expected)
 
 
+def progressive(repeats: int = 0) -> np.ndarray:
+    """A progressive JPEG whose last scan is there ``repeats`` times more."""
+    data = cv2.imencode(".jpg", random(37, 53, 3), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    last = data[data.rindex(b"\xff\xda") : -2]
+    return np.frombuffer(data[:-2] + last * repeats + data[-2:], np.uint8)
+
+
+def test_scans_are_counted():
+    """The numbers for a colour image are those of libjpeg's ``jpeg_simple_progression`` (jcparam.c)."""
+    assert inspect(cv2.imencode(".jpg", random(200, 300, 3))[1]).scans == 1
+    assert inspect(progressive()).scans == 10
+    assert inspect(progressive(500)).scans == 510
+    assert inspect(cv2.imencode(".png", random(37, 53, 3))[1]).scans == 1
+
+
 def test_a_jpeg_of_padding_alone_is_no_image():
     data = np.full(4_000_000, 0xFF, np.uint8)
     data[1] = 0xD8

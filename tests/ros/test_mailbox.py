@@ -81,6 +81,47 @@ def test_close_drops_the_waiting_item_and_wakes_the_taker():
     assert take(mailbox) is None
 
 
+def pair() -> dict[str, Mailbox]:
+    changed = threading.Condition()
+    return {"a": Mailbox(changed), "b": Mailbox(changed)}
+
+
+@pytest.mark.parametrize("action", ["put", "close"])
+def test_items_are_gathered_until_the_awaited_are_there_or_there_will_be_none(action):
+    boxes, taken = pair(), []
+    boxes["a"].put(1)
+    taker = threading.Thread(target=lambda: taken.append(take_waiting(boxes, gather_s=60, awaited=["a", "b"])))
+    taker.start()
+    assert taken == []
+    if action == "put":
+        boxes["a"].put(2)
+        boxes["b"].put(3)
+    else:
+        boxes["b"].close()
+    taker.join(30)
+    assert taken == [{"a": 2, "b": 3} if action == "put" else {}]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"gather_s": 60, "awaited": []},
+        {"gather_s": 60, "awaited": ["a"]},
+        {"gather_s": 60, "awaited": ["a", "b"], "most": 1},
+        {"gather_s": 0.01, "awaited": ["a", "b"]},
+        {"gather_s": 0, "awaited": ["a", "b"]},
+    ],
+)
+def test_items_that_are_not_worth_waiting_for(options):
+    boxes, taken = pair(), []
+    boxes["a"].put(1)
+    taker = threading.Thread(target=lambda: taken.append(take_waiting(boxes, **options)))
+    taker.start()
+    taker.join(30)
+    assert taken == [{"a": 1}]
+    boxes["a"].close()
+
+
 def test_counts_are_balanced_at_every_moment_under_load():
     mailbox = Mailbox()
     outcomes = (Outcome.PUBLISHED, Outcome.REJECTED, Outcome.FAILED)

@@ -42,6 +42,24 @@ def test_latency_record(header):
     }
 
 
+def test_class_share(header):
+    """Each share is counted by hand; ids that are not published have none."""
+    mask = np.full((10, 20), 255, np.uint8)
+    mask[:5] = 1
+    mask[5, :3] = 7
+    labels = PublishedLabels(CAMVID, "Road=1,Pavement=1,Car=7,Pole=2,*=255")
+    record = messages.class_share_message(mask, labels, "cpu", header)
+    assert record.header == header
+    (status,) = record.status
+    assert (status.name, status.hardware_id) == ("lsabinet: class share", "cpu")
+    assert [(item.key, item.value) for item in status.values] == [
+        ("Road+Pavement", "0.500000"),
+        ("Pole", "0.000000"),
+        ("Car", "0.015000"),
+        ("unlabelled", "0.485000"),
+    ]
+
+
 @pytest.mark.parametrize("label_set", [CAMVID, CITYSCAPES])
 def test_label_map(label_set):
     content = json.loads(messages.label_map_message(PublishedLabels(label_set)).data)

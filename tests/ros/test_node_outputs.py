@@ -6,6 +6,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from node_frames import pixels_of, random_frame
 from node_harness import CLEANUP, CONFIGURE, DEACTIVATE, UNCONFIGURED, UNLIMITED, Client, node_here, wait_until
 from pattern_segmenter import PatternSegmenter
@@ -44,11 +45,10 @@ def frame_of_classes(size=(72, 100)) -> np.ndarray:
 def receive(client, topics, frame) -> dict:
     """The messages on these topics of one frame."""
     messages = {topic: [] for topic in topics}
+    kinds = {topic: CompressedImage if topic.endswith("compressed") else Image for topic in topics}
+    kinds |= {topic: DiagnosticArray for topic in topics if topic == "class_share"}
     subscriptions = [
-        client.subscribe(
-            CompressedImage if topic.endswith("compressed") else Image, f"/segmentation/output/{topic}", into.append
-        )
-        for topic, into in messages.items()
+        client.subscribe(kinds[topic], f"/segmentation/output/{topic}", into.append) for topic, into in messages.items()
     ]
     try:
         image = client.image(frame)
@@ -72,6 +72,7 @@ def test_colour_mask_and_compressed_outputs_are_those_of_the_mask(client):
     topics = [
         "mask",
         "autoware_mask",
+        "class_share",
         "colour_mask",
         "overlay",
         "mask/compressed",
@@ -84,6 +85,9 @@ def test_colour_mask_and_compressed_outputs_are_those_of_the_mask(client):
     np.testing.assert_array_equal(pixels_of(found["mask"]), frame[..., 0])
     assert found["autoware_mask"].data == run_length_message(frame[..., 0], found["mask"].header).data
     np.testing.assert_array_equal(pixels_of(found["colour_mask"], channels=3), expected)
+    shares = [float(item.value) for item in found["class_share"].status[0].values]
+    counts = [np.count_nonzero(frame[..., 0] == index) for index in range(len(CAMVID))]
+    np.testing.assert_allclose(shares, [*(count / frame[..., 0].size for count in counts), 0], atol=1e-6)
 
     formats = {topic: message.format for topic, message in found.items() if topic.endswith("compressed")}
     assert formats == {

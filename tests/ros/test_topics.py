@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import rclpy
+import yaml
 from rclpy.lifecycle import LifecycleNode
 
 from lsabinet_core.labels import CAMVID
@@ -16,12 +17,12 @@ from lsabinet_ros.node import SegmentationNode
 from lsabinet_ros.published_labels import PublishedLabels
 from lsabinet_ros.view import View
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "node.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def documented() -> dict[str, str]:
     """Topic -> type, as sensor_msgs/Image."""
-    rows = re.findall(r"^\| `(\S+)` \| (\w+/\w+)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(r"^\| `(\S+)` \| (\w+/\w+)", (DOCS / "node.md").read_text(encoding="utf-8"), re.MULTILINE)
     return dict(rows)
 
 
@@ -53,7 +54,7 @@ def test_topics_of_a_camera_and_their_types(context, compressed):
     node.destroy_node()
 
     expected = documented()
-    assert len(expected) == 17
+    assert len(expected) == 18
     del expected["/diagnostics"]
     del expected["~/input/image" if compressed else "~/input/image/compressed"]
     if not compressed:
@@ -68,3 +69,17 @@ def test_diagnostics(context):
     found = {publisher.topic_name: type_of(publisher.msg_type) for publisher in node.publishers}
     node.destroy_node()
     assert found["/diagnostics"] == documented()["/diagnostics"]
+
+
+def test_documented_costmap_layer_reads_outputs_and_names_every_class():
+    """The layer's parameters as its README gives them; it logs an error for each class that they do not name."""
+    section = (DOCS / "vehicle.md").read_text(encoding="utf-8").partition("## Nav2")[2].partition("\n## ")[0]
+    source = yaml.safe_load(section.split("```yaml\n")[1].partition("```")[0])["semantic_segmentation_layer"]["camera"]
+    topics = {name: topic.replace("/segmentation", "~") for name, topic in source.items() if name.endswith("_topic")}
+    assert topics.pop("pointcloud_topic").startswith("/camera")
+    assert {name.removesuffix("_topic"): documented()[topic] for name, topic in topics.items()} == {
+        "segmentation": "sensor_msgs/Image",
+        "confidence": "sensor_msgs/Image",
+        "labels": "vision_msgs/LabelInfo",
+    }
+    assert sorted(name for group in source["class_types"] for name in source[group]["classes"]) == sorted(CAMVID.names)

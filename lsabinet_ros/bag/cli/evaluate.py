@@ -11,7 +11,7 @@ from lsabinet_core.errors import BagError
 from lsabinet_ros.bag.cli import many_bags
 from lsabinet_ros.bag.cli.frame_sources import frame_sources, open_topics, source_line
 from lsabinet_ros.bag.cli.options import BAG_HELP, add_slop_argument
-from lsabinet_ros.bag.cli.results import gate_fails, open_gate, show_spans, status_for
+from lsabinet_ros.bag.cli.results import add_gate_arguments, gate_fails, open_gate, show_spans, status_for
 from lsabinet_ros.bag.cli.second_segmenter import add_against_argument, second_options
 from lsabinet_ros.bag.settings import FAILED
 
@@ -52,15 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out-bag", action="store_true", help="also write masks, overlays and latencies to the bag DIR/outputs.mcap"
     )
-    parser.add_argument(
-        "--gate",
-        type=Path,
-        metavar="YAML",
-        help="limits such as `miou.min: 60`; exit with status 4 if one is not kept, and write DIR/junit.xml",
-    )
-    parser.add_argument(
-        "--baseline", type=Path, metavar="REPORT", help="report.json that limits on changes (max_drop) refer to"
-    )
+    add_gate_arguments(parser, "miou.min: 60", "report.json")
     many = parser.add_argument_group("many bags", "a folder of bags stands for all bags in it")
     where = many.add_mutually_exclusive_group()
     where.add_argument(
@@ -119,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         topics = open_topics(args, stack)
         segmenter = stack.enter_context(open_segmenter(args))
         second = None if args.against is None else stack.enter_context(open_segmenter(second_options(args)))
-        check_classes(gate[0] if gate else [], segmenter.label_set.names)
+        check_classes(*(gate or ([], None)), segmenter.label_set.names)
         progress = stack.enter_context(Progress("segmenting"))
         sources = frame_sources(args, topics, segmenter.label_set, progress.warn)
         outputs: list[OverlayVideos | OutputBag] = []
@@ -150,6 +142,8 @@ def run(args: argparse.Namespace) -> int:
         problems = [problem for output in outputs if (problem := output.close())]
         content = as_dict(evaluation, segmenter.device, _command())
     verdicts = [] if gate is None else judge(gate[0], content, gate[1])
+    if gate is not None:
+        content["gate"] = [verdict.to_dict() for verdict in verdicts]
     write_report(args.out, content, evaluation)
     write_page(args.out / "report.html", content, evaluation, worst.by_criterion(), verdicts)
     print(f"{args.weights} on {', '.join(map(str, args.bags))}\n\n{table(evaluation.report)}\n")

@@ -32,8 +32,13 @@ def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command
             progress=progress.update,
         )
     content = merge(results, command, time.perf_counter() - started)
-    write_json(args.out / "report.json", content)
-    write_text(args.out / "report.md", merged_markdown(content))
+
+    def write() -> None:
+        write_json(args.out / "report.json", content)
+        write_text(args.out / "report.md", merged_markdown(content))
+
+    # Already here, because a limit may be on a class that the weights do not have.
+    write()
     failed = [result for result in results if not result.done]
     for result in failed:
         print(f"lsabinet: warning: {result.bag}: {result.message}", file=sys.stderr)
@@ -43,8 +48,12 @@ def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command
         f"{content['labelled_frames']} with a label: mIoU {miou}\nreport: {args.out}"
     )
     show_spans(content)
-    verdicts = [] if gate is None else judge(gate[0], content, gate[1])
-    missed = gate is not None and gate_fails(verdicts, args.out / "junit.xml", "lsabinet bag evaluate")
+    missed = False
+    if gate is not None:
+        verdicts = judge(gate[0], content, gate[1])
+        content["gate"] = [verdict.to_dict() for verdict in verdicts]
+        write()
+        missed = gate_fails(verdicts, args.out / "junit.xml", "lsabinet bag evaluate")
     if failed:
         raise BagError(
             f"{len(failed)} of {len(results)} bags could not be evaluated: {failed[0].bag}: {failed[0].message}"

@@ -4,14 +4,17 @@ import argparse
 import contextlib
 import json
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS
 from lsabinet_core.errors import BagError
 from lsabinet_core.inference.backends import DEFAULT_BACKEND
 from lsabinet_ros.bag.cli.options import add_bag_argument, add_playback_arguments, remappings
-from lsabinet_ros.bag.cli.results import status_for
+from lsabinet_ros.bag.cli.results import add_gate_arguments, gate_fails, open_gate, status_for
+from lsabinet_ros.bag.settings import FAILED
 
 if TYPE_CHECKING:
     from lsabinet_ros.bag.reader import Bag
@@ -52,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="topics of the node to write to outputs.mcap in addition to the masks; their messages must have headers",
     )
+    add_gate_arguments(parser, "answered.min: 95", "replay.json")
     parser.add_argument(
         "--no-compare", action="store_true", help="do not compare the live masks with those computed offline"
     )
@@ -61,13 +65,15 @@ def run(args: argparse.Namespace) -> int:
     """Replay, compare and write the report; the exit status is INCOMPLETE if the bag is damaged."""
     from lsabinet_core.files import write_text
     from lsabinet_ros.bag import replay_report
+    from lsabinet_ros.bag.offline_masks import PARAMETERS
     from lsabinet_ros.bag.rate_search import ENOUGH, find_rate
     from lsabinet_ros.bag.reader import open_bag
     from lsabinet_ros.bag.replay import OUTPUTS, ReplaySession, Selection
+    from lsabinet_ros.bag.replay_gate import judge_replay
     from lsabinet_ros.bag.topics import find_image_topic
     from lsabinet_ros.bag.writer import BagWriter
     from lsabinet_ros.child_node import NodeSettings
-    from lsabinet_ros.transport import free_domain
+    from lsabinet_ros.own_graph import use_own_graph
 
     remap = remappings(args)
     settings = {name: getattr(args, name) for name in ("weights", "device", "backend", "precision")}
@@ -78,10 +84,9 @@ def run(args: argparse.Namespace) -> int:
         raise BagError(f"--rate: expected a speed above 0, got {args.rate:g}")
     if args.params_file and not args.params_file.is_file():
         raise BagError(f"--params-file: no such file: {args.params_file}")
+    gate = open_gate(args.gate, args.baseline, replay=True)
     if not args.mask_topic:
-        # A graph of its own, so that other nodes on the machine do not interfere.
-        os.environ.setdefault("ROS_DOMAIN_ID", str(free_domain()))
-        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        use_own_graph()
     args.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("ROS_LOG_DIR", str(args.out.resolve() / "log"))
     if "weights" in settings and Path(settings["weights"]).is_file():
@@ -98,10 +103,13 @@ def run(args: argparse.Namespace) -> int:
         with BagWriter(outputs, overwrite=True) as writer:
             result = session.play(bag, args.rate, writer=writer)
         searched = find_rate(session, bag, args.rate) if args.find_rate else []
+        parameters = {} if args.no_compare or args.mask_topic else session.parameters(PARAMETERS)
         session.stop_node()
         agreement = None
-        if not args.no_compare and not args.mask_topic:
-            agreement = _compare(args, bag, images, outputs, mask_topic, session)
+        if parameters.get("rectify"):
+            print("lsabinet: warning: masks of rectified images are not compared with offline ones", file=sys.stderr)
+        elif parameters:
+            agreement = _compare(bag, images, outputs, mask_topic, session, parameters)
         report = {
             "schema_version": replay_report.SCHEMA_VERSION,
             "bag": str(args.bag),
@@ -119,17 +127,27 @@ def run(args: argparse.Namespace) -> int:
             "agreement": None if agreement is None else agreement.to_dict(),
             "lost": result.player["lost"],
         }
+    verdicts = [] if gate is None else judge_replay(gate[0], report, gate[1])
+    if gate is not None:
+        report["gate"] = [verdict.to_dict() for verdict in verdicts]
     write_text(args.out / "replay.json", json.dumps(report, indent=2) + "\n")
     print(f"{args.bag} {images}, rate {args.rate:g}\n\n{replay_report.as_text(report)}\n\nreport: {args.out}")
-    return status_for(report["lost"])
+    failed = gate is not None and gate_fails(verdicts, args.out / "junit.xml", "lsabinet bag replay")
+    return FAILED if failed else status_for(report["lost"])
 
 
 def _compare(
-    args: argparse.Namespace, bag: "Bag", images: str, outputs: Path, mask_topic: str, session: "ReplaySession"
+    bag: "Bag",
+    images: str,
+    outputs: Path,
+    mask_topic: str,
+    session: "ReplaySession",
+    parameters: Mapping[str, Any],
 ) -> "Agreement":
     """Segment the answered frames offline, as the node did."""
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.inference import Segmenter
+    from lsabinet_ros.bag.offline_masks import OfflineMasks, input_size
     from lsabinet_ros.bag.reader import open_bag
     from lsabinet_ros.bag.replay_report import compare_offline
 
@@ -137,8 +155,12 @@ def _compare(
     with (
         open_bag(outputs) as recorded,
         Segmenter.from_pretrained(
-            state.weights, device=args.device or "auto", backend=state.backend, precision=state.precision
+            state.weights,
+            device=parameters["device"],
+            backend=state.backend,
+            precision=state.precision,
+            input_size=input_size(parameters),
         ) as segmenter,
         Progress("comparing") as progress,
     ):
-        return compare_offline(bag, images, recorded, mask_topic, segmenter, progress.update)
+        return compare_offline(bag, images, recorded, mask_topic, OfflineMasks(segmenter, parameters), progress.update)

@@ -10,7 +10,7 @@ from lsabinet_core.inference import Timings
 
 def test_percentiles_of_0_to_100():
     summary = summarise_latency(float(value) for value in reversed(range(101)))
-    assert summary == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "mean": 50.0, "count": 101}
+    assert summary == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "max": 100.0, "mean": 50.0, "count": 101}
 
 
 def test_interpolates_between_samples():
@@ -19,7 +19,7 @@ def test_interpolates_between_samples():
 
 def test_no_sample_is_valid_json():
     summary = summarise_latency([])
-    assert summary == {"p50": None, "p95": None, "p99": None, "mean": None, "count": 0}
+    assert summary == {"p50": None, "p95": None, "p99": None, "max": None, "mean": None, "count": 0}
     assert "-" in latency_table({"wait": summary})
     json.dumps(summary, allow_nan=False)
 

@@ -26,7 +26,7 @@ def report_of(blocks, p99=20.0, **others):
         "miou": float(iou(total).mean()),
         "pixel_accuracy": float(np.trace(total) / total.sum()),
         "per_class_iou": dict(zip(NAMES, map(float, iou(total)))),
-        "latency_ms": {"total": {"p50": 10.0, "p95": 15.0, "p99": p99, "mean": 11.0}},
+        "latency_ms": {"total": {"p50": 10.0, "p95": 15.0, "p99": p99, "max": 30.0, "mean": 11.0}},
         "over_time": {"flicker": 0.015, "confidence": None},
         "sources": [{"bag": "drives/a.mcap", "image_topic": "/image"}],
         "blocks": [{"source": 0, "frames": 10, "confusion_matrix": block} for block in map(np.ndarray.tolist, blocks)],
@@ -55,6 +55,8 @@ def write_report(path, report):
         ("class.Car.iou.min", 91, False),
         ("latency.p99.max", 20, True),
         ("latency.total.p95.max", 14.9, False),
+        ("latency.max.max", 30, True),
+        ("latency.max.max", 29.9, False),
         ("flicker.max", 1.5, True),
         ("flicker.max", 1.4, False),
         ("boundary_f.min", 0, False),
@@ -134,6 +136,10 @@ def test_gate_of_an_evaluation(tmp_path, weights, capsys):
     assert "miou.min" in capsys.readouterr().out
     (suite,) = ElementTree.parse(tmp_path / "out" / "junit.xml").getroot()
     assert suite.get("failures") == "1"
+    (verdict,) = read_report(tmp_path / "out")["gate"]
+    assert (verdict["limit"], verdict["allowed"], verdict["kept"]) == ("miou.min", "99.9", False)
+    assert verdict["value"] == pytest.approx(100 * read_report(tmp_path / "out")["miou"])
+    assert "| miou.min | 99.9 |" in (tmp_path / "out" / "report.md").read_text()
     gate.write_text("miou.max_drop: 0\nlatency.p99.max_increase: 1000000%\n")
     assert run_cli("evaluate", path, *options, "--gate", gate, "--baseline", tmp_path / "out") == 0
     assert read_report(tmp_path / "out")["frames"] == 2

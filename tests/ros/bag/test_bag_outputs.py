@@ -66,6 +66,9 @@ def test_the_file_is_compressed_and_indexed(tmp_path, weights):
         summary = make_reader(stream).get_summary()
     assert summary.statistics.message_count == 6
     assert {chunk.compression for chunk in summary.chunk_indexes} == {"zstd"}
+    # What Foxglove needs to decode them without a ROS installation.
+    assert {(schema.encoding, bool(schema.data)) for schema in summary.schemas.values()} == {("ros2msg", True)}
+    assert {channel.message_encoding for channel in summary.channels.values()} == {"cdr"}
 
 
 class Drawer:

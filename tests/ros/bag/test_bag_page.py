@@ -1,9 +1,12 @@
 """``report.html``: complete, valid and self-contained, with the frames that are worst."""
 
 import base64
+import csv
 import re
+import warnings
 from html.parser import HTMLParser
 
+import browser
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from lsabinet_core.inference.overlay import colorize
 from lsabinet_core.labels import CAMVID
 from lsabinet_ros.bag import worst_frames
 from lsabinet_ros.bag.frame_results import FrameResult
-from lsabinet_ros.bag.page import MAX_POINTS, _thinned
+from lsabinet_ros.bag.page import HEIGHT, MAX_POINTS, WIDTH, _thinned
 from lsabinet_ros.bag.samples import BagSample
 from lsabinet_ros.bag.worst_frames import WorstFrames, draw_difference
 
@@ -61,7 +64,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory, weights):
+def report(tmp_path_factory, weights):
+    """The folder of a report with everything that can be measured."""
     folder = tmp_path_factory.mktemp("page")
     path = write(folder / "<drive>.mcap", samples(9, labelled=lambda index: index % 2 == 0))
     gate = folder / "gate.yaml"
@@ -71,7 +75,12 @@ def page(tmp_path_factory, weights):
     options = ("--weights", weights, "--device", "cpu", "--backend", "torch", "--out", folder / "out")
     metrics = ("--boundary", "--calibration", "--temporal", "--against", "precision=fp32", "--spans", spans)
     assert run_cli("evaluate", path, *options, *metrics, "--gate", gate) == 4
-    return (folder / "out" / "report.html").read_text()
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return (report / "report.html").read_text()
 
 
 def test_the_page_is_well_formed_and_needs_no_other_file(page):
@@ -88,6 +97,22 @@ def test_the_page_is_well_formed_and_needs_no_other_file(page):
     assert "&lt;drive&gt;.mcap" in page
 
 
+def test_a_browser_shows_it_on_a_desk_and_on_a_phone(page, tmp_path):
+    images, circles = len(Page(page).images), page.count("<circle")
+    # The links to the pictures of the worst frames can be reached, and lead there.
+    assert circles == len(re.findall(r'<a href="#frame-\d+" aria-label=', page)) > 20
+    program = browser.chromium()
+    if program is None:
+        warnings.warn("no Chromium is installed: the page was parsed, but not opened", stacklevel=1)
+        return
+    found = browser.measure(program, page, tmp_path)
+    for figures, width in zip(found, browser.WIDTHS, strict=True):
+        assert width - 20 <= figures["width"] <= width
+        assert (figures["images"], figures["marks"], figures["plots"]) == (images, circles, page.count("<svg"))
+        assert figures["too_wide"] == figures["broken_images"] == figures["unreachable_by_keyboard"] == 0
+        assert abs(figures["target_of_first_mark"]) < 20
+
+
 def test_the_page_shows_every_part(page):
     found = Page(page)
     text = " ".join(" ".join(found.text).split())
@@ -99,7 +124,27 @@ def test_the_page_shows_every_part(page):
     assert "The gate failed." in text
     assert all(name in text for name in CAMVID.names)
     assert page.count("<polyline") == len(plots) + 1  # and the diagonal of the reliability plot
+    assert re.findall(r"<polygon.*?<title>(.*?)</title>", page) == list(CAMVID.names)
     assert "miou.min" in text
+
+
+def test_areas_are_the_shares_of_the_classes(page, report):
+    """Area of a polygon by its corners, over that of the plot."""
+    shares = []
+    for outline in re.findall(r'<polygon points="(.*?)"', page):
+        x, y = np.array([point.split(",") for point in outline.split()], float).T
+        shares.append(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2 / (WIDTH * HEIGHT))
+    with open(report / "frames.csv", newline="") as stream:
+        rows = np.array([[float(row[f"share_{name}"]) for name in CAMVID.names] for row in csv.DictReader(stream)])
+    # Between two frames, the edge of an area is a straight line.
+    np.testing.assert_allclose(shares, ((rows[1:] + rows[:-1]) / 2).mean(axis=0), atol=1e-3)
+
+
+def test_times_below_the_plots(page):
+    ticks = re.search(r'<div class="ticks" aria-hidden="true">(.*?)</div>', page)[1]
+    # Nine frames at 30 Hz.
+    assert re.findall(r"<span>(.*?)</span>", ticks) == ["0.0 s", "0.1 s", "0.1 s", "0.2 s", "0.3 s"]
+    assert "A vertical line" not in page
 
 
 def test_the_pictures_can_be_decoded(page):
@@ -122,6 +167,16 @@ def test_without_labels_or_confidence(tmp_path, weights):
     assert not {"gate", "calibration", "spans", "agreement", "plot-miou", "plot-confidence"} & set(found.ids)
     assert "plot-flicker" in found.ids
     assert "Confusion matrix" not in text
+
+
+def test_several_bags_are_told_apart(tmp_path, weights):
+    paths = [write(tmp_path / f"{day}.mcap", samples(2)) for day in ("monday", "tuesday")]
+    assert run_cli("evaluate", *paths, "--weights", weights, "--backend", "torch", "--out", tmp_path / "out") == 0
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "monday.mcap /camera/image_raw, tuesday.mcap /camera/image_raw" in text
+    # At the third of the four frames.
+    assert f"M{WIDTH * 2 / 3:.1f},0V{HEIGHT}" in text
+    assert len(re.findall(r"tuesday\.mcap /camera/image_raw at 0\.00 s</h3>", text)) == 1
 
 
 class Drawer:

@@ -71,7 +71,7 @@ def without_times(content):
 
 
 def evaluations():
-    """Processes of this machine that evaluate one bag each, by the name of the bag."""
+    """By bag, the process that started its evaluation on this machine, and the folder for its report."""
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -80,7 +80,7 @@ def evaluations():
         except (OSError, UnicodeDecodeError):
             continue
         if "lsabinet_ros.bag.fleet_worker" in words:
-            found[words[words.index("evaluate") + 1]] = parent
+            found[words[words.index("evaluate") + 1]] = parent, Path(words[words.index("--out") + 1])
     return found
 
 
@@ -91,7 +91,8 @@ def test_a_killed_worker_is_replaced_and_the_report_is_that_of_the_local_fleet(t
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    os.kill(killed, signal.SIGKILL)
+    worker, folder = killed
+    os.kill(worker, signal.SIGKILL)
     # It is tried again, by another process of Ray's.
     while evaluations().get(str(drives / "b")) in (None, killed):
         assert time.monotonic() < deadline
@@ -99,6 +100,7 @@ def test_a_killed_worker_is_replaced_and_the_report_is_that_of_the_local_fleet(t
         time.sleep(0.02)
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, errors
+    assert not folder.exists()
     assert run_cli("evaluate", drives, *options, "--threads", 1, "--workers", 2, "--out", tmp_path / "local") == 0
     assert without_times(read(tmp_path / "ray")) == without_times(read(tmp_path / "local"))
     local, remote = (

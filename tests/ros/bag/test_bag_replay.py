@@ -7,13 +7,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import rclpy
-from bag_cases import START_NS, run_cli, samples, stamp_of, start_cli, write
+from bag_cases import SIZE, START_NS, run_cli, samples, stamp_of, start_cli, write
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
+from lsabinet_core.labels import CAMVID
 from lsabinet_ros import transport
 from lsabinet_ros.bag import rate_search
 from lsabinet_ros.bag.reader import open_bag
@@ -31,13 +32,24 @@ def finish(process) -> tuple[str, str]:
         process.kill()
 
 
+PARAMETERS = """
+/**:
+  ros__parameters:
+    region_of_interest: 0,16,128,64
+    min_confidence: 0.1
+    label_remap: Road=1,Pavement=1,Sky=0,Car=7,*=255
+"""
+
+
 @pytest.fixture(scope="module")
 def replayed(module_ros_domain, weights, tmp_path_factory):
-    """A slow replay of five frames through our own node: output, report, folder."""
+    """A slow replay of five frames through our own node, as it is deployed: output, report, folder."""
     folder = tmp_path_factory.mktemp("replay")
     bag = write(folder / "drive.mcap", samples(5), rate=Fraction(2))
+    (folder / "node.yaml").write_text(PARAMETERS)
     process = start_cli(
-        "replay", bag, "--out", folder / "out", "--weights", weights, "--backend", "torch", "--rate", 0.5
+        *("replay", bag, "--out", folder / "out", "--params-file", folder / "node.yaml"),
+        *("--weights", weights, "--backend", "torch", "--rate", 0.5),
     )
     output, errors = finish(process)
     assert process.returncode == 0, output + errors
@@ -75,7 +87,12 @@ def test_the_outputs_are_a_bag(replayed, weights):
         mask = outputs.deserialize(message)
     index = [START_NS + i * 500 * MS for i in range(5)].index(message.stamp_ns)
     with Segmenter.from_pretrained(weights, device="cpu", backend="torch") as segmenter:
-        expected = segmenter.segment(samples(5)[index].image).mask
+        result = segmenter.segment(samples(5)[index].image[16:80], confidence=True)
+    expected = np.full(SIZE, 255, np.uint8)
+    published = {"Road": 1, "Pavement": 1, "Sky": 0, "Car": 7}
+    for id, name in enumerate(CAMVID.names):
+        expected[16:80][(result.mask == id) & (result.confidence >= 25.5)] = published.get(name, 255)
+    assert len(np.unique(expected)) >= 3
     np.testing.assert_array_equal(mask.data.reshape(expected.shape), expected)
 
 
@@ -115,22 +132,29 @@ class Answerer:
 
 def test_a_node_that_is_not_ours(ros_domain, tmp_path):
     bag = write(tmp_path / "drive.mcap", samples(6), rate=Fraction(4))
+    gate = tmp_path / "gate.yaml"
+    gate.write_text("answered.min: 83\nduplicate_masks.max: 0\n")
     other = Answerer()
     try:
         process = start_cli(
             *("replay", bag, "--out", tmp_path / "out", "--mask-topic", "/other/mask"),
-            *("--remap", "/camera/image_raw:=/front/image_raw"),
+            *("--remap", "/camera/image_raw:=/front/image_raw", "--gate", gate),
         )
         output, errors = finish(process)
     finally:
         other.close()
-    assert process.returncode == 0, output + errors
+    assert process.returncode == 4, output + errors
     report = json.loads((tmp_path / "out" / "replay.json").read_text())
     figures = report["replay"]
     assert (figures["frames_published"], figures["frames_answered"]) == (6, 5)
     assert figures["unanswered_stamps_ns"] == [START_NS + 250 * MS]
     assert (figures["duplicate_masks"], figures["masks_of_unknown_frames"]) == (1, 1)
     assert figures["dropped"] == {}
+    assert {verdict["limit"]: verdict["kept"] for verdict in report["gate"]} == {
+        "answered.min": True,
+        "duplicate_masks.max": False,
+    }
+    assert "failure" in (tmp_path / "out" / "junit.xml").read_text()
     assert report["agreement"] is None
     with open_bag(tmp_path / "out" / "outputs.mcap") as outputs:
         assert outputs.topics["/other/mask"].count == 7
