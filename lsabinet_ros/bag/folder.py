@@ -15,9 +15,11 @@ from lsabinet_core.files import read_text
 from lsabinet_ros.bag.mcap_file import McapFile, is_latched
 from lsabinet_ros.bag.message_types import MessageTypes
 from lsabinet_ros.bag.sqlite_file import SqliteFile
-from lsabinet_ros.bag.storage import Message, StorageFile, Topic, merge_by_time
+from lsabinet_ros.bag.storage import Message, StorageFile, Topic, first_losses, merge_by_time
 
 COMPRESSED_SUFFIX = ".zstd"
+MAX_METADATA_BYTES = 8_000_000
+"""Larger metadata.yaml files are not read: 8 MB describe about 10,000 topics, and take 15 s to parse."""
 
 
 def is_storage_file(path: Path) -> bool:
@@ -133,13 +135,13 @@ class StorageFiles:
         return merged
 
     def _compare_counts(self, metadata: dict) -> None:
-        for declared in _declared_topics(metadata):
-            name, count = declared["name"], declared["message_count"]
-            found = self.topics[name].count if name in self.topics else 0
-            if found < count:
-                self._losses.append(
-                    f"{count - found} of {count} messages on {name} that metadata.yaml declares are in no readable file"
-                )
+        declared = {topic["name"]: topic["message_count"] for topic in _declared_topics(metadata)}
+        found = {name: self.topics[name].count if name in self.topics else 0 for name in declared}
+        self._losses += first_losses(
+            f"{count - found[name]} of {count} messages on {name} that metadata.yaml declares are in no readable file"
+            for name, count in declared.items()
+            if found[name] < count
+        )
 
 
 def _declared_topics(metadata: dict) -> Iterator[dict]:
@@ -183,6 +185,8 @@ def _read_metadata(path: Path) -> tuple[dict, list[str]]:
     file = path / "metadata.yaml"
     unknown = "so files that are missing as a whole would not be noticed"
     try:
+        if file.stat().st_size > MAX_METADATA_BYTES:
+            return {}, [f"{file} is not read because it has more than {MAX_METADATA_BYTES / 1e6:g} MB, {unknown}"]
         content = yaml.load(read_text(file), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         metadata = content["rosbag2_bagfile_information"]
         if not isinstance(metadata, dict):

@@ -11,6 +11,8 @@ from lsabinet_core.errors import BagError
 from lsabinet_ros.bag.reader import Bag
 from lsabinet_ros.bag.storage import IMAGE, ROS_ENCODINGS, Topic
 
+MAX_DESCRIBED = 200
+"""Maximum number of topics in the text for the terminal."""
 GAP_FACTOR = 2.5
 """An interval of more than this many median intervals is a gap, in which at least one message is missing."""
 
@@ -55,13 +57,16 @@ def describe(bag: Bag, progress: Callable[[int], None] | None = None) -> dict:
 
 
 def as_text(description: dict) -> str:
-    """The result of ``describe`` as text for the terminal."""
+    """The result of ``describe`` as text for the terminal; of very many topics, those with images come first."""
     lines = [
         f"{description['path']}  ({description['format']}, {description['messages']} messages, "
         f"{description['duration_s']:.3f} s)"
     ]
     lines += [f"  lost: {loss}" for loss in description["lost"]]
-    for topic in description["topics"]:
+    topics = description["topics"]
+    if len(topics) > MAX_DESCRIBED:
+        topics = sorted(topics, key=lambda topic: topic["images"] is None)[:MAX_DESCRIBED]
+    for topic in topics:
         lines += ["", f"{topic['name']}  {topic['type']}"]
         rate = "" if topic["rate_hz"] is None else f", {topic['rate_hz']:.3f} Hz"
         unread = (
@@ -76,6 +81,8 @@ def as_text(description: dict) -> str:
             lines.append(f"  {kind['height']}x{kind['width']} {kind['encoding']}: {kind['count']}")
         if topic["gaps"]:
             lines.append(f"  {topic['gaps']} gaps, the longest {topic['longest_gap_s']:.3f} s")
+    if len(topics) < len(description["topics"]):
+        lines += ["", f"and {len(description['topics']) - len(topics)} more topics, which --json describes as well"]
     return "\n".join(lines)
 
 

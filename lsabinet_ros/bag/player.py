@@ -13,7 +13,7 @@ import numpy as np
 from lsabinet_core.errors import BagError, one_line
 from lsabinet_ros.bag.reader import Bag
 from lsabinet_ros.bag.restamp import Restamper, read_stamp_ns
-from lsabinet_ros.bag.storage import Message
+from lsabinet_ros.bag.storage import Message, listed
 from lsabinet_ros.bag.topics import is_label_topic
 
 SLICE_S = 0.02
@@ -28,6 +28,8 @@ IMAGE_DEPTH, OTHER_DEPTH = 5, 10
 LONG_GAP_S, MAX_GAP_S = 10.0, 600.0
 """The player logs a pause between messages that is longer than the first value, and skips one that is longer than the
 second: setting the clock during a recording leaves gaps of years."""
+MAX_TOPICS = 5000
+"""Maximum number of topics to play: each has a publisher, which takes memory and time here and in every other node."""
 MAX_LATENESS_SAMPLES = 100_000
 """Number of latest messages whose lateness is kept; a loop may run for days."""
 
@@ -121,11 +123,16 @@ class BagPlayer:
                 raise BagError(f"no topic {name} in {bag.path}; it has {bag.topic_list()}")
         if start_offset_s and bag.start_ns is not None and start_offset_s > bag.duration_s:
             raise BagError(f"--start-offset {start_offset_s:g}: {bag.path} ends after {bag.duration_s:.3f} s")
+        self._topics = [name for name in bag.topics if topics is None or name in topics]
+        if len(self._topics) > MAX_TOPICS:
+            raise BagError(
+                f"expected at most {MAX_TOPICS} topics to play, got {len(self._topics)} in {bag.path}: choose some "
+                "with --topics"
+            )
         self._ros = _import_ros()
         self._start_offset_ns = round(start_offset_s * 1e9)
         self._duration_ns = None if duration_s is None else round(duration_s * 1e9)
         self._bag, self._speed, self._loop = bag, speed, loop
-        self._topics = [name for name in bag.topics if topics is None or name in topics]
         self._remap = dict(remap or {})
         self._wait_s, self._subscribers, self._progress = wait_s, subscribers, progress
         self._on_frame = on_frame
@@ -217,7 +224,7 @@ class BagPlayer:
                 time.sleep(SETTLE_S)
                 return
             if time.monotonic() > deadline:
-                names = " or ".join(sorted(self._publishers[name].topic_name for name in watched))
+                names = listed(sorted(self._publishers[name].topic_name for name in watched))
                 wanted = "no subscriber" if self._subscribers == 1 else f"fewer than {self._subscribers} subscribers"
                 raise BagError(
                     f"{wanted} of {names} within {self._wait_s:g} s: start the node first, check the topic name and "

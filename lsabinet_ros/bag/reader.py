@@ -1,6 +1,5 @@
 """Open a bag: a rosbag2 folder, a single .mcap or .db3 file, or a ROS 1 .bag, even if it is damaged."""
 
-import itertools
 import logging
 import os
 from collections.abc import Collection, Iterator
@@ -12,12 +11,9 @@ from rosbags.typesys import Stores, get_typestore
 from lsabinet_core.errors import BagError, one_line
 from lsabinet_ros.bag.folder import StorageFiles, is_storage_file, open_folder
 from lsabinet_ros.bag.ros1_file import Ros1File
-from lsabinet_ros.bag.storage import Message, Storage
+from lsabinet_ros.bag.storage import Message, Storage, listed
 
 log = logging.getLogger(__name__)
-
-MAX_LISTED = 20
-"""Maximum number of topics that an error message lists."""
 
 
 class Bag:
@@ -98,9 +94,7 @@ class Bag:
 
     def topic_list(self) -> str:
         """The topics with their types, for error messages; the first ones of very many."""
-        listed = [f"{topic.name} ({topic.type})" for topic in itertools.islice(self.topics.values(), MAX_LISTED)]
-        more = len(self.topics) - len(listed)
-        return (", ".join(listed) + (f" and {more} more" if more else "")) or "no topics"
+        return listed([f"{topic.name} ({topic.type})" for topic in self.topics.values()]) or "no topics"
 
     def close(self) -> None:
         self._storage.close()

@@ -1,9 +1,10 @@
 """What every bag format has in common: topics, messages, and the interface of a storage."""
 
 import heapq
+import itertools
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -21,6 +22,8 @@ CDR = "cdr"
 ROS_ENCODINGS = (CDR, "ros1")
 """How ROS 2 and ROS 1 serialise messages. A bag may also hold topics in other encodings, such as JSON."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+MAX_LISTED = 20
+"""Maximum number of topics that a message lists, and of topics with a loss of their own: a bag may have 100,000."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +124,13 @@ class StorageFile(ABC):
             return
         if self.losses:
             return
-        for name, count in counts.items():
-            declared = self.topics[name].count if name in self.topics else 0
-            if count < declared:
-                self._lose(f"its index declares {declared} messages on {name}, but only {count} could be read")
+        declared = {name: self.topics[name].count if name in self.topics else 0 for name in counts}
+        for loss in first_losses(
+            f"its index declares {declared[name]} messages on {name}, but only {count} could be read"
+            for name, count in counts.items()
+            if count < declared[name]
+        ):
+            self._lose(loss)
 
     def deserialize(self, message: Message) -> object:
         return self._types.deserialize(message.data, message.type)
@@ -189,6 +195,21 @@ def _decompressed(message: Message) -> Message:
         return message._replace(data=zstandard.ZstdDecompressor().decompressobj().decompress(message.data))
     except zstandard.ZstdError:
         return message  # it counts as a corrupt message when it is deserialised
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of topics for a message; only the first ones of very many."""
+    more = len(names) - MAX_LISTED
+    return ", ".join(names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def first_losses(losses: Iterable[str]) -> Iterator[str]:
+    """The losses of the first topics, one for each, and the number of further topics with losses."""
+    losses = iter(losses)
+    yield from itertools.islice(losses, MAX_LISTED)
+    more = sum(1 for _ in losses)
+    if more:
+        yield f"messages are missing on {more} more topics"
 
 
 def merge_by_time(parts: Iterable[tuple[int, Callable[[], Iterator[Message]]]]) -> Iterator[Message]:

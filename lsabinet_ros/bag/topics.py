@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from lsabinet_core.errors import BagError
 from lsabinet_ros.bag.reader import Bag
+from lsabinet_ros.bag.storage import listed
 
 LABEL_NAMES = ("labels", "label")
 _COMPRESSED = "/compressed"
@@ -27,8 +28,7 @@ def find_image_topic(bag: Bag, name: str | None = None) -> str:
     found = _image_topics(bag)
     if len(found) != 1:
         what = "several image topics" if found else "no image topic with messages"
-        listed = ", ".join(found) or bag.topic_list()
-        raise BagError(f"{what} in {bag.path}: {listed}; choose one with --image-topic")
+        raise BagError(f"{what} in {bag.path}: {listed(found) or bag.topic_list()}; choose one with --image-topic")
     return found[0]
 
 
@@ -56,7 +56,7 @@ def find_label_topic(bag: Bag, name: str | None = None, image_topic: str | None 
         deepest = max(depths.values(), default=-1)
         found = [label for label, depth in depths.items() if depth == deepest >= 0]
     if len(found) > 1:
-        raise BagError(f"several label topics in {bag.path}: {', '.join(found)}; choose one with --label-topic")
+        raise BagError(f"several label topics in {bag.path}: {listed(found)}; choose one with --label-topic")
     return found[0] if found else None
 
 
