@@ -7,6 +7,7 @@ Several: ``ros2 launch lsabinet_ros segment.launch.py cameras:=front,rear``, or 
 Arguments: ``ros2 launch lsabinet_ros segment.launch.py --show-args``.
 """
 
+import re
 from pathlib import Path
 from typing import List  # noqa: UP035
 
@@ -45,6 +46,10 @@ CAMERA_SETTINGS = {
     "max_rate_hz": float,
 }
 """The parameters that a camera may have of its own, with the types of their values."""
+
+COMPRESSED = "/compressed"
+TOPIC = re.compile(r"(~/|/)?[A-Za-z]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+"""Names of topics. Two underscores begin a rule for the node's name or namespace, which has an argument of its own."""
 
 ASK_AGAIN_S = 5.0
 """How long a restarted node may take to begin with configure before it is asked again: for about 20 s after a crash,
@@ -117,6 +122,13 @@ def arguments():
             "params_file",
             default_value=str(SHARE / "config" / "segment.param.yaml"),
             description="Parameter file of the node.",
+        ),
+        DeclareLaunchArgument(
+            "remap",
+            default_value="",
+            description="Other names for the node's topics and services, such as "
+            "'~/output/mask:=/perception/mask ~/output/overlay:=/perception/overlay', separated by spaces. The "
+            "compressed images move with the raw ones.",
         ),
         DeclareLaunchArgument(
             "namespace", default_value="", description="Namespace of the node and of its relative topics."
@@ -224,6 +236,18 @@ def respawn_delay(value):
     if not 0.0 <= delay_s < float("inf"):
         raise RuntimeError(f"respawn_delay: expected a number of seconds, at least 0, got {value('respawn_delay')!r}")
     return delay_s
+
+
+def remappings(value):
+    """The pairs of old and new names in the argument ``remap``."""
+    pairs = []
+    for rule in value("remap").split():
+        old, _, new = rule.partition(":=")
+        if not TOPIC.fullmatch(old) or not TOPIC.fullmatch(new):
+            raise RuntimeError(f"remap: expected names such as ~/output/mask:=/perception/mask, got {rule!r}")
+        # Most topics have no compressed twin, which does no harm.
+        pairs += [(old, new)] if old.endswith(COMPRESSED) else [(old, new), (old + COMPRESSED, new + COMPRESSED)]
+    return pairs
 
 
 def parameter_overrides(value, cameras):
@@ -338,9 +362,12 @@ def start_node(context):
         namespace=value("namespace"),
         parameters=[value("params_file"), {**parameter_overrides(value, [*topics]), **camera_parameters}],
         remappings=[
-            (f"{prefix}/input/image{transport}", topic + transport)
-            for prefix, topic in inputs.items()
-            for transport in ("", "/compressed")
+            *remappings(value),
+            *(
+                (f"{prefix}/input/image{transport}", topic + transport)
+                for prefix, topic in inputs.items()
+                for transport in ("", COMPRESSED)
+            ),
         ],
         ros_arguments=["--log-level", value("log_level")],
         output="screen",

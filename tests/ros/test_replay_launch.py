@@ -36,7 +36,9 @@ def of(entities, kind):
 
 
 def test_the_bag_is_played_for_the_node_with_its_own_time(run, tmp_path):
-    entities, _ = run(image_topic="/camera/image_raw", weights="lsabinet_synthetic", rate="2.0")
+    entities, _ = run(
+        image_topic="/camera/image_raw", weights="lsabinet_synthetic", rate="2.0", remap="~/output/mask:=/mask"
+    )
     (player,) = of(entities, stand_ins.ExecuteProcess)
     assert player.cmd[:4] == [str(tmp_path / "bin" / "lsabinet"), "bag", "play", str(tmp_path / "drive.mcap")]
     assert "--clock" in player.cmd
@@ -46,6 +48,7 @@ def test_the_bag_is_played_for_the_node_with_its_own_time(run, tmp_path):
     assert node.parameters[-1]["use_sim_time"] is True
     assert node.parameters[-1]["weights"].value == "lsabinet_synthetic"
     assert ("~/input/image", "/camera/image_raw") in node.remappings
+    assert ("~/output/mask", "/mask") in node.remappings
     assert not of(entities, stand_ins.Node)
 
 

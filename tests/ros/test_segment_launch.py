@@ -22,6 +22,7 @@ NAMES = (
     "warm_up_width",
     "build_only",
     "params_file",
+    "remap",
     "namespace",
     "autostart",
     "required",
@@ -127,6 +128,26 @@ def test_each_of_several_cameras_has_its_own_topic(run):
     ]
     node = the_node(run(cameras="rear", image_topic="image_rect")[0])
     assert node.remappings[0] == ("~/rear/input/image", "rear/image_rect")
+
+
+def test_outputs_have_other_names_also_when_compressed(run):
+    node = the_node(run(remap="~/output/mask:=/perception/mask  ~/front/output/overlay/compressed:=view/jpeg")[0])
+    assert node.remappings == [
+        ("~/output/mask", "/perception/mask"),
+        ("~/output/mask/compressed", "/perception/mask/compressed"),
+        ("~/front/output/overlay/compressed", "view/jpeg"),
+        ("~/input/image", "image_raw"),
+        ("~/input/image/compressed", "image_raw/compressed"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["mask", "~/output/mask:=", ":=/mask", "__node:=other", "__ns:=/front", "~/a:=b:=c", "~/a:=/1b", "~/a:=b,c:=d"],
+)
+def test_remappings_are_checked(run, rule):
+    with pytest.raises(RuntimeError, match=rf"^remap: .*{rule}"):
+        run(remap=f"~/output/confidence:=confidence {rule}")
 
 
 def test_several_cameras_cannot_share_a_topic(run):
