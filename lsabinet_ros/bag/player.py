@@ -32,6 +32,7 @@ MAX_TOPICS = 5000
 """Maximum number of topics to play: each has a publisher, which takes memory and time here and in every other node."""
 MAX_LATENESS_SAMPLES = 100_000
 """Number of latest messages whose lateness is kept; a loop may run for days."""
+EXPECTED_SPEED = "expected a speed above 0, such as 1000 to play as fast as the bag can be read"
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class BagPlayer:
         on_frame: Callable[[int, int], None] | None = None,
     ):
         if not speed > 0 or speed == float("inf"):
-            raise BagError(f"expected a speed above 0, got {speed}")
+            raise BagError(f"{EXPECTED_SPEED}, got {speed}")
         if restamp and clock:
             raise BagError("--restamp uses the system time and --clock the bag's time: choose one")
         for name in [*(topics or ()), *(remap or {})]:

@@ -17,7 +17,11 @@ def add_bag_argument(parser: argparse.ArgumentParser) -> None:
 def add_playback_arguments(parser: argparse.ArgumentParser) -> None:
     """Add how a bag is played: speed, part and names of the topics."""
     parser.add_argument(
-        "--rate", type=float, default=1.0, metavar="X", help="playback speed; 2 is twice as fast (default: 1)"
+        "--rate",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="playback speed; 2 is twice as fast, 1000 as fast as can be read (default: 1)",
     )
     parser.add_argument(
         "--start-offset",

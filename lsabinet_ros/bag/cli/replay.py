@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.files import write_text
     from lsabinet_ros.bag import replay_report
     from lsabinet_ros.bag.offline_masks import PARAMETERS
+    from lsabinet_ros.bag.player import EXPECTED_SPEED
     from lsabinet_ros.bag.rate_search import ENOUGH, find_rate
     from lsabinet_ros.bag.reader import open_bag
     from lsabinet_ros.bag.replay import OUTPUTS, ReplaySession, Selection
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if args.mask_topic and (settings or args.params_file):
         raise BagError("--mask-topic tests a running node: leave out --params-file, --weights, --device, ...")
     if not 0 < args.rate < float("inf"):
-        raise BagError(f"--rate: expected a speed above 0, got {args.rate:g}")
+        raise BagError(f"--rate: {EXPECTED_SPEED}, got {args.rate:g}")
     if args.params_file and not args.params_file.is_file():
         raise BagError(f"--params-file: no such file: {args.params_file}")
     gate = open_gate(args.gate, args.baseline, replay=True)

@@ -240,6 +240,7 @@ def test_the_command_of_the_player_has_the_selection(tmp_path):
         (["--mask-topic", "/m", "--weights", "w"], ["--mask-topic", "--weights"]),
         (["--params-file", "/none.yaml"], ["--params-file", "/none.yaml"]),
         (["--rate", "0"], ["--rate", "0"]),
+        (["--rate", "inf"], ["--rate", "1000", "inf"]),
         (["--remap", "x"], ["x"]),
     ],
 )
