@@ -4,6 +4,7 @@ import csv
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
@@ -227,6 +228,15 @@ def _summed(parts: Sequence[dict]) -> ConfusionMatrix:
     return total
 
 
+def page_of(entry: dict) -> str | None:
+    """The address of a bag's page in the folder of the merged report; None if the bag has no report.
+
+    Args:
+        entry: the bag's entry in ``per_bag``.
+    """
+    return f"bags/{quote(Path(entry['folder']).name)}/report.html" if entry["status"] in (0, 3) else None
+
+
 def merged_markdown(content: dict) -> str:
     """The merged report as GitHub Markdown: a row per bag with a link to its page, a row per class, the latency."""
     bags = [
@@ -234,7 +244,7 @@ def merged_markdown(content: dict) -> str:
             entry["bag"],
             percent(entry["miou"]) if entry["miou"] is not None else "-",
             entry["message"] or ("damaged" if entry["status"] else "whole"),
-            f"[report](bags/{Path(entry['folder']).name}/report.html)" if entry["status"] in (0, 3) else "-",
+            f"[report]({page})" if (page := page_of(entry)) else "-",
         ]
         for entry in content["per_bag"]
     ]

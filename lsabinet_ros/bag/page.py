@@ -1,4 +1,7 @@
-"""The report on an evaluation of bags as one HTML file, ``report.html``, which needs no other file and no network."""
+"""The report on an evaluation of bags as one HTML file, ``report.html``, which needs no other file and no network.
+
+The page of the merged report on many bags links to those of the bags.
+"""
 
 import base64
 import math
@@ -14,6 +17,7 @@ from lsabinet_core.files import write_text
 from lsabinet_ros.bag.evaluation import BagEvaluation
 from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.gate import Verdict
+from lsabinet_ros.bag.merged_report import page_of
 from lsabinet_ros.bag.report import spans_table
 from lsabinet_ros.bag.samples import FrameSource
 from lsabinet_ros.bag.worst_frames import CRITERIA, Pictures, legend
@@ -68,46 +72,68 @@ def write_page(
         worst: the worst frames by criterion.
         verdicts: verdicts of the gate, if there is one.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(resources.files("lsabinet_ros.bag").joinpath("page.html").read_text("utf-8"))
     pictures = {id(shown.frame): shown for group in worst.values() for shown in group}
     # In the order of the drive.
     shown = [frame for frame in evaluation.frames if id(frame) in pictures]
     anchors = {id(frame): f"frame-{number}" for number, frame in enumerate(shown, start=1)}
-    write_text(
+    _write(
         path,
-        template.render(
-            content=content,
-            title=f"{Path(content['weights']).name} on {', '.join(Path(bag).name for bag in content['bags'])}",
-            verdicts=verdicts,
-            kept=all(verdict.kept for verdict in verdicts),
-            legend=legend(evaluation.report.label_set),
-            classes=_classes(content),
-            spans=spans_table(content),
-            axis=_axis(evaluation),
-            areas=_class_areas(evaluation),
-            plots=[_plot(name, evaluation, anchors) for name in PLOTS if _measured(name, evaluation.frames)],
-            worst=[
-                (CRITERIA[name][0], [(anchors[id(entry.frame)], _value(name, entry.frame)) for entry in group])
-                for name, group in worst.items()
-            ],
-            frames=[
-                {
-                    "anchor": anchors[id(frame)],
-                    "frame": frame,
-                    "name": _name(frame.source, evaluation),
-                    "time_s": _seconds(frame),
-                    "images": {
-                        what: base64.b64encode(data).decode() for what, data in pictures[id(frame)].jpegs.items()
-                    },
-                }
-                for frame in shown
-            ],
-            reliability=_reliability(content),
-            sizes={"width": WIDTH, "height": HEIGHT},
-            statistics=STATISTICS,
-        ),
+        content,
+        verdicts,
+        ", ".join(Path(bag).name for bag in content["bags"]),
+        legend=legend(evaluation.report.label_set),
+        axis=_axis(evaluation),
+        areas=_class_areas(evaluation),
+        plots=[_plot(name, evaluation, anchors) for name in PLOTS if _measured(name, evaluation.frames)],
+        worst=[
+            (CRITERIA[name][0], [(anchors[id(entry.frame)], _value(name, entry.frame)) for entry in group])
+            for name, group in worst.items()
+        ],
+        frames=[
+            {
+                "anchor": anchors[id(frame)],
+                "frame": frame,
+                "name": _name(frame.source, evaluation),
+                "time_s": _seconds(frame),
+                "images": {what: base64.b64encode(data).decode() for what, data in pictures[id(frame)].jpegs.items()},
+            }
+            for frame in shown
+        ],
+        sizes={"width": WIDTH, "height": HEIGHT},
     )
+
+
+def write_merged_page(path: Path, content: dict, verdicts: Sequence[Verdict] = ()) -> None:
+    """Write the page of the merged report, which has no plots over time and no pictures: those of the bags have them.
+
+    Args:
+        path: file to write, in the folder of the merged report.
+        content: content of the merged ``report.json``.
+        verdicts: verdicts of the gate, if there is one.
+    """
+    bags = [(entry, page_of(entry)) for entry in content["per_bag"]]
+    _write(path, content, verdicts, f"{len(bags)} bags", bags=bags, failed=sum(page is None for _, page in bags))
+
+
+def _write(path: Path, content: dict, verdicts: Sequence[Verdict], evaluated: str, **parts: object) -> None:
+    """Write a page with what all pages have, and the parts of this one.
+
+    Args:
+        evaluated: what the title calls the bags.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(resources.files("lsabinet_ros.bag").joinpath("page.html").read_text("utf-8"))
+    shared = {
+        "content": content,
+        "title": f"{Path(content['weights']).name} on {evaluated}",
+        "verdicts": verdicts,
+        "kept": all(verdict.kept for verdict in verdicts),
+        "classes": _classes(content),
+        "spans": spans_table(content),
+        "reliability": _reliability(content),
+        "statistics": STATISTICS,
+    }
+    write_text(path, template.render(shared, **parts))
 
 
 def _classes(content: dict) -> list[dict]:

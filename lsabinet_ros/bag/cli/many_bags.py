@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lsabinet_core.errors import BagError
@@ -11,6 +12,7 @@ from lsabinet_ros.bag.settings import FAILED
 
 if TYPE_CHECKING:
     from lsabinet_ros.bag.fleet import LocalWorkers
+    from lsabinet_ros.bag.gate import Verdict
     from lsabinet_ros.bag.ray_workers import RayWorkers
 
 
@@ -20,6 +22,7 @@ def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command
     from lsabinet_ros.bag.fleet import evaluate_fleet
     from lsabinet_ros.bag.gate import judge
     from lsabinet_ros.bag.merged_report import merge, merged_markdown
+    from lsabinet_ros.bag.page import write_merged_page
 
     started = time.perf_counter()
     with _open_workers(args) as workers, Progress("bags", len(args.bags)) as progress:
@@ -33,9 +36,10 @@ def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command
         )
     content = merge(results, command, time.perf_counter() - started)
 
-    def write() -> None:
+    def write(verdicts: "Sequence[Verdict]" = ()) -> None:
         write_json(args.out / "report.json", content)
         write_text(args.out / "report.md", merged_markdown(content))
+        write_merged_page(args.out / "report.html", content, verdicts)
 
     # Already here, because a limit may be on a class that the weights do not have.
     write()
@@ -52,7 +56,7 @@ def run(args: argparse.Namespace, gate: tuple[list, dict | None] | None, command
     if gate is not None:
         verdicts = judge(gate[0], content, gate[1])
         content["gate"] = [verdict.to_dict() for verdict in verdicts]
-        write()
+        write(verdicts)
         missed = gate_fails(verdicts, args.out / "junit.xml", "lsabinet bag evaluate")
     if failed:
         raise BagError(

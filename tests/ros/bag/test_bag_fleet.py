@@ -95,7 +95,11 @@ def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weig
     assert [block["source"] for block in merged["blocks"]] == [0, 1, 1, 2, 2]
     assert [entry["status"] for entry in merged["per_bag"]] == [0, 0, 0]
     text = (tmp_path / "out" / "report.md").read_text()
-    assert all(f"bags/{Path(entry['folder']).name}/report.html" in text for entry in merged["per_bag"])
+    page = (tmp_path / "out" / "report.html").read_text()
+    for entry in merged["per_bag"]:
+        address = f"bags/{Path(entry['folder']).name}/report.html"
+        assert f"({address})" in text
+        assert f'href="{address}"' in page
     assert run_cli("compare", tmp_path / "out", tmp_path / "out", "--max-miou-drop", 0) == 0
 
 

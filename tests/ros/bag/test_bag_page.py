@@ -3,8 +3,11 @@
 import base64
 import csv
 import re
+import shutil
 import warnings
 from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
 
 import browser
 import cv2
@@ -16,8 +19,11 @@ from lsabinet_core.inference import Segmentation, Timings
 from lsabinet_core.inference.overlay import colorize
 from lsabinet_core.labels import CAMVID
 from lsabinet_ros.bag import worst_frames
+from lsabinet_ros.bag.fleet import BagResult
 from lsabinet_ros.bag.frame_results import FrameResult
-from lsabinet_ros.bag.page import HEIGHT, MAX_POINTS, WIDTH, _thinned
+from lsabinet_ros.bag.gate import Limit, judge
+from lsabinet_ros.bag.merged_report import merge, merged_markdown
+from lsabinet_ros.bag.page import HEIGHT, MAX_POINTS, WIDTH, _thinned, write_merged_page
 from lsabinet_ros.bag.samples import BagSample
 from lsabinet_ros.bag.worst_frames import WorstFrames, draw_difference
 
@@ -177,6 +183,40 @@ def test_several_bags_are_told_apart(tmp_path, weights):
     # At the third of the four frames.
     assert f"M{WIDTH * 2 / 3:.1f},0V{HEIGHT}" in text
     assert len(re.findall(r"tuesday\.mcap /camera/image_raw at 0\.00 s</h3>", text)) == 1
+
+
+@pytest.fixture
+def merged(report, tmp_path):
+    """The page of the merged report on one bag that could be evaluated and one that could not."""
+    shutil.copytree(report, tmp_path / "bags" / "drive #1")
+    results = [
+        BagResult(Path("drives/<drive #1>.mcap"), tmp_path / "bags" / "drive #1", 0),
+        BagResult(Path("drives/broken.mcap"), tmp_path / "bags" / "broken", 1, "it is <empty>"),
+    ]
+    content = merge(results, ["lsabinet", "bag", "evaluate"], 2.0)
+    verdicts = judge([Limit("miou", "min", 99.0)], content, None)
+    write_merged_page(tmp_path / "report.html", content, verdicts)
+    return tmp_path, content
+
+
+def test_the_page_of_many_bags_leads_to_those_of_the_bags(merged):
+    folder, content = merged
+    text = (folder / "report.html").read_text()
+    found = Page(text)
+    assert len(found.ids) == len(set(found.ids))
+    assert {link[1:] for link in found.links if link.startswith("#")} <= set(found.ids)
+    (link,) = {link for link in found.links if not link.startswith("#")}
+    assert (folder / unquote(link)).samefile(folder / "bags" / "drive #1" / "report.html")
+    assert ">drives/&lt;drive #1&gt;.mcap</a>" in text
+    assert "it is &lt;empty&gt;" in text
+    shown = " ".join(" ".join(found.text).split())
+    assert "1 of 2 bags could not be evaluated." in shown
+    assert "The gate failed." in shown
+    assert all(name in shown for name in CAMVID.names)
+    assert f"{100 * content['confusion_normalised'][3][3]:.1f}" in shown
+    assert {"summary", "gate", "bags", "spans", "classes", "calibration", "agreement", "latency"} <= set(found.ids)
+    assert not {"time", "worst"} & set(found.ids)
+    assert link in merged_markdown(content)
 
 
 class Drawer:
