@@ -24,11 +24,12 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from lsabinet_core.errors import LsabinetError, ModelError, one_line
-from lsabinet_ros import diagnostics, misfits, parameters
+from lsabinet_ros import diagnostics, lifecycle_bond, misfits, parameters
 from lsabinet_ros.build_engines import BuildRequest
 from lsabinet_ros.camera import Camera, milliseconds
 from lsabinet_ros.cameras import Cameras, CameraSettings
 from lsabinet_ros.core_log import CoreLog
+from lsabinet_ros.lifecycle_bond import LifecycleBond
 from lsabinet_ros.messages import diagnostic_status
 from lsabinet_ros.published_labels import PublishedLabels
 from lsabinet_ros.snapshot_service import SnapshotService
@@ -65,6 +66,7 @@ class SegmentationNode(LifecycleNode):
         self._load_deadline_s = math.inf
         self._segmenter: Segmenter | SwitchingSegmenter | None = None
         self._cameras: Cameras | None = None
+        self._bond: LifecycleBond | None = None
         self._clockless_since_s: float | None = None
         self._namesakes = 0
         self._enabled = True
@@ -121,6 +123,8 @@ class SegmentationNode(LifecycleNode):
             assert worker is not None
             self._set_limits({})
             cameras.start(worker, enabled=self._enabled)
+            if (period_s := self._parameter("bond_heartbeat_period")) > 0:
+                self._bond = LifecycleBond(self, period_s)
         except Exception as error:  # noqa: BLE001 rclpy would swallow it
             self._log_problem("activate", error)
             return TransitionCallbackReturn.ERROR
@@ -130,6 +134,7 @@ class SegmentationNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and wait for the frame in flight; if it hangs, release the network."""
         try:
+            self._end_bond()
             if self._cameras is not None and not self._cameras.stop(STOP_TIMEOUT_S):
                 self.get_logger().error(
                     f"deactivate failed: a frame is still being processed after {STOP_TIMEOUT_S:g} s (device hung?); "
@@ -178,6 +183,8 @@ class SegmentationNode(LifecycleNode):
         if self._loading is not None:
             return self._loading
         values = self._checked_parameters()
+        if values["bond_heartbeat_period"] > 0:
+            lifecycle_bond.check_installed()
         self._worker = WorkerThread()
         self._core_log = CoreLog(self.get_logger(), self._worker.ident)
         self._configure_problem = None
@@ -273,6 +280,7 @@ class SegmentationNode(LifecycleNode):
         A frame that hangs or an engine build cannot be interrupted. After a few seconds it is left to the worker's
         thread, which releases the network when it gets there.
         """
+        self._end_bond()
         cameras, self._cameras = self._cameras, None
         segmenter, self._segmenter = self._segmenter, None
         worker, self._worker = self._worker, None
@@ -292,6 +300,11 @@ class SegmentationNode(LifecycleNode):
             core_log.close()
         del cameras, segmenter, worker
         gc.collect()
+
+    def _end_bond(self) -> None:
+        bond, self._bond = self._bond, None
+        if bond is not None:
+            bond.end()
 
     def _log_state(self, text: str) -> None:
         if self.context.ok():

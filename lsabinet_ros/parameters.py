@@ -186,6 +186,14 @@ SETTINGS: tuple[Setting, ...] = (
         maximum=86_400.0,
     ),
     Setting(
+        "bond_heartbeat_period",
+        0.0,
+        "Seconds between two heartbeats for Nav2's lifecycle manager while active, such as 0.25; needs the ROS package "
+        "bond. 0: no bond.",
+        Settable.UNCONFIGURED,
+        maximum=1.0,
+    ),
+    Setting(
         "cameras",
         [""],
         "Names of several cameras that share the network; the topics of camera NAME are under ~/NAME instead of ~. "
