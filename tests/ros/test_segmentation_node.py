@@ -364,7 +364,7 @@ def test_enable_and_disable(active, node):
         assert active.set(input_timeout_s=0.2) == []
         active.spin(0.5)
         status = active.status()
-        # Silence is what was asked for.
+        # A disabled camera is not reported as silent.
         assert (status["level"], status["enabled"], status["state"]) == (0, "false", "active")
         # It stays disabled when it is activated again.
         assert active.change(DEACTIVATE)
