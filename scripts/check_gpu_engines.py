@@ -183,7 +183,7 @@ def bytes_moved(network: Network, dtype: torch.dtype) -> int:
 
 def bytes_per_second(device: torch.device) -> float:
     """Memory bandwidth (read and write) of a copy within the device."""
-    source = torch.ones(1 << (30 if device.type == "cuda" else 26), dtype=torch.uint8, device=device)
+    source = torch.ones(1 << (30 if device.type == "cuda" else 24), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / (1e-3 * time_alone(lambda: target.copy_(source), device))
 

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from lsabinet_core.cli import benchmark_scale, benchmark_train
 from lsabinet_core.cli.plugins import load_verb, set_up_verb
-from lsabinet_core.cli.segmenter_options import count, names, parse_size, positive, sizes
+from lsabinet_core.cli.segmenter_options import add_device_arguments, names, parse_size, positive, sizes
 from lsabinet_core.errors import LsabinetError
 
 HELP = "measure networks and engines side by side on this machine: latency, throughput, stages, memory"
@@ -46,10 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rounds", type=positive, default=20, metavar="N", help="measured calls of each; p99 needs 100 (default: 20)"
     )
-    parser.add_argument(
-        "--threads", type=count, default=0, metavar="N", help="maximum number of CPU threads (default: all cores)"
-    )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add_device_arguments(parser)
     parser.add_argument(
         "--frame", type=parse_size, metavar="HxW", help="size of the camera's frames (default: the network's size)"
     )

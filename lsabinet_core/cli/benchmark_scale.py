@@ -5,7 +5,14 @@ import json
 import sys
 from pathlib import Path
 
-from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS, count, names, parse_size, positive, sizes
+from lsabinet_core.cli.segmenter_options import (
+    DEFAULT_WEIGHTS,
+    add_device_arguments,
+    names,
+    parse_size,
+    positive,
+    sizes,
+)
 from lsabinet_core.errors import LsabinetError
 
 HELP = "measure how the cost of a frame grows with the network's size, the frame's size, batch, threads or cameras"
@@ -47,11 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frame", type=parse_size, metavar="HxW", help="size of the camera's frames (default: the network's size)"
     )
-    parser.add_argument(
-        "--threads", type=count, default=0, metavar="N", help="maximum number of CPU threads (default: all cores)"
-    )
+    add_device_arguments(parser)
     parser.add_argument("--rounds", type=positive, default=20, metavar="N", help="measured calls of each (default: 20)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
     parser.add_argument("--plot", type=Path, metavar="F", help="draw the cost: .png, .pdf or .svg")
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from lsabinet_core.cli.benchmark_report import machine_line
-from lsabinet_core.cli.segmenter_options import count, positive
+from lsabinet_core.cli.segmenter_options import add_threads_argument, positive
 from lsabinet_core.cli.training_options import add_workers_argument
 
 HELP = "compare an iteration of `lsabinet train` with a plain eager fp32 NCHW loop, and measure the input pipeline"
@@ -30,9 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rounds", type=positive, default=10, metavar="N", help="measured steps of each kind (default: 10)"
     )
     add_workers_argument(parser)
-    parser.add_argument(
-        "--threads", type=count, default=0, metavar="N", help="maximum number of CPU threads (default: all cores)"
-    )
+    add_threads_argument(parser)
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
 

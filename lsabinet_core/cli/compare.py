@@ -5,7 +5,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lsabinet_core.cli.segmenter_options import count, parse_size, positive
+from lsabinet_core.cli.segmenter_options import add_device_arguments, count, parse_size, positive
 
 if TYPE_CHECKING:
     from lsabinet_core.data import Sample
@@ -42,14 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=parse_size, metavar="HxW", help="size of each image on the sheet (default: 320 pixels wide)"
     )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
-    parser.add_argument(
-        "--threads",
-        type=count,
-        default=0,
-        metavar="N",
-        help="maximum number of CPU threads; 0 for all usable cores (default: 0)",
-    )
+    add_device_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

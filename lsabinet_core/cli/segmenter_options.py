@@ -27,7 +27,6 @@ def add_segmenter_arguments(
         help="weights file, exported model or name of shipped weights"
         + (f" (default: {default_weights})" if default_weights else ""),
     )
-    group.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     group.add_argument(
         "--precision",
         metavar="P",
@@ -47,12 +46,18 @@ def add_segmenter_arguments(
         metavar="HxW",
         help="input size of the network (default: the trained pixel count at the frame's aspect ratio)",
     )
-    group.add_argument(
-        "--threads",
-        type=count,
-        default=0,
-        metavar="N",
-        help="maximum number of CPU threads; 0 for all usable cores (default: 0)",
+    add_device_arguments(group)
+
+
+def add_device_arguments(parser: argparse._ActionsContainer) -> None:
+    """Add ``--device`` and ``--threads``: where the networks run."""
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add_threads_argument(parser)
+
+
+def add_threads_argument(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--threads", type=count, default=0, metavar="N", help="maximum number of CPU threads (default: all cores)"
     )
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lsabinet_core.cli.segmenter_options import count, names, parse_size, positive
+from lsabinet_core.cli.segmenter_options import add_device_arguments, names, parse_size, positive
 
 if TYPE_CHECKING:
     from lsabinet_core.reproduce.measured import MeasuredTable
@@ -37,10 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measuring.add_argument(
         "--rounds", type=positive, default=5, metavar="N", help="measured calls of each network (default: 5)"
     )
-    measuring.add_argument(
-        "--threads", type=count, default=0, metavar="N", help="maximum number of CPU threads (default: all cores)"
-    )
-    measuring.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    add_device_arguments(measuring)
     accuracy = parser.add_argument_group(
         "where mIoU comes from", "in addition to the weights that ship; for tables 1 to 3"
     )

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lsabinet_core.cli.segmenter_options import count, positive
+from lsabinet_core.cli.segmenter_options import add_threads_argument, count, positive
 from lsabinet_core.data import DATASETS
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="auto, cpu or cuda (default: %(default)s); torchrun gives each process its own",
     )
     add_workers_argument(parser)
-    parser.add_argument(
-        "--threads", type=count, default=0, metavar="N", help="maximum number of CPU threads (default: all cores)"
-    )
+    add_threads_argument(parser)
 
 
 def add_seeds_argument(parser: argparse.ArgumentParser) -> None:

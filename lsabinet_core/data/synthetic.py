@@ -4,7 +4,6 @@ The data set needs no download and has no third-party licence. It serves the dem
 `lsabinet_core.data.street` draws it.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -67,38 +66,9 @@ class SyntheticDataset:
         if not 0 <= index < len(self):
             raise IndexError(f"expected an index 0..{len(self) - 1} of split {self.split}, got {index}")
         name = f"{self.split}_{index:04d}"
-        seed = _FIRST_SEED[self.split]
         if self.split == "drive":
-            return _clip_frame(seed, index, len(self), DRIVE_RATE, self.size, name)
-        return _scene(seed + index, self.size, name)
-
-
-def render_clip(
-    seed: int, frames: int, rate: float = DRIVE_RATE, size: tuple[int, int] = DEFAULT_SIZE
-) -> Iterator[Sample]:
-    """Render a drive along the street generated from `seed`.
-
-    Args:
-        seed: any non-negative integer; the street also depends on the clip's duration, frames / rate.
-        frames: number of frames.
-        rate: frames per second.
-        size: (height, width) in pixels.
-
-    Yields:
-        Samples named ``clip_00000`` and so on; frame i shows the scene at i / rate seconds.
-
-    Raises:
-        DatasetError: an argument is out of range.
-    """
-    if seed < 0 or frames < 1 or not 0 < rate < float("inf"):
-        raise DatasetError(f"expected seed >= 0, frames >= 1 and rate > 0 for a clip, got {seed}, {frames}, {rate}")
-    size = _checked_size(size)
-
-    def generate() -> Iterator[Sample]:
-        for index in range(frames):
-            yield _clip_frame(seed, index, frames, rate, size, f"clip_{index:05d}")
-
-    return generate()
+            return _drive_frame(index, self.size, name)
+        return _scene(_FIRST_SEED[self.split] + index, self.size, name)
 
 
 def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -148,8 +118,8 @@ def drive_camera(seed: int, time_s: float, duration_s: float, size: tuple[int, i
     )
 
 
-def _clip_frame(seed: int, index: int, frames: int, rate: float, size: tuple[int, int], name: str) -> Sample:
-    duration_s, time_s = frames / rate, index / rate
+def _drive_frame(index: int, size: tuple[int, int], name: str) -> Sample:
+    seed, duration_s, time_s = _FIRST_SEED["drive"], SPLITS["drive"] / DRIVE_RATE, index / DRIVE_RATE
     street = _drive_street(seed, duration_s)[0]
     camera = drive_camera(seed, time_s, duration_s, size)
     image, label = render(street, camera, time_s, seed + index)

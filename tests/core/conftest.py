@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import torch
 
+from lsabinet_core.inference.network import Network
 from lsabinet_core.labels import CAMVID
 from lsabinet_core.models import create_model
+from lsabinet_core.models.blocks import SegmentationNetwork
+from lsabinet_core.models.lsabinet import LSABiNet
 from lsabinet_core.models.weights import WeightsMetadata, save_weights
 
 
@@ -26,15 +29,22 @@ def noise_image():
     return smooth_noise
 
 
-@pytest.fixture(scope="session")
-def random_weights(tmp_path_factory):
-    """A weights file of an untrained 11-class ``lsabinet`` for 96x128 input.
+METADATA = WeightsMetadata(
+    architecture="lsabinet",
+    label_set=CAMVID,
+    input_size=(96, 128),
+    mean=(0.41, 0.42, 0.43),
+    std=(0.27, 0.28, 0.29),
+    dataset="none",
+    licence="none",
+)
 
-    Its batch norms have seen images and its classifier is scaled, so that logits and masks look like a trained
-    network's: a few units wide, several classes per image.
+
+def look_trained(model: SegmentationNetwork) -> None:
+    """Give an untrained network logits and masks like a trained one's: a few units wide, several classes per image.
+
+    Its batch norms see images and its classifier is scaled.
     """
-    torch.manual_seed(7)
-    model = create_model("lsabinet", 11)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
@@ -49,18 +59,30 @@ def random_weights(tmp_path_factory):
         scale = 2 / logits.std(dim=(0, 2, 3)).mean()
         classifier.weight.mul_(scale)
         classifier.bias.mul_(scale)
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory):
+    """A weights file of an untrained 11-class ``lsabinet`` for 96x128 input, which looks trained."""
+    torch.manual_seed(7)
+    model = create_model("lsabinet", 11)
+    look_trained(model)
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    metadata = WeightsMetadata(
-        architecture="lsabinet",
-        label_set=CAMVID,
-        input_size=(96, 128),
-        mean=(0.41, 0.42, 0.43),
-        std=(0.27, 0.28, 0.29),
-        dataset="none",
-        licence="none",
-    )
-    save_weights(path, model, metadata, dtype=torch.float32)
+    save_weights(path, model, METADATA, dtype=torch.float32)
     return path
+
+
+@pytest.fixture(scope="session")
+def small_network():
+    """The network of ``random_weights`` with three of its nine bottlenecks, and so with every operator, in memory only:
+    it converts, loads and runs in half the time."""
+    torch.manual_seed(7)
+    model = create_model("lsabinet", 11)
+    assert isinstance(model, LSABiNet)
+    backbone = model.backbone
+    backbone.block1, backbone.block2 = backbone.block1[:1], backbone.block2[::5]
+    look_trained(model)
+    return Network(model, METADATA, METADATA.input_size)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,7 @@ def mutated(random: np.random.Generator, data: bytes) -> array.array:
     """The data with some bytes changed, and cut or extended."""
     values = np.frombuffer(data, np.uint8).copy()
     for at in random.integers(0, len(values), random.integers(0, 8)):
-        # The header is worth more attention than the pixels.
+        # Most faults go into the header, because faulty pixels are only another image.
         values[at if random.random() < 0.5 else at % min(64, len(values))] = random.integers(0, 256)
     content = values.tobytes()
     if random.random() < 0.3:
@@ -24,7 +24,7 @@ def mutated(random: np.random.Generator, data: bytes) -> array.array:
 
 
 def mutated_image(random: np.random.Generator, sides: tuple[int, int] = (0, 40)) -> Image:
-    """An image of any encoding, whose data, fields or both may be wrong; ``sides``: from, and up to but without."""
+    """An image of any encoding, whose data, fields or both may be wrong; ``sides``: the range of its sides."""
     encoding = str(random.choice([*ENCODINGS, "", "mystery12"]))
     height, width, step = (int(value) for value in random.integers(*sides, 3))
     known = ENCODINGS.get(encoding)

@@ -83,7 +83,7 @@ def node_here(domain: int, parameters: dict, before_release: Callable[[], None])
     executor.shutdown()
     node.destroy_node()
     rclpy.shutdown(context=context)
-    # What refers to itself in the node keeps it in the graph, where the next test's node of the same name would see it.
+    # Reference cycles keep the node in the graph, where the next test's node of the same name would see it.
     del node
     gc.collect()
 

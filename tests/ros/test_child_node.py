@@ -83,7 +83,7 @@ class Endless(Recorded):
     program = "import sys, time; time.sleep(600 * ('build_only:=true' in sys.argv)); open(sys.argv[1], 'a').write('[]')"
 
 
-def test_a_build_without_end_is_given_up(tmp_path, monkeypatch):
+def test_an_endless_build_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(child_node, "BUILD_S", 0.2)
     assert started(Endless(), tmp_path, (480, 640)) == [[]]
 

@@ -40,7 +40,7 @@ def test_images_are_received_while_an_output_has_a_subscriber(client, tmp_path):
     client.bring_up()
     without_subscribers(client)
     status = client.status()
-    # Neither silent nor broken.
+    # The camera is reported neither as silent nor as broken.
     assert (status["level"], status["state"]) == (0, "active")
     assert "no output" in status["message"]
     masks = []

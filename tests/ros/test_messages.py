@@ -74,7 +74,7 @@ def test_masks_are_mono8_rows_without_padding(header):
     for message in (messages.grey_message(mask, header),):
         assert message.header == header
         assert (message.encoding, message.height, message.width, message.step) == ("mono8", 5, 7, 7)
-        # The way in which the layer of Nav2 reads it.
+        # As Nav2's semantic layer reads it.
         assert all(message.data[v * message.width + u] == mask[v, u] for v in range(5) for u in range(7))
 
 

@@ -1,4 +1,4 @@
-"""What a node is given at its start but does not use is named in its log; the rest in /diagnostics."""
+"""Parameters and files that a node does not use are named in its log, other misfits in /diagnostics."""
 
 import signal
 import subprocess

@@ -103,7 +103,7 @@ def test_colour_mask_and_compressed_outputs_are_those_of_the_mask(client):
     overlay = pixels_of(found["overlay"], channels=3).astype(int)
     assert np.abs(overlay - (frame[..., ::-1] / 2 + expected / 2)).max() <= 1
     encoded = compressed_to_array(found["overlay/compressed"])[..., ::-1].astype(int)
-    # The test's frame is noise, for which JPEG is not made.
+    # The frame is noise, which JPEG compresses badly.
     assert encoded.shape == overlay.shape
     assert np.abs(encoded.mean((0, 1)) - overlay.mean((0, 1))).max() < 3
 

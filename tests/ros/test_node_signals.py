@@ -1,4 +1,4 @@
-"""Ctrl-C while an engine is being built, which nothing can interrupt: the node's process ends at once all the same."""
+"""Ctrl-C while an engine is being built: the node ends at once, although a build cannot be interrupted."""
 
 import signal
 import time

@@ -116,7 +116,7 @@ def test_weights_that_are_not_for_commercial_use_are_named(client, node, weights
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"model": "cgnet"}, ["model", "cgnet", "lsabinet"]),
+        ({"model": "cgnet"}, ["model", "cgnet", "espnet"]),
         ({"device": "abacus"}, ["device", "abacus"]),
         ({"backend": "abacus"}, ["backend", "abacus"]),
         ({"precision": "int8"}, ["precision", "int8", "torch"]),
@@ -125,7 +125,7 @@ def test_weights_that_are_not_for_commercial_use_are_named(client, node, weights
     ],
 )
 def test_bad_settings_fail_configure(client, values, words):
-    good = {"model": "lsabinet", "device": "auto", "precision": "auto", "backend": "torch", "input_height": 0}
+    good = {"model": "espnet", "device": "auto", "precision": "auto", "backend": "torch", "input_height": 0}
     assert client.set(**values) == []
     try:
         assert client.change(CONFIGURE) is False
@@ -364,7 +364,7 @@ def test_enable_and_disable(active, node):
         assert active.set(input_timeout_s=0.2) == []
         active.spin(0.5)
         status = active.status()
-        # Silence is what was asked for.
+        # A disabled camera is not reported as silent.
         assert (status["level"], status["enabled"], status["state"]) == (0, "false", "active")
         # It stays disabled when it is activated again.
         assert active.change(DEACTIVATE)
@@ -485,7 +485,7 @@ def test_diagnostics_describe_network_and_engine(active, weights_file):
     status = active.status()
     assert status["name"] == "segmentation: health"
     assert status["weights"] == str(weights_file)
-    assert (status["architecture"], status["label_set"]) == ("lsabinet", "camvid11")
+    assert (status["architecture"], status["label_set"]) == ("espnet", "camvid11")
     assert (status["device"], status["precision"], status["backend"]) == ("cpu", "fp32", "torch")
     assert (status["threads"], status["input_topic"]) == ("1", "/segmentation/input/image")
     assert status["engine"].startswith("PyTorch ")
@@ -496,7 +496,7 @@ def test_diagnostics_describe_network_and_engine(active, weights_file):
 
 
 def test_every_transition_is_logged_once(active, node):
-    for transition, word in ((DEACTIVATE, "inactive"), (CLEANUP, "unconfigured"), (CONFIGURE, "lsabinet")):
+    for transition, word in ((DEACTIVATE, "inactive"), (CLEANUP, "unconfigured"), (CONFIGURE, "espnet")):
         before = len(node.lines)
         assert active.change(transition)
         active.until(lambda: len(node.lines) > before, "log line")

@@ -100,10 +100,6 @@ class GroundMap:
             lines[:, min(int(at / CELL_M), lines.shape[1] - 1)] = True
         self._tone[lines & (self._ids == surface)] = int(128 * tone)
 
-    def class_at(self, x: float, z: float) -> int:
-        row, column = _cell_of(x, z, self._ids.shape)
-        return self._surfaces[self._ids[row, column]].class_id
-
     def render(self, wear: float) -> tuple[np.ndarray, np.ndarray]:
         """Compose the map.
 
@@ -129,12 +125,6 @@ class GroundMap:
 
 def _cells(points: ArrayLike) -> np.ndarray:
     return np.rint((np.asarray(points, np.float64) - ORIGIN) / CELL_M * 16).astype(np.int32)
-
-
-def _cell_of(x: float, z: float, shape: tuple[int, ...]) -> tuple[int, int]:
-    row = int(np.clip((z - ORIGIN[1]) / CELL_M, 0, shape[0] - 1))
-    column = int(np.clip((x - ORIGIN[0]) / CELL_M, 0, shape[1] - 1))
-    return row, column
 
 
 def asphalt(rng: np.random.Generator) -> Surface:

@@ -176,24 +176,15 @@ class Mesh:
         uv = np.stack([np.tile(angles, rings + 1) * radii[0], np.repeat(polar, sides + 1) * radii[1]], 1)
         self.add(vertices, normals, uv, _grid(rings, sides), material, class_id, seed)
 
-    def loft(
-        self, sections: ArrayLike, material: int, class_id: int, seed: int = 0, caps: bool = True, closed: bool = True
-    ) -> None:
-        """Add the surface of a body, spanned over its cross-sections (S, N, 3), with smooth normals."""
+    def loft(self, sections: ArrayLike, material: int, class_id: int) -> None:
+        """Add the closed surface of a body, spanned over its cross-sections (S, N, 3), with smooth normals."""
         sections = np.asarray(sections, np.float64)
-        if closed:
-            sections = np.concatenate([sections, sections[:, :1]], 1)
+        sections = np.concatenate([sections, sections[:, :1]], 1)
         count, around = sections.shape[:2]
-        along_vector = np.gradient(sections, axis=0) if count > 1 else np.zeros_like(sections)
+        along_vector = np.gradient(sections, axis=0)
         around_vector = np.empty_like(sections)
         around_vector[:, 1:-1] = sections[:, 2:] - sections[:, :-2]
-        if closed:
-            around_vector[:, 0] = around_vector[:, -1] = sections[:, 1] - sections[:, -2]
-        else:
-            around_vector[:, 0], around_vector[:, -1] = (
-                sections[:, 1] - sections[:, 0],
-                sections[:, -1] - sections[:, -2],
-            )
+        around_vector[:, 0] = around_vector[:, -1] = sections[:, 1] - sections[:, -2]
         normals = np.cross(along_vector, around_vector)
         normals /= np.linalg.norm(normals, axis=2, keepdims=True) + 1e-9
         center = sections.mean(axis=(0, 1))
@@ -208,11 +199,9 @@ class Mesh:
             _grid(count - 1, around - 1),
             material,
             class_id,
-            seed,
         )
-        if caps and closed:
-            for section, sign in ((sections[0, :-1], -1), (sections[-1, :-1], 1)):
-                self.polygon(section, material, class_id, seed, sign * (sections[-1].mean(0) - sections[0].mean(0)))
+        for section, sign in ((sections[0, :-1], -1), (sections[-1, :-1], 1)):
+            self.polygon(section, material, class_id, normal=sign * (sections[-1].mean(0) - sections[0].mean(0)))
 
     def polygon(
         self, points: ArrayLike, material: int, class_id: int, seed: int = 0, normal: Vector | None = None

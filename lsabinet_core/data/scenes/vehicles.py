@@ -73,7 +73,6 @@ class Vehicles:
             emission=6.0,
             gloss=0.2,
         )
-        self._amber = materials.add(PLAIN, linear(230, 130, 30))
 
     def _paint(self) -> int:
         color = _PAINTS[int(self.rng.choice(len(_PAINTS), p=_PAINT_SHARES / _PAINT_SHARES.sum()))]

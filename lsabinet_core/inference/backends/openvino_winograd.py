@@ -94,8 +94,9 @@ def _convolve(columns: list, weight: np.ndarray, tile: int) -> list:
     # A tile reads its own columns and one column of each neighbouring tile.
     seen = [_pad(columns[-1], 1, -1), *columns, _pad(columns[0], -1, 1)]
     values = _sums_and_differences([_weighted_sum(row, seen) for row in inputs])
+    # An array in place of a constant would be passed on as a list of Python numbers, which takes seconds for SegNet.
     products = [
-        op.convolution(value, part, strides=[1, 1], pads_begin=[1, 0], pads_end=[1, 0], dilations=[1, 1])
+        op.convolution(value, op.constant(part), strides=[1, 1], pads_begin=[1, 0], pads_end=[1, 0], dilations=[1, 1])
         for value, part in zip(values, weights, strict=True)
     ]
     products = _sums_and_differences(products)

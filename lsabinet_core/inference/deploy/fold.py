@@ -40,16 +40,21 @@ def fold_batch_norms(model: SegmentationNetwork) -> SegmentationNetwork:
     an ``Affine`` otherwise. Normalisations without running statistics depend on the image and are kept.
     """
     model = copy.deepcopy(model).eval()
+    replacements: dict[nn.Module, nn.Module] = {}
     for norm, conv in _convolutions_before_norms(model).items():
         _merge(conv, norm)
-        _replace(model, norm, nn.Identity())
-    for module in list(model.modules()):
-        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats:
+        replacements[norm] = nn.Identity()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.track_running_stats and module not in replacements:
             scale, shift = _scale_and_shift(module)
             dtype = next(module.buffers()).dtype
-            _replace(model, module, Affine(scale.to(dtype), shift.to(dtype)))
+            replacements[module] = Affine(scale.to(dtype), shift.to(dtype))
         elif isinstance(module, (nn.Dropout, nn.Dropout2d)):
-            _replace(model, module, nn.Identity())
+            replacements[module] = nn.Identity()
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if child in replacements:
+                setattr(parent, name, replacements[child])
     return model
 
 
@@ -140,10 +145,3 @@ def _merge(conv: Convolution, norm: nn.BatchNorm2d) -> None:
         shift = shift + scale * conv.bias.detach().double()
     conv.weight = nn.Parameter((weight.double() * scale.view(along_outputs)).to(weight.dtype))
     conv.bias = nn.Parameter(shift.to(weight.dtype))
-
-
-def _replace(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if child is old:
-                setattr(parent, name, new)

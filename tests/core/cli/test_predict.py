@@ -162,7 +162,7 @@ def test_a_file_name_that_is_too_long_is_skipped(tmp_path, random_weights, image
 def test_an_image_too_large_for_jpeg_is_skipped(tmp_path, random_weights, image_folder, capsys):
     cv2.imwrite(str(image_folder / "panorama.png"), np.zeros((2, 65600, 3), np.uint8))
     out = tmp_path / "out"
-    assert predict(image_folder, random_weights, out) == 1
+    assert predict(image_folder, random_weights, out, "--input-size", "64x96") == 1
     assert "2x65600 cannot be written as .jpg" in capsys.readouterr().err.splitlines()[-1]
     assert summary(out)["frames"] == 3
     assert list(summary(out)["failed"]) == ["panorama"]

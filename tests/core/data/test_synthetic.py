@@ -19,7 +19,7 @@ from lsabinet_core.data.street.people import Cyclist, Pedestrian
 from lsabinet_core.data.street.render import render
 from lsabinet_core.data.street.textures import canopy
 from lsabinet_core.data.street.vehicles import Car
-from lsabinet_core.data.synthetic import DRIVE_RATE, SPLITS, SyntheticDataset, drive_camera, render_clip
+from lsabinet_core.data.synthetic import DRIVE_RATE, SPLITS, SyntheticDataset, drive_camera
 from lsabinet_core.errors import DatasetError
 from lsabinet_core.labels import CAMVID
 
@@ -246,7 +246,7 @@ def test_the_scene_does_not_depend_on_the_size():
     assert (small == large[::2, ::2]).mean() > 0.9
 
 
-# -- clip ----------------------------------------------------------------------------------------------------------
+# -- drive ---------------------------------------------------------------------------------------------------------
 
 
 def test_consecutive_frames_of_the_drive_differ_slightly():
@@ -260,14 +260,6 @@ def test_the_drive_runs_at_8_metres_per_second_down_the_street():
     start, end = (drive_camera(1, t, 20.0, SIZE).position for t in (0.0, 10.0))
     assert end[2] - start[2] == pytest.approx(80.0)
     assert len(SyntheticDataset("drive")) / DRIVE_RATE == 20.0
-
-
-def test_render_clip():
-    frames = list(render_clip(12, 3, rate=5.0, size=SIZE))
-    assert [f.name for f in frames] == ["clip_00000", "clip_00001", "clip_00002"]
-    assert [digest(f) for f in frames] == [digest(f) for f in render_clip(12, 3, rate=5.0, size=SIZE)]
-    assert len({digest(f) for f in frames}) == 3
-    assert frames[0].label.tobytes() != next(iter(render_clip(13, 3, rate=5.0, size=SIZE))).label.tobytes()
 
 
 # -- errors --------------------------------------------------------------------------------------------------------
@@ -288,9 +280,3 @@ def test_bad_size(size):
 def test_index_out_of_range(index):
     with pytest.raises(IndexError, match=r"0\.\.99"):
         SyntheticDataset("val").sample(index)
-
-
-@pytest.mark.parametrize(("seed", "frames", "rate"), [(-1, 3, 15.0), (1, 0, 15.0), (1, 3, 0.0), (1, 3, float("nan"))])
-def test_bad_clip(seed, frames, rate):
-    with pytest.raises(DatasetError, match="clip"):
-        render_clip(seed, frames, rate)

@@ -7,7 +7,8 @@ import torch
 from lsabinet_core.inference.backends.auto import AutoBackend
 from lsabinet_core.inference.backends.shaped import ShapedBackend
 from lsabinet_core.inference.backends.shapes import Run
-from lsabinet_core.inference.backends.torch_ import TorchBackend
+from lsabinet_core.inference.backends.torch_ import TorchBackend, deploy
+from lsabinet_core.inference.deploy import DeployedNetwork
 
 
 class Clock:
@@ -23,6 +24,10 @@ class Clock:
 CLOCK = Clock()
 
 
+DEPLOYED: dict[torch.nn.Module, DeployedNetwork] = {}
+"""By network: the stand-ins share it, because each start of ``auto`` loads several."""
+
+
 class Engine(TorchBackend):
     """PyTorch in fp32 under the name and precision of another engine; it takes ``seconds``, and its logits may be
     wrong or its methods fail."""
@@ -33,7 +38,10 @@ class Engine(TorchBackend):
         self.name, self.seconds, self.error, self.fails_in = name, seconds, error, fails_in
 
     def load(self, source):
-        super().load(source)
+        self.close()
+        if source.model not in DEPLOYED:
+            DEPLOYED[source.model] = deploy(source, torch.device("cpu"), torch.float32)
+        self._network = DEPLOYED[source.model]
         self.precision = self.claimed
 
     def prepare(self, size, batch=1):

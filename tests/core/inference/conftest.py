@@ -8,8 +8,6 @@ from lsabinet_core.errors import BackendError
 from lsabinet_core.inference import backends
 from lsabinet_core.inference.backends import create_backend
 from lsabinet_core.inference.backends.engines import candidates
-from lsabinet_core.inference.network import Network
-from lsabinet_core.models.weights import load_weights
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +21,9 @@ def _no_cache_of_the_user(engine_cache, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def network(random_weights):
+def network(small_network):
     """An untrained 11-class network for 96x128."""
-    model, metadata = load_weights(random_weights)
-    return Network(model, metadata, metadata.input_size)
+    return small_network
 
 
 @pytest.fixture(scope="session")

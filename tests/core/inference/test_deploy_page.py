@@ -68,9 +68,10 @@ def test_masks(words, run, folder, plain):
     assert (mask == expected).mean() > 0.999
 
 
-def test_logits(run, folder, random_weights):
+def test_logits(run, folder, network):
     found = run(block('"logits.onnx"'))
-    with Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", input_size=(96, 128)) as segmenter:
+    options = {"device": "cpu", "backend": "torch", "input_size": (96, 128)}
+    with Segmenter(network.model, network.metadata, **options) as segmenter:
         expected = segmenter.segment(cv2.imread(str(folder / "frame.png")))
     assert found["mask"].dtype == np.uint8
     assert (found["mask"] == expected.mask).mean() > 0.999

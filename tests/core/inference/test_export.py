@@ -34,7 +34,7 @@ def exported(network, tmp_path_factory, engine_cache):
 
 
 @pytest.mark.parametrize("name", ["openvino", "torchscript", "onnx"])
-def test_exported_model_matches_its_weights(name, exported, network, random_weights, noise_image):
+def test_exported_model_matches_its_weights(name, exported, network, noise_image):
     path, info = exported(name)
     assert (info.size, info.batch, info.precision, info.weights) == ((96, 128), None, "fp32", network.fingerprint)
     assert open_artefact(path).info == info
@@ -42,7 +42,7 @@ def test_exported_model_matches_its_weights(name, exported, network, random_weig
     assert info.versions["torch"] == torch.__version__
     assert not [file.name for file in path.parent.iterdir() if file.name.startswith(".")]
     frames = [noise_image(seed, (120, 160)) for seed in range(3)]
-    plain = Segmenter.from_pretrained(random_weights, device="cpu", backend="torch", input_size=(96, 128))
+    plain = Segmenter(network.model, network.metadata, device="cpu", backend="torch", input_size=(96, 128))
     expected = plain.segment(frames)
     with Segmenter.from_pretrained(path, device="cpu") as segmenter:
         assert segmenter.input_size == (96, 128)
@@ -79,7 +79,7 @@ def test_masks_for_other_programs(name, network, tmp_path, images, plain, start,
 
 
 @pytest.mark.parametrize(("name", "output"), [("onnx", "mask"), ("openvino", "logits")])
-def test_export_for_any_size(name, output, network, tmp_path, plain, start, noise_image, random_weights):
+def test_export_for_any_size(name, output, network, tmp_path, plain, start, noise_image):
     """Pooling and resizing depend on the size: tests odd sizes and the minimum, at which SVFM has a single cell."""
     path = tmp_path / f"any{SUFFIXES[name]}"
     settings = ExportSettings(name, None, output=output)
@@ -117,7 +117,7 @@ def test_export_for_any_size(name, output, network, tmp_path, plain, start, nois
     frame = noise_image(0, (120, 200))
     for size in (None, (72, 104)):
         options = {"device": "cpu", "input_size": size}
-        with Segmenter.from_pretrained(random_weights, backend="torch", **options) as segmenter:
+        with Segmenter(network.model, network.metadata, backend="torch", **options) as segmenter:
             expected, used = segmenter.segment(frame).mask, segmenter.network_size((120, 200))
         with Segmenter.from_pretrained(path, **options) as segmenter:
             assert segmenter.network_size((120, 200)) == used

@@ -17,12 +17,12 @@ DEADLINE = 60.0
 
 
 @pytest.fixture(params=["torch", "openvino", "onnxruntime", "torchscript", "auto"])
-def make_segmenter(request, network, random_weights, tmp_path):
+def make_segmenter(request, network, tmp_path):
     """A new Segmenter for each engine that runs on the CPU without a compiler."""
 
     def make():
         if request.param != "torchscript":
-            return Segmenter.from_pretrained(random_weights, device="cpu", backend=request.param, threads=1)
+            return Segmenter(network.model, network.metadata, device="cpu", backend=request.param, threads=1)
         path = tmp_path / "network.pt"
         export(network, ExportSettings("torchscript", (96, 128)), path)
         return Segmenter(open_artefact(path), device="cpu", threads=1)

@@ -36,7 +36,7 @@ def masks_of(weights, frames):
 
 
 def miou(true, predicted):
-    """mIoU over the classes that occur, as its definition has it."""
+    """mIoU over the classes that occur, computed from its definition."""
     known = true != 255
     shares = []
     for index in range(11):
@@ -112,6 +112,6 @@ def test_settings_change_the_first_configuration():
         (["input-size=96"], ["input-size", "360x480"]),
     ],
 )
-def test_settings_that_are_none(settings, words, error_of):
+def test_invalid_settings(settings, words, error_of):
     message = error_of(second_options, argparse.Namespace(against=settings))
     assert [word for word in words if word not in message] == []

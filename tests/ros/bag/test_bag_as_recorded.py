@@ -60,7 +60,7 @@ def stamps_in(folder, topic=IMAGE):
 
 
 def about(index, stamp_ns):
-    """Whether a stamp is that of frame ``index``, but for the rounding at the start of each file."""
+    """Whether a stamp is that of frame ``index``, except for the rounding at the start of each file."""
     return abs(stamp_ns - stamp_of(index)) <= 2
 
 
@@ -168,7 +168,7 @@ def test_a_damaged_chunk_loses_only_itself(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["drive.mcap.zstd", "drive.db3.zstd", "DRIVE.MCAP", "drive.MCAP.ZSTD"])
-def test_a_file_alone_that_is_compressed_or_in_capitals(tmp_path, name):
+def test_a_single_file_that_is_compressed_or_has_an_uppercase_suffix(tmp_path, name):
     suffix = ".db3" if ".db3" in name else ".mcap"
     whole = write(tmp_path / f"whole{suffix}", samples(2))
     content = whole.read_bytes()

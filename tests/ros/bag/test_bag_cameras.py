@@ -128,7 +128,7 @@ def test_camera_info_of_a_field_of_view(cameras):
         (["--calibration", "a.yaml", "b.yaml"], ["one file", "got 2"]),
     ],
 )
-def test_options_that_do_not_fit(cameras, monkeypatch, options, words, error_of):
+def test_invalid_combinations_of_options(cameras, monkeypatch, options, words, error_of):
     folder, _ = cameras
     monkeypatch.chdir(folder)
     message = error_of(run_cli, "make", "images", *options, "--rate", 4, "--out", "drive.mcap")
@@ -146,7 +146,7 @@ def test_options_that_do_not_fit(cameras, monkeypatch, options, words, error_of)
         (lambda text: "a: [", ["YAML"]),
     ],
 )
-def test_files_that_are_no_calibration(tmp_path, change, words, error_of):
+def test_invalid_calibration_files(tmp_path, change, words, error_of):
     path = tmp_path / "camera.yaml"
     path.write_text(change(CALIBRATION))
     message = error_of(read_calibration, path)

@@ -160,7 +160,7 @@ def test_compressed_labels_are_read_as_they_are_stored(kind, encode):
         ("png", lambda label: cv2.imencode(".png", label)[1].tobytes()[:-40], "truncated PNG"),
     ],
 )
-def test_compressed_labels_that_are_none(kind, encode, words):
+def test_compressed_images_that_are_not_labels(kind, encode, words):
     (frame,) = samples(1)
     with pytest.raises(FrameError, match=f"label of format .*{words}"):
         label_array(compressed_message(encode(frame.label), 0, kind), COMPRESSED_IMAGE)
@@ -293,7 +293,7 @@ def test_a_label_that_does_not_fit_is_skipped_and_the_rest_counts(tmp_path, segm
     assert report.details["frames"] == 4
 
 
-def test_labels_of_which_none_can_be_used_end_with_an_error_after_the_report(tmp_path, weights, error_of):
+def test_unusable_labels_end_with_an_error_after_the_report(tmp_path, weights, error_of):
     (frame,) = samples(1)
     image = ("/image", 0, image_message(frame.image, 5, "bgr8"))
     path = write_messages(tmp_path / "bag", [image, ("/labels", 1, image_message(frame.image, 5, "bgr8"))])
@@ -404,7 +404,7 @@ def without_timings(content):
     return {key: without_timings(value) for key, value in content.items() if key not in TIMING_FIELDS}
 
 
-def test_two_runs_give_the_same_but_for_timings(tmp_path, weights):
+def test_two_runs_agree_except_for_timings(tmp_path, weights):
     path = write(tmp_path / "drive.mcap", samples(3))
     (tmp_path / "spans.yaml").write_text("- {name: all, from: 0, to: 9}\n")
     metrics = ("--boundary", "--calibration", "--against", "precision=fp32", "--spans", tmp_path / "spans.yaml")

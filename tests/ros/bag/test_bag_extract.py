@@ -1,4 +1,4 @@
-"""``lsabinet bag extract`` writes what the bag holds, so that a bag can be made of it again."""
+"""``lsabinet bag extract`` writes files from which the same bag can be made again."""
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ from bag_cases import RATE, START_NS, run_cli, samples, stamp_of, write
 from lsabinet_ros.bag.reader import open_bag
 
 
-def test_frames_and_labels_survive_the_way_out_and_back(tmp_path, capsys):
+def test_extracted_frames_and_labels_make_the_same_bag(tmp_path, capsys):
     frames = samples(3, labelled=lambda index: index != 1)
     bag = write(tmp_path / "drive.mcap", frames)
     out = tmp_path / "out"

@@ -62,7 +62,7 @@ def done_times(out):
 
 def test_the_merged_report_is_that_of_all_frames(tmp_path, drives, options, weights, capsys):
     folder, frames = drives
-    # A bag's first frame, and what none of them has.
+    # One span contains the first frame of each bag, the other one contains no frame.
     (tmp_path / "spans.yaml").write_text("- {name: start, from: 0, to: 0.01}\n- {name: later, from: 60, to: 90}\n")
     metrics = ("--boundary", "2", "--calibration", "--temporal", "--against", "precision=fp32")
     assert run_cli("evaluate", folder, *options, *metrics, "--spans", tmp_path / "spans.yaml") == 0
@@ -114,7 +114,7 @@ def test_resume_only_evaluates_what_is_not_finished(tmp_path, drives, options):
     assert len(after) == 2
     assert {file: after[file] for file in before} == before
     whole = read(out)
-    # A half-written report, another bag and other options are none of a finished bag.
+    # A half-written report, and reports of another bag or of other options, do not count as finished.
     (broken,) = set(after) - set(before)
     (broken.parent / "report.json").write_text('{"schema_version": 1, "mi')
     assert run_cli("evaluate", *bags, *options, "--resume") == 0
@@ -155,7 +155,7 @@ def children_of(pid):
 
 
 def is_running(pid):
-    """Whether a process exists and has not ended; nobody may have asked for its exit status yet."""
+    """Whether a process exists and is no zombie, which has ended but waits for its parent to read its status."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
@@ -199,7 +199,7 @@ def test_find_bags(tmp_path, drives, error_of):
     shutil.copytree(folder / "b", lost)
     (lost / "metadata.yaml").unlink()
     assert find_bags([lost]) == [lost]
-    # The outputs of an earlier run, and those of one that was killed, are no drives.
+    # The outputs of an earlier run, or of a killed one, are not drives.
     drives_folder = tmp_path / "drives"
     for name in ("report/bags/a", ".outputs.1.tmp", "."):
         (drives_folder / name).mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,7 @@ def test_no_frames(tmp_path):
         open_source(path)
 
 
-def test_where_no_package_reads_bags(tmp_path, monkeypatch):
+def test_without_a_package_that_reads_bags(tmp_path, monkeypatch):
     monkeypatch.setattr(sources.metadata, "entry_points", lambda group: [])
     with pytest.raises(FrameError, match="not a video"):
         open_source(write(tmp_path / "drive.mcap", samples(1)))

@@ -1,4 +1,4 @@
-"""Limits on reports and comparisons of two: kept, failed, within chance, or never measured."""
+"""Limits on reports and on comparisons of two: passed, failed, within chance, or not measured."""
 
 import json
 from xml.etree import ElementTree
@@ -158,7 +158,7 @@ def test_gate_of_an_evaluation(tmp_path, weights, capsys):
         ("a: [b", "YAML"),
     ],
 )
-def test_gates_that_are_none(tmp_path, text, words, error_of):
+def test_invalid_gates(tmp_path, text, words, error_of):
     path = tmp_path / "gate.yaml"
     path.write_text(text)
     assert words in error_of(read_limits, path)

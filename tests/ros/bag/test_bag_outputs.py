@@ -1,4 +1,4 @@
-"""``lsabinet bag evaluate --out-bag``: what the libraries of the formats read of it."""
+"""``lsabinet bag evaluate --out-bag``: the bag as the libraries of the formats read it."""
 
 import csv
 

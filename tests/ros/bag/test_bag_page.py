@@ -1,4 +1,4 @@
-"""``report.html``: complete, valid and self-contained, with the frames that are worst."""
+"""``report.html``: complete, valid and self-contained, with the worst frames."""
 
 import base64
 import csv
@@ -97,7 +97,7 @@ def test_the_page_is_well_formed_and_needs_no_other_file(page):
     assert all(source.startswith("data:image/jpeg;base64,") for source in found.sources)
     assert not re.search(r"(?:src|href)=.https?:|@import|url\(|<script", page)
     assert all(image["alt"] for image in found.images)
-    # Headings do not skip a level, for those who navigate by them.
+    # Headings skip no level: screen readers navigate by them.
     assert found.headings[0] == 1
     assert all(after - before <= 1 for before, after in zip(found.headings, found.headings[1:]))
     assert "&lt;drive&gt;.mcap" in page
@@ -160,7 +160,7 @@ def test_the_pictures_can_be_decoded(page):
     for source in found.sources:
         data = base64.b64decode(source.split(",", 1)[1], validate=True)
         assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (*SIZE, 3)
-    # Every frame of the worst has its pictures once.
+    # Each of the worst frames has its pictures once.
     assert kinds.count("frame") == kinds.count("overlay") == kinds.count("second mask") <= 9
     assert kinds.count("label") == kinds.count("difference") == 5
 

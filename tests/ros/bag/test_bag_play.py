@@ -68,7 +68,7 @@ class Listener:
 
     def close(self):
         self._executor.shutdown()
-        self._node.destroy_node()  # or the next test of the same domain meets it
+        self._node.destroy_node()  # otherwise, the next test in the same domain discovers it
         rclpy.try_shutdown(context=self._context)
 
 
@@ -342,7 +342,7 @@ def test_gaps_of_years_are_not_waited_for(tmp_path, play):
     assert "is not waited for" in errors
 
 
-def test_a_long_gap_is_said_and_kept(caplog):
+def test_a_long_gap_is_reported_and_kept(caplog):
     timeline = player_module._Timeline(speed=1.0)
     timeline.begin()
     first = timeline.due(START_NS)

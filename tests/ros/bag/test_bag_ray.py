@@ -108,7 +108,7 @@ def test_a_killed_worker_is_replaced_and_the_report_is_that_of_the_local_fleet(t
         for folder in (tmp_path / "local", tmp_path / "ray")
     )
     assert local == remote
-    # What is finished is not evaluated again, here or there; what is not, is.
+    # Finished bags are not evaluated again, here or on the cluster; the others are.
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "ray").glob("bags/*/done.json")}
     first, second = sorted(before)
     second.unlink()
@@ -127,14 +127,14 @@ def test_a_bag_that_cannot_be_evaluated_keeps_the_others(tmp_path, cluster, driv
         assert [result.status for result in found] == [0, 1]
         assert "broken.mcap" in found[1].message
         assert read(found[0].folder)["frames"] == 2
-        # Other code on the nodes is no answer to the question that was asked.
+        # Workers that run another version of the code are refused.
         monkeypatch.setattr(ray_workers, "version", lambda: "0.0.1 (other)")
         with pytest.raises(BagError, match=r"0\.0\.1 \(other\)") as caught:
             evaluate_fleet([drives / "a.mcap"], tmp_path, [*map(str, options)], workers=workers)
         assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_reached_is_said_in_one_line(cluster, monkeypatch, error_of):
+def test_an_unreachable_cluster_is_an_error_of_one_line(cluster, monkeypatch, error_of):
     assert "100 CPUs" in error_of(RayWorkers, cluster, cores=100)
     monkeypatch.setattr(ray_workers, "CONNECT_S", 2.0)
     assert "127.0.0.1:1" in error_of(RayWorkers, "127.0.0.1:1", cores=1)

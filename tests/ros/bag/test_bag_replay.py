@@ -218,7 +218,7 @@ def test_the_highest_rate_is_found_by_bisection(limit, start):
 
 
 @pytest.mark.parametrize("limit", [0.0, 1e9])
-def test_a_search_without_end_is_given_up(limit):
+def test_an_endless_search_is_given_up(limit):
     passes = rate_search.find_rate(Machine(limit), None, 1.0)
     assert len(passes) <= 8
     assert (highest_rate_hz(passes, rate_search.ENOUGH) is None) == (limit == 0)
@@ -244,7 +244,7 @@ def test_the_command_of_the_player_has_the_selection(tmp_path):
         (["--remap", "x"], ["x"]),
     ],
 )
-def test_options_that_do_not_fit(options, words, tmp_path, error_of):
+def test_invalid_combinations_of_options(options, words, tmp_path, error_of):
     bag = write(tmp_path / "drive.mcap", samples(1))
     message = error_of(run_cli, "replay", bag, "--out", tmp_path / "out", *options)
     assert [word for word in words if word not in message] == []

@@ -32,7 +32,7 @@ def report_of(answered=0.96, p99=30.0, agreement=1.0):
         ("publish_to_mask.max.max", 39, False),
         ("pixel_agreement.min", 100, True),
         ("highest_rate_hz.min", 13, False),
-        # What was not measured keeps no limit.
+        # A value that was not measured fails its limit.
         ("mask_jitter.max", 5, False),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_gate_is_read_before_the_replay(tmp_path, error_of):
     limits, before = open_gate(gate, tmp_path, replay=True)
     assert [limit.name for limit in limits] == ["answered.min", "answered.max_drop"]
     assert before == report_of()
-    # The metrics of the other verb.
+    # Metrics that only `bag evaluate` measures.
     gate.write_text("miou.min: 60\n")
     assert "'miou' of a replay" in error_of(open_gate, gate, None, replay=True)
     for text in ("{}", '{"schema_version": 1}', "[]"):

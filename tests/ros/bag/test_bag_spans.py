@@ -1,4 +1,4 @@
-"""``lsabinet bag evaluate --spans``: the metrics of parts of a drive, counted from the frames that are in them."""
+"""``lsabinet bag evaluate --spans``: the metrics of parts of a drive."""
 
 import csv
 import json
@@ -97,7 +97,7 @@ def test_metrics_of_the_frames_in_each_span(tmp_path, weights, spans, capsys):
     assert 'id="spans"' in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_limit_on_a_span_that_is_none(tmp_path, weights, spans, error_of):
+def test_a_limit_on_an_unknown_span(tmp_path, weights, spans, error_of):
     path = write(tmp_path / "drive.mcap", samples(1))
     gate = tmp_path / "gate.yaml"
     gate.write_text("span.nihgt.miou.min: 3")
@@ -158,7 +158,7 @@ def test_times_are_exact(spans):
         ("a: [b", ["YAML"]),
     ],
 )
-def test_spans_that_are_none(tmp_path, text, words, error_of):
+def test_invalid_spans(tmp_path, text, words, error_of):
     path = tmp_path / "spans.yaml"
     path.write_text(text)
     message = error_of(read_spans, path)

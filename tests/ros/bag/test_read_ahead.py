@@ -22,7 +22,7 @@ def test_order_and_end():
     assert list(read_ahead([])) == []
 
 
-def test_work_goes_on_while_an_item_is_used():
+def test_items_are_computed_while_another_is_used():
     begun = []
 
     def work():
