@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsabinet_core.cli.segmenter_options import add_device_arguments, count, parse_size, positive
+from lsabinet_core.data import DATASETS
 
 if TYPE_CHECKING:
     from lsabinet_core.data import Sample
@@ -24,9 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", nargs="+", metavar="W", help="weights files or names of shipped weights")
     source = parser.add_argument_group("images").add_mutually_exclusive_group(required=True)
     source.add_argument("--images", nargs="+", type=Path, metavar="FILE|DIR", help="images or folders of images")
-    source.add_argument(
-        "--dataset", metavar="D", help="data set, drawn with its labels: camvid, cityscapes, folder or synthetic"
-    )
+    source.add_argument("--dataset", metavar="D", help=f"data set, drawn with its labels: {', '.join(DATASETS)}")
     group = parser.add_argument_group("data set options")
     group.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set (not used by synthetic)")
     group.add_argument("--split", default="val", metavar="S", help="split (default: val)")

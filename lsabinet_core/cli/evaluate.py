@@ -12,6 +12,7 @@ from lsabinet_core.cli.segmenter_options import (
     open_segmenter,
     positive,
 )
+from lsabinet_core.data import DATASETS
 from lsabinet_core.errors import DatasetError, LsabinetError
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ FORMATS = ("table", "json", "csv", "markdown")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dataset", required=True, metavar="D", help="data set: camvid, cityscapes, folder or synthetic"
-    )
+    parser.add_argument("--dataset", required=True, metavar="D", help=f"data set: {', '.join(DATASETS)}")
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set (not used by synthetic)")
     parser.add_argument("--split", default="val", metavar="S", help="split to evaluate (default: val)")
     parser.add_argument("--limit", type=positive, metavar="N", help="evaluate only the first N images")

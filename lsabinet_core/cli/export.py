@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS, parse_size, positive
+from lsabinet_core.data import DATASETS
 from lsabinet_core.errors import BackendError, FrameError, LsabinetError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     frames.add_argument(
         "--dataset",
         metavar="D",
-        help="camvid, cityscapes, folder or synthetic (default: synthetic for --verify, none for int8)",
+        help=f"{', '.join(DATASETS)} (default: synthetic for --verify, none for int8)",
     )
     frames.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set")
     frames.add_argument("--split", metavar="S", help="split of the data set (default: train for int8, otherwise val)")
