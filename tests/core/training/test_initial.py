@@ -10,7 +10,7 @@ from lsabinet_core.labels import CAMVID, CITYSCAPES
 from lsabinet_core.models import create_model
 from lsabinet_core.models.weights import WeightsMetadata, save_weights
 from lsabinet_core.training.initial import start_from_weights
-from lsabinet_core.training.recipe import Recipe
+from lsabinet_core.training.recipe import Recipe, load_recipe
 
 
 @pytest.fixture
@@ -78,3 +78,10 @@ def test_weights_of_another_network_are_rejected(weights, tmp_path):
         start(Recipe(model="enet", initial_weights=str(file)), CAMVID)
     with pytest.raises(WeightsError, match="no weights"):
         start(Recipe(initial_weights=str(tmp_path / "none.safetensors")), CAMVID)
+
+
+def test_camvid_cpu_starts_from_rendered_scenes():
+    recipe = load_recipe("camvid_cpu", [])
+    assert recipe.initial_weights == "lsabinet_synthetic"
+    fresh, _, _ = start(recipe, CAMVID)
+    assert fresh == []
