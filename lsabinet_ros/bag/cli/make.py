@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lsabinet_core.cli.segmenter_options import positive
-from lsabinet_core.data import DATASETS
 from lsabinet_core.errors import BagError
 from lsabinet_ros.bag.cli.options import parse_rate, parse_stamp
 from lsabinet_ros.bag.cli.results import status_for
@@ -26,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("input", nargs="?", metavar="INPUT", help="folder of images, or video file")
     source.add_argument("--images", type=Path, metavar="DIR", help="folder of images")
     source.add_argument("--video", type=Path, metavar="FILE", help="video file")
-    source.add_argument("--dataset", metavar="D", help=f"data set: {', '.join(DATASETS)}")
+    source.add_argument("--dataset", metavar="D", help="data set: camvid, cityscapes, folder or synthetic")
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set (not needed for synthetic)")
     parser.add_argument("--split", default="val", metavar="S", help="split of the data set (default: val)")
     parser.add_argument(
