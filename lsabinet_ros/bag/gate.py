@@ -87,24 +87,30 @@ class Verdict:
         }
 
 
-def read_report(path: Path) -> dict:
-    """Read a ``report.json``, given by its path or its folder.
+def read_report(
+    path: Path, *, verb: str = "evaluate", name: str = "report.json", expected: int = SCHEMA_VERSION
+) -> dict:
+    """Read a report, given by its path or its folder.
+
+    Args:
+        path: the file or its folder.
+        verb: the verb of ``lsabinet bag`` that writes such reports.
+        name: the name of the file in its folder.
+        expected: the version of the schema.
 
     Raises:
         BagError: no such file, or not a report of this version.
     """
-    path = path / "report.json" if path.is_dir() else path
+    path = path / name if path.is_dir() else path
     try:
         content = json.loads(read_text(path))
     except OSError as error:
         raise BagError(f"cannot read {path}: {error.strerror}") from None
     except ValueError:
-        raise BagError(f"{path} is not a report of `lsabinet bag evaluate`: it is not JSON") from None
+        raise BagError(f"{path} is not a report of `lsabinet bag {verb}`: it is not JSON") from None
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise BagError(
-            f"expected a report of `lsabinet bag evaluate` of version {SCHEMA_VERSION}, got {version}: {path}"
-        )
+    if version != expected:
+        raise BagError(f"expected a report of `lsabinet bag {verb}` of version {expected}, got {version}: {path}")
     return content
 
 

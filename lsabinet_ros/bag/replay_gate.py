@@ -3,14 +3,12 @@
 The limits and verdicts are those of ``gate``, on metrics of ``replay.json``. docs/bags.md lists them.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from lsabinet_core.errors import BagError
 from lsabinet_core.evaluation.latency import STATISTICS
-from lsabinet_core.files import read_text
-from lsabinet_ros.bag.gate import Limit, Verdict, verdict_on
+from lsabinet_ros.bag.gate import Limit, Verdict, read_report, verdict_on
 from lsabinet_ros.bag.replay_report import SCHEMA_VERSION
 
 # Names of metrics, their place in replay.json and the factor to percent or milliseconds.
@@ -38,15 +36,12 @@ def read_replay(path: Path) -> dict:
     Raises:
         BagError: no such file, or not a report of this version.
     """
-    path = path / "replay.json" if path.is_dir() else path
-    try:
-        content = json.loads(read_text(path))
-    except OSError as error:
-        raise BagError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError:
-        raise BagError(f"{path} is not a report of `lsabinet bag replay`: it is not JSON") from None
-    if not isinstance(content, dict) or "replay" not in content or content.get("schema_version") != SCHEMA_VERSION:
-        raise BagError(f"expected a report of `lsabinet bag replay` of version {SCHEMA_VERSION}: {path}")
+    content = read_report(path, verb="replay", name="replay.json", expected=SCHEMA_VERSION)
+    # The reports of other verbs have a version as well.
+    if "replay" not in content:
+        raise BagError(
+            f"expected a report of `lsabinet bag replay` of version {SCHEMA_VERSION}, got one without `replay`: {path}"
+        )
     return content
 
 
