@@ -29,6 +29,27 @@ def noise_image():
     return smooth_noise
 
 
+@pytest.fixture
+def openvino_defaults(monkeypatch):
+    """Set the precision in which OpenVINO computes unless it is configured, such as ``f32``, as on other processors."""
+    from lsabinet_core.inference.convert import openvino_
+
+    core = openvino_.shared_core()
+
+    class Core:
+        def __init__(self, precision):
+            self._precision = precision
+
+        def compile_model(self, model, device, settings=None):
+            defaults = {"INFERENCE_PRECISION_HINT": self._precision}
+            return core.compile_model(model, device, {**defaults, **(settings or {})})
+
+        def __getattr__(self, name):
+            return getattr(core, name)
+
+    return lambda precision: monkeypatch.setattr(openvino_, "shared_core", lambda: Core(precision))
+
+
 METADATA = WeightsMetadata(
     architecture="lsabinet",
     label_set=CAMVID,
