@@ -1,6 +1,7 @@
 """A ROS node that drives the lifecycle of a segmentation node and follows its state."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import parameter_value_to_python
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 from std_msgs.msg import String
 
 from lsabinet_core.errors import LsabinetError
@@ -26,6 +28,8 @@ from lsabinet_ros.outputs import LATCHED
 NODE = "/segmentation"
 ANSWER_S = 10.0
 """How long the node may take to answer."""
+REPEAT_S = 2.0
+"""A request that changes nothing is repeated if it is not answered within this time."""
 Driver = TypeVar("Driver", bound="NodeDriver")
 
 
@@ -87,13 +91,17 @@ class NodeDriver:
     def configure(self, start_timeout_s: float, configure_timeout_s: float) -> None:
         """Configure and activate the node. Raises LsabinetError if it does not appear or a transition fails."""
         self.spin_until(self._change_state.service_is_ready, start_timeout_s, "the node did not appear on the graph")
+        # The middleware drops the answer to a client that the node has not discovered yet. A request for the state can
+        # be repeated, a transition cannot. The clients are discovered in the order of their creation: when the second
+        # one receives an answer, the first one is known.
+        self.ask(self._get_state, GetState.Request(), start_timeout_s)
         for transition, wanted in (
             (Transition.TRANSITION_CONFIGURE, State.PRIMARY_STATE_INACTIVE),
             (Transition.TRANSITION_ACTIVATE, State.PRIMARY_STATE_ACTIVE),
         ):
             request = ChangeState.Request(transition=Transition(id=transition))
             self.call(self._change_state, request, configure_timeout_s)
-            state = self.call(self._get_state, GetState.Request(), start_timeout_s).current_state
+            state = self.ask(self._get_state, GetState.Request(), start_timeout_s).current_state
             if state.id != wanted:
                 raise LsabinetError(f"the node stays {state.label}: {self._reason()}")
 
@@ -115,7 +123,7 @@ class NodeDriver:
         """The node's values of these parameters. Raises LsabinetError if it does not answer."""
         client = self.node.create_client(GetParameters, f"{NODE}/get_parameters")
         self.spin_until(client.service_is_ready, ANSWER_S, "the node does not offer its parameters")
-        values = self.call(client, GetParameters.Request(names=list(names)), ANSWER_S).values
+        values = self.ask(client, GetParameters.Request(names=list(names)), ANSWER_S).values
         self.node.destroy_client(client)
         return {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=True)}
 
@@ -161,6 +169,28 @@ class NodeDriver:
         future = client.call_async(request)
         self.spin_until(future.done, timeout_s, f"no answer from {client.srv_name}")
         return future.result()
+
+    def ask(self, client: Client, request: Any, timeout_s: float) -> Any:
+        """The answer of a service that changes nothing: the request is repeated until one answer arrives.
+
+        Raises:
+            LsabinetError: no answer comes in time.
+        """
+        futures: list[Future] = []
+        sent_s = -math.inf
+
+        def answered() -> bool:
+            nonlocal sent_s
+            if time.monotonic() - sent_s > REPEAT_S:
+                futures.append(client.call_async(request))
+                sent_s = time.monotonic()
+            return any(future.done() for future in futures)
+
+        self.spin_until(answered, timeout_s, f"no answer from {client.srv_name}")
+        for future in futures:
+            if not future.done():
+                client.remove_pending_request(future)
+        return next(future.result() for future in futures if future.done())
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -238,7 +238,7 @@ class Soak(NodeDriver):
     def _set_alpha(self) -> None:
         value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=self.random.uniform(-0.5, 1.5))
         request = SetParameters.Request(parameters=[Parameter(name="overlay_alpha", value=value)])
-        self.call(self._set_parameters, request, 30.0)
+        self.ask(self._set_parameters, request, 30.0)
 
     def _view(self) -> None:
         if self._viewer is not None:
