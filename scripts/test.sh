@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Run the tests in the environment .venv, which is created if needed. Without arguments: all tests, with one process per
-# core. Arguments are passed to pytest, which then runs in a single process: scripts/test.sh tests/core -x
+# Run the tests in the environment .venv, which is created if needed. Without arguments: all tests, in several processes.
+# Arguments are passed to pytest, which then runs in a single process: scripts/test.sh tests/core -x
 #
 #   LSABINET_COVERAGE=1   measure line coverage and print it; about 15 % slower
 set -euo pipefail
@@ -15,10 +15,11 @@ logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 export ROS_LOG_DIR=$logs
 if [ $# -eq 0 ]; then
-    cores=$(env -u OMP_NUM_THREADS nproc)
-    # Each process takes 2 GB. The tests of a file run in one process, because they share fixtures. A process that dies
-    # ends the run: pytest-xdist would replace it and then wait forever at the end.
-    set -- --numprocesses $((cores < 4 ? cores : 4)) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+    # One process more than cores, because the tests on a ROS graph often wait. Each process takes 2 GB.
+    processes=$(($(env -u OMP_NUM_THREADS nproc) + 1))
+    # The tests of a file run in one process, because they share fixtures. A process that dies ends the run:
+    # pytest-xdist would replace it and then wait forever at the end.
+    set -- --numprocesses $((processes < 4 ? processes : 4)) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 fi
 if [ "${LSABINET_COVERAGE:-0}" != 0 ]; then
     set -- -p pytest_cov --cov --cov-report=term "$@"
