@@ -28,6 +28,7 @@ VERBS = (
     "runs",
     "plot",
     "ablate",
+    "average",
     "evaluate",
     "compare",
     "predict",
