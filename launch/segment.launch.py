@@ -345,7 +345,7 @@ def start_node(context):
         raise RuntimeError(f"params_file: no such file: {value('params_file')!r}")
     if value("cameras_file"):
         if value("cameras").strip():
-            raise RuntimeError("expected cameras or cameras_file, got both")
+            raise RuntimeError("cameras_file: expected no argument cameras, got both")
         topics, camera_parameters = cameras_of_file(value("cameras_file"))
     else:
         topics = {name: f"{name}/{value('image_topic')}" for name in camera_names(value)}
