@@ -16,7 +16,7 @@ from lsabinet_ros.conversions import image_to_array
 from lsabinet_ros.latency import header_stamp_ns
 
 SCHEMA_VERSION = 1
-"""Version of ``replay.json``; it increases with every change that programs which read the file must know."""
+"""Version of ``replay.json``; it increases with every change that affects programs that read the file."""
 MAX_NAMED = 20
 """Maximum number of stamps that the report lists."""
 

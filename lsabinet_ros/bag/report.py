@@ -25,7 +25,7 @@ from lsabinet_ros.bag.spans import names_of
 from lsabinet_ros.bag.timeline import as_timeline
 
 SCHEMA_VERSION = 1
-"""Version of ``report.json``; it increases with every change that programs which read the file must know."""
+"""Version of ``report.json``; it increases with every change that affects programs that read the file."""
 TIMING_FIELDS = ("latency_ms", "throughput", "timeline")
 """Fields of ``report.json``, at any depth, that differ between two runs on the same machine."""
 SPAN_SEPARATOR = ";"

@@ -87,7 +87,7 @@ class Storage(Protocol):
 class StorageFile(ABC):
     """One storage file of rosbag2, whole or damaged.
 
-    Subclasses set ``topics`` (of which several entries may be one topic's, see ``_add``), ``start_ns`` and ``end_ns``
+    Subclasses set ``topics`` (see ``_add`` for topics with several entries), ``start_ns`` and ``end_ns``
     when they open, and implement ``_read``.
 
     Args:
