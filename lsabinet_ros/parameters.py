@@ -313,8 +313,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "min_confidence",
         0.0,
-        "Pixels whose confidence is lower become 255 (unlabelled) in the mask and the overlay. Above 0, the confidence "
-        "is computed for every frame.",
+        "Pixels whose confidence is lower are published as unlabelled (255). Above 0, the confidence is computed for "
+        "every frame.",
         Settable.ALWAYS,
         maximum=1.0,
     ),
