@@ -1,7 +1,7 @@
 """Start the segmentation node, and configure and activate it.
 
 One camera: ``ros2 launch lsabinet_ros segment.launch.py image_topic:=/my/image``.
-Several: ``ros2 launch lsabinet_ros segment.launch.py cameras:=front,rear``, or with settings of their own
+Several: ``ros2 launch lsabinet_ros segment.launch.py cameras:=front,rear``, or with different settings
 ``ros2 launch lsabinet_ros multi_camera.launch.py cameras_file:=cameras.yaml``.
 
 Arguments: ``ros2 launch lsabinet_ros segment.launch.py --show-args``.
@@ -45,11 +45,11 @@ CAMERA_SETTINGS = {
     "enabled": bool,
     "max_rate_hz": float,
 }
-"""The parameters that a camera may have of its own, with the types of their values."""
+"""The parameters that may differ between cameras, with the types of their values."""
 
 COMPRESSED = "/compressed"
 TOPIC = re.compile(r"(~/|/)?[A-Za-z]\w*(/[A-Za-z_]\w*)*", re.ASCII)
-"""Names of topics. Two underscores begin a rule for the node's name or namespace, which has an argument of its own."""
+"""Names of topics, not of rules such as ``__ns``: the namespace has its own argument."""
 
 ASK_AGAIN_S = 5.0
 """How long a restarted node may take to begin with configure before it is asked again: for about 20 s after a crash,
@@ -115,8 +115,8 @@ def arguments():
             "build_only",
             default_value="false",
             choices=BOOLEANS,
-            description="Build the engine for warm_up_height and warm_up_width, store it in the cache, and end the "
-            "launch: to prepare a vehicle.",
+            description="Only build the engine for warm_up_height and warm_up_width, store it in the cache, and end "
+            "the launch.",
         ),
         DeclareLaunchArgument(
             "params_file",
@@ -126,9 +126,9 @@ def arguments():
         DeclareLaunchArgument(
             "remap",
             default_value="",
-            description="Other names for the node's topics and services, such as "
-            "'~/output/mask:=/perception/mask ~/output/overlay:=/perception/overlay', separated by spaces. The "
-            "compressed images move with the raw ones.",
+            description="New names for the node's topics and services, separated by spaces, such as "
+            "'~/output/mask:=/perception/mask ~/output/overlay:=/perception/overlay'. A rule for raw images also "
+            "renames the compressed ones.",
         ),
         DeclareLaunchArgument(
             "namespace", default_value="", description="Namespace of the node and of its relative topics."
@@ -145,17 +145,16 @@ def arguments():
             default_value="true",
             choices=BOOLEANS,
             description="End the launch with a non-zero status if the node cannot be configured or crashes. If false, "
-            "the rest of the launch goes on.",
+            "the rest of the launch continues.",
         ),
         DeclareLaunchArgument(
             "respawn",
             default_value="false",
             choices=BOOLEANS,
-            description="Start the node again when it ends, and configure it again when that failed, instead of ending "
-            "the launch.",
+            description="Restart the node when it ends, and retry a failed configure, instead of ending the launch.",
         ),
         DeclareLaunchArgument(
-            "respawn_delay", default_value="2.0", description="Seconds to wait before that, at least 0."
+            "respawn_delay", default_value="2.0", description="Seconds before a restart or a retry, at least 0."
         ),
         DeclareLaunchArgument(
             "compressed",
@@ -346,7 +345,7 @@ def start_node(context):
         raise RuntimeError(f"params_file: no such file: {value('params_file')!r}")
     if value("cameras_file"):
         if value("cameras").strip():
-            raise RuntimeError("cameras_file: expected no argument cameras beside it")
+            raise RuntimeError("cameras_file: expected no argument cameras, got both")
         topics, camera_parameters = cameras_of_file(value("cameras_file"))
     else:
         topics = {name: f"{name}/{value('image_topic')}" for name in camera_names(value)}

@@ -18,7 +18,7 @@ SHARE = Path(__file__).resolve().parents[1]
 """The folder that holds launch/ and config/, in the checkout as well as in an installation."""
 
 DRIVERS = {"usb_cam": "usb_cam_node_exe", "v4l2_camera": "v4l2_camera_node"}
-"""Packages of camera drivers, the first that is installed is used, and their executables."""
+"""Packages of camera drivers, in the order of preference, with their executables."""
 
 
 def arguments():

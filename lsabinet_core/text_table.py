@@ -88,7 +88,7 @@ def percent(fraction: float | None, *, signed: bool = False) -> str:
 
 
 def number(value: float | None, digits: int) -> str:
-    """``value`` with so many digits after the point; ``-`` for None."""
+    """``value`` with this number of digits after the point; ``-`` for None."""
     return UNDEFINED if value is None else f"{value:.{digits}f}"
 
 

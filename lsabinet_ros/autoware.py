@@ -1,9 +1,9 @@
 """Masks in the form that Autoware's node segmentation_pointcloud_fusion reads.
 
-As the source of autoware_image_projection_based_fusion and perception_utils (Apache-2.0) shows, the data of the Image
-holds runs of equal pixels in the order of the rows, 5 bytes each: the id, uint8, and the length, int32 in the byte
-order of the machine. ``height`` and ``width`` are those of the mask. Points on pixels whose id is not in ``LABELS`` are
-never removed.
+According to the source of autoware_image_projection_based_fusion and perception_utils (Apache-2.0), the data of the
+Image contain runs of equal pixels in row order, 5 bytes each: the id, uint8, and the length, int32 in the byte order of
+the machine. ``height`` and ``width`` are those of the mask. Points on pixels whose id is not in ``LABELS`` are never
+removed.
 """
 
 import array

@@ -1,8 +1,8 @@
-"""Compares and builds engines in a process of its own, at low priority, so that the node's frames keep their cores.
+"""Compares and builds engines in a separate low-priority process, so that the node's frames keep their cores.
 
     python -m lsabinet_ros.build_engines REQUEST
 
-REQUEST is a ``BuildRequest`` as JSON. What is built is found in the cache on disk by the next Segmenter.
+REQUEST is a ``BuildRequest`` as JSON. The next Segmenter finds the engines in the cache on disk.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lsabinet_core.inference.segmenter import Segmenter
 
 NICENESS = 10
-"""Priority of the process below the node's: at this one, the scheduler gives it a tenth of a core that both want."""
+"""Added to the niceness of the node: the scheduler then gives the process a tenth of a core that both want."""
 
 _PR_SET_PDEATHSIG = 1
 
@@ -31,7 +31,7 @@ class BuildRequest:
     """What to build.
 
     Attributes:
-        weights: as the parameter of the node.
+        weights: as in the parameter of the node.
         options: further arguments of ``Segmenter.from_pretrained``.
         batches: (height, width, frames): sizes of camera frames, and how many go through the network in one call.
             Empty: one frame of the training size.
@@ -63,7 +63,7 @@ class BuildRequest:
 
 
 class BuildProcess:
-    """A process that builds what is requested, and dies with this one.
+    """A process that builds the engines of a request, and dies with this one.
 
     Args:
         request: what to build.

@@ -54,7 +54,7 @@ class DecodedFrame:
     Attributes:
         received: the frame as it arrived.
         wanted: the outputs that had subscribers when the worker took the frame.
-        whole: BGR, uint8 (H, W, 3), rectified if that is wanted.
+        whole: BGR, uint8 (H, W, 3), rectified if the camera rectifies.
         info: the camera's calibration, if there is one.
         pixels: the part that is segmented, BGR, uint8 (h, w, 3).
         nearly_black: as ``conversions.Decoded``.
@@ -160,7 +160,7 @@ class Camera:
 
     @property
     def needed(self) -> bool:
-        """Whether somebody waits for what is made of the frames, or the camera receives them in any case."""
+        """Whether an output or a snapshot needs frames, or the camera always receives them."""
         return not self._lazy or self._snapshot_awaited or bool(self._outputs.wanted())
 
     @property
@@ -216,12 +216,12 @@ class Camera:
         self._subscriptions.append(subscription)
 
     def unsubscribe(self) -> None:
-        """Receive no more frames; those that have arrived are still processed."""
+        """Stop receiving frames; those that have arrived are still processed."""
         while self._subscriptions:
             self._node.destroy_subscription(self._subscriptions.pop())
 
     def stop(self) -> None:
-        """Receive no more frames; the frame in flight is still processed."""
+        """Stop receiving frames; the frame in flight is still processed."""
         self.unsubscribe()
         self._started = False
         self.mailbox.close()
@@ -231,7 +231,7 @@ class Camera:
         self._outputs.destroy()
 
     def request_snapshot(self) -> "Future[FrameSnapshot]":
-        """The next frame that is segmented, which one is even without a subscriber; replaces an earlier request."""
+        """Segment the next frame, even without a subscriber, and return it; replaces an earlier request."""
         self._snapshot = Future()
         return self._snapshot
 
@@ -385,7 +385,7 @@ class Camera:
 
 
 def _checked_topic(node: LifecycleNode, topic: str, parameter: str) -> str:
-    """The full name of a topic, empty for an empty one; ``parameter`` is what a message calls it."""
+    """The full name of a topic, empty for an empty one; an error names ``parameter``."""
     try:
         return node.resolve_topic_name(topic) if topic else ""
     except Exception:  # noqa: BLE001 rclpy raises errors of different kinds for different faults

@@ -53,7 +53,8 @@ class Cameras:
         node: provides topics, clock, logger and the parameters that apply to each frame.
         segmenter: used in the worker's thread only.
         labels: the published classes.
-        settings: the cameras by name, whose topics are under ``~/NAME``; by the empty name a single one under ``~``.
+        settings: settings by name of the camera, whose topics are under ``~/NAME``. The empty name stands for a single
+            camera, whose topics are under ``~``.
         lazy: receive the images of a camera only while one of its outputs has a subscriber.
     """
 
@@ -166,9 +167,9 @@ class Cameras:
         mailboxes = {camera: camera.mailbox for camera in self}
         awaited = set(mailboxes)
         while frames := self._take(mailboxes, awaited):
-            # A camera that was waited for in vain delays the others no more, until it sends again.
+            # A camera that was waited for in vain no longer delays the others, until it sends again.
             awaited = {camera for camera in awaited if camera.counts.waiting} | set(frames)
-            # Their turn comes last: a camera that is faster than the others does not delay them.
+            # These cameras go to the end of the line, so that a fast camera does not delay the others.
             for camera in frames:
                 mailboxes[camera] = mailboxes.pop(camera)
             try:
@@ -203,7 +204,7 @@ class Cameras:
                 camera.publish(decoded[camera], result)
 
     def _warm_up(self, camera: Camera, size: tuple[int, int]) -> None:
-        """At the first frame of a camera, which tells its size, build the engine for it in the background.
+        """At the first frame of a camera, which reveals its size, build the engine for it in the background.
 
         Frames of any of the cameras seen so far may form a batch together, up to the preferred size. Each camera adds
         one possible batch size, which is warmed up when its first frame arrives.
@@ -219,7 +220,7 @@ class Cameras:
         camera.size = size
 
     def _segment(self, frames: dict[Camera, DecodedFrame]) -> "dict[Camera, Segmentation]":
-        """Segment all frames in one batch, or one by one if the batch fails; a frame that fails alone is finished."""
+        """Segment all frames in one batch, or one by one if the batch fails; a frame that then fails is finished."""
         confidence = any(frame.needs_confidence for frame in frames.values())
         if len(frames) > 1:
             try:

@@ -1,4 +1,4 @@
-"""Start the segmentation node as a child process, with its engine built before the first frame comes."""
+"""Start the segmentation node as a child process, with its engine built before the first frame."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ from lsabinet_ros.view import parse_region
 BUILD_S = 180.0
 """Maximum time for building the engine in seconds; after that, the node starts without it."""
 MAX_CORRUPT = 100
-"""Number of messages at the start of a topic among which one is expected that can be decoded."""
+"""Number of messages at the start of a topic that are searched for one that can be decoded."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class NodeSettings:
         """
         values = {**self.parameters, "compressed": compressed, "diagnostics_period_s": 0.2}
         if frame_size is not None:
-            # What is segmented of the frames has that size.
+            # The part of the frames that is segmented has that size.
             values["warm_up_height"], values["warm_up_width"] = self._region_size() or frame_size
         return [
             *(sys.executable, "-m", "lsabinet_ros.segmentation_node", "--ros-args"),
@@ -56,7 +56,7 @@ class NodeSettings:
         ]
 
     def _region_size(self) -> tuple[int, int] | None:
-        """(H, W) of the region of interest in the parameter file; None without one, or if the node will refuse it."""
+        """(H, W) of the region of interest in the parameter file; None without one, or if the node will reject it."""
         if self.params_file is None:
             return None
         try:
@@ -73,8 +73,8 @@ def start_node(
 ) -> ChildProcess:
     """Start the node.
 
-    If the size of its frames is known, its engine is built first: otherwise plain PyTorch would run a short drive while
-    the engine is being built beside it, and most frames would be dropped.
+    If the size of its frames is known, its engine is built first: otherwise PyTorch would run a short drive while the
+    engine is being built, and most frames would be dropped.
 
     Args:
         image_topic, compressed, frame_size: as for ``NodeSettings.command``.

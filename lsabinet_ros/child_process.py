@@ -1,4 +1,4 @@
-"""Child processes that are watched and ended in order: the node under test and the player."""
+"""Child processes that are watched and ended in an orderly way: the node under test and the player."""
 
 import signal
 import subprocess

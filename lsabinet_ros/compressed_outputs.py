@@ -1,4 +1,4 @@
-"""Compresses published images in a thread of its own, so that the raw ones are not delayed."""
+"""Compresses published images in a separate thread, so that the raw ones are not delayed."""
 
 import array
 import threading
@@ -16,7 +16,8 @@ from lsabinet_ros.worker import WorkerThread
 JPEG_QUALITY = 90
 
 MASK_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
-"""The fastest PNG of a mask, and smaller than most: a class is a run of equal bytes. The colours of one are not."""
+"""The fastest PNG compression of a mask, which also gives small files: a class is a run of equal bytes. In a colour
+mask, it is not."""
 if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.11 and later; older ones filter each row
     MASK_PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
 
@@ -47,7 +48,7 @@ class CompressedOutput:
         return self._publisher.get_subscription_count() > 0
 
     def offer(self, pixels: np.ndarray, header: Header) -> None:
-        """Have an image compressed, instead of one that still waits: uint8, (H, W) or BGR (H, W, 3); not copied."""
+        """Queue an image, uint8, (H, W) or BGR (H, W, 3), instead of one that still waits; it is not copied."""
         self.mailbox.put((pixels, header))
 
     def publish(self, pixels: np.ndarray, header: Header) -> None:
@@ -62,7 +63,7 @@ class Compressor:
 
     Args:
         outputs: all of them.
-        report: called with an error that cost one image.
+        report: called with an error through which one image was lost.
     """
 
     def __init__(self, outputs: Sequence[CompressedOutput], report: Callable[[Exception], None]):

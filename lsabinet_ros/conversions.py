@@ -66,8 +66,8 @@ class Chroma:
     """The colours that follow the luminance plane, in rows of their own.
 
     Attributes:
-        rows: number of rows, as a multiple of the image's height.
-        width: length and step of a row, as a multiple of the luminance plane's.
+        rows: number of rows, as a multiple of the height of the image.
+        width: length and step of a row, as a multiple of those of the luminance plane.
     """
 
     rows: float
@@ -174,7 +174,7 @@ def decode_image(message: "Image", options: DecodeOptions = DecodeOptions()) -> 
 
 
 def _to_bgr(values: np.ndarray, encoding: Encoding, options: DecodeOptions, describe: Callable[[], str]) -> Decoded:
-    """Convert values of 8 or 16 bits; ``encoding`` tells how they are arranged, not how many bits they have."""
+    """Convert values of 8 or 16 bits; of ``encoding``, only the arrangement is used, not the number of bits."""
     nearly_black = False
     if values.dtype == np.uint16:
         nearly_black = int(values.max()) <= DARK_16_BIT >> (16 - options.significant_bits)
@@ -289,11 +289,11 @@ def decode_compressed(message: "CompressedImage", options: DecodeOptions = Decod
     """The decoded JPEG or PNG as BGR.
 
     image_transport writes the encoding of the original image into ``format``, as in ``bayer_rggb8; jpeg compressed``.
-    If a picture of one channel is a Bayer mosaic according to it, its colours are interpolated.
+    If it names a Bayer pattern, a single-channel image is demosaiced.
 
     Raises:
         FrameError: empty or truncated data, neither JPEG nor PNG, too many pixels or scans, a depth image
-            ("compressedDepth"), or one channel that holds something else than a grey image or a Bayer mosaic.
+            ("compressedDepth"), or a single channel that is neither a grey image nor a Bayer mosaic.
     """
 
     def describe() -> str:
@@ -322,7 +322,7 @@ _GREY = ("mono8", "mono16", "8UC1")
 
 
 def _encoding_of_decoded(values: np.ndarray, message_format: str, describe: Callable[[], str]) -> Encoding:
-    """How the values of a decoded JPEG or PNG are arranged: its colours are always BGR."""
+    """The arrangement of the values of a decoded JPEG or PNG, whose colours are always BGR."""
     original, separator, _ = message_format.partition(";")
     original = original.strip()
     if values.ndim == 3:
@@ -330,7 +330,7 @@ def _encoding_of_decoded(values: np.ndarray, message_format: str, describe: Call
     encoding = ENCODINGS.get(original)
     if original.startswith("bayer_") and encoding is not None:
         return encoding
-    # A colour camera may switch to grey pictures; without an original encoding, nothing speaks against grey.
+    # A colour camera may switch to grey images; without an original encoding, the image is assumed to be grey.
     if not separator or original in _GREY or (encoding is not None and encoding.channels >= 3):
         return ENCODINGS["mono8"]
     raise FrameError(

@@ -40,12 +40,12 @@ def _profile() -> str:
         return "not read by this middleware"
     named = next(filter(None, map(os.environ.get, transport.PROFILE_VARIABLES)), None)
     if named is None:
-        return "none in this shell; the node and its launch file take config/fastdds.xml of this package"
+        return "none in this shell; the node uses config/fastdds.xml of this package"
     return shown(Path(named)) if Path(named).is_file() else f"{shown(Path(named))}, which does not exist"
 
 
 def _version(module: str) -> str | None:
-    """None where there is no such module."""
+    """None if there is no such module."""
     if importlib.util.find_spec(module) is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""Checks JPEG and PNG files before they are decoded, so that none takes more memory or time than its pixels.
+"""Checks JPEG and PNG files before they are decoded, so that none takes more memory or time than its pixels need.
 
-Decoders trust what a file says of itself. OpenCV allocates a chunk of a PNG with the length in its header, up to 4 GB,
+Decoders trust the headers of a file. OpenCV allocates a chunk of a PNG with the length in its header, up to 4 GB,
 before it finds that the file is shorter, and libpng inflates every compressed text, up to a thousand times its size.
 libjpeg passes over the whole image for every scan of a JPEG, which may be a few bytes long.
 """
@@ -27,8 +27,8 @@ class EncodedImage:
 
     Attributes:
         height, width: according to its header, in pixels.
-        data: uint8 (N,), what is to be decoded.
-        scans: how often a decoder passes over the pixels, at most; 1 for a PNG.
+        data: uint8 (N,), the bytes to decode.
+        scans: maximum number of passes of a decoder over the pixels; 1 for a PNG.
     """
 
     height: int
@@ -38,7 +38,7 @@ class EncodedImage:
 
 
 def inspect(data: np.ndarray) -> EncodedImage | None:
-    """Read the header of a file, and leave out what does not belong to its pixels if that could be expanded.
+    """Read the header of a file, and remove chunks without pixels, which could expand when they are decoded.
 
     Args:
         data: uint8 (N,), the file.
@@ -93,5 +93,5 @@ def _inspect_jpeg(data: np.ndarray) -> EncodedImage | None:
 
 
 def _count_scans(data: np.ndarray) -> int:
-    """Number of markers of a scan; in the compressed pixels, nothing else has these two bytes."""
+    """Number of scan markers; these two bytes do not occur in compressed pixels."""
     return int(np.count_nonzero((data[:-1] == 0xFF) & (data[1:] == 0xDA)))

@@ -1,7 +1,7 @@
-"""The bond by which Nav2's lifecycle manager supervises a node: heartbeats while the node is active.
+"""The bond through which Nav2's lifecycle manager supervises a node: heartbeats while the node is active.
 
 The protocol is that of https://github.com/ros/bond_core. Both ends publish heartbeats on the topic ``bond``, under the
-name of the node. The end that stops first says so in a last message, and the other one confirms it.
+name of the node. The end that stops first announces it in a last message, which the other one confirms.
 """
 
 import uuid
@@ -19,9 +19,9 @@ except ImportError:
 
 TOPIC = "bond"
 HEARTBEAT_TIMEOUT_S = 4.0
-"""What Nav2's own nodes announce; the manager goes by its parameter ``bond_timeout``."""
+"""The value of Nav2's own nodes; the manager uses its parameter ``bond_timeout`` instead."""
 SENT, RECEIVED = 5, 100
-"""Depths of the queues, those of bond_core."""
+"""Depths of the queues, as in bond_core."""
 
 
 def check_installed() -> None:

@@ -1,4 +1,4 @@
-"""Finds what a node was given at its start but does not use: parameters with unknown names, files for other nodes."""
+"""Finds settings that have no effect on a node: parameters with unknown names, parameter files for other nodes."""
 
 import difflib
 import itertools

@@ -49,7 +49,7 @@ CLOSE_TIMEOUT_S = 1.0
 LOAD_CHECK_S = 0.1
 """How often configure checks whether the network is loaded."""
 SIM_CLOCK_TIMEOUT_S = 5.0
-"""How long simulated time may wait for its first tick before that is reported."""
+"""How long simulated time may stay without its first tick before that is reported."""
 
 COMMERCIAL_WEIGHTS = "lsabinet_synthetic"
 """Shipped weights without a non-commercial licence."""
@@ -89,7 +89,7 @@ class SegmentationNode(LifecycleNode):
             self._parameter("diagnostics_period_s"), self._report, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         self.create_service(SetBool, "~/enable", self._on_enable)
-        # Not the node's default group, in which a transition that waits would hold up all other callbacks.
+        # Not the node's default group, in which a transition that waits would block all other callbacks.
         self._turns = ReentrantCallbackGroup()
         self._snapshots = SnapshotService(self, self._turns, lambda: self._cameras)
         _guard_transitions(self, self._turns)
@@ -99,7 +99,7 @@ class SegmentationNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load and warm up the network and create the publishers; on any error, stay unconfigured.
 
-        Waits for the network, unless ``loaded`` has been awaited before.
+        Waits for the network; it is already loaded if ``loaded`` has been awaited.
         """
         try:
             loading = self._start_loading()
@@ -165,9 +165,9 @@ class SegmentationNode(LifecycleNode):
         return super().on_error(state)
 
     async def loaded(self) -> None:
-        """Start loading the network, and wait until ``on_configure`` need not wait; other callbacks run meanwhile.
+        """Load the network, so that ``on_configure`` need not wait for it; other callbacks run meanwhile.
 
-        Raises what ``on_configure`` reports as the reason of a failure.
+        Raises the error that ``on_configure`` then reports as the reason of its failure.
         """
         loading = self._start_loading()
 
@@ -362,7 +362,7 @@ class SegmentationNode(LifecycleNode):
         return SetParametersResult(successful=True)
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        """Segment or not, as long as the node is active; faster than a transition, and for any state."""
+        """Enable or disable segmentation; faster than a transition, and possible in any state."""
         if request.data != self._enabled:
             self._enabled = request.data
             if self._cameras is not None and any(camera.running for camera in self._cameras):
@@ -388,7 +388,7 @@ class SegmentationNode(LifecycleNode):
                 self.get_logger().error(f"diagnostics failed: {one_line(error)}", throttle_duration_sec=30.0)
 
     def _look_around(self) -> None:
-        """Look for the clock and for other nodes of the same name."""
+        """Check for simulated time and for other nodes of the same name."""
         if self._parameter("use_sim_time") and self.get_clock().now().nanoseconds == 0:
             self._clockless_since_s = self._clockless_since_s or time.monotonic()
         else:
@@ -507,7 +507,7 @@ def _load(values: Mapping[str, Any]) -> "Segmenter | SwitchingSegmenter":
     from lsabinet_core.inference.artefact import is_artefact
 
     request = build_request(values)
-    # Neither an export nor int8 leaves a choice that takes long.
+    # With an export or int8, there is no lengthy comparison of engines.
     if values["backend"] == "auto" and values["precision"] != "int8" and not is_artefact(values["weights"]):
         segmenter = SwitchingSegmenter(request)
     else:
@@ -522,7 +522,7 @@ def _load(values: Mapping[str, Any]) -> "Segmenter | SwitchingSegmenter":
 
 
 def _guard_transitions(node: SegmentationNode, group: ReentrantCallbackGroup) -> None:
-    """Let configure wait without holding up other callbacks, and answer invalid transitions with failure.
+    """Let configure wait without blocking other callbacks, and answer invalid transitions with failure.
 
     rclpy's own callback returns when the transition has ended. If a transition that is invalid in the current state is
     requested by id, rclpy (Humble to Jazzy) raises from that callback: the exception ends the executor, and the caller
@@ -537,7 +537,7 @@ def _guard_transitions(node: SegmentationNode, group: ReentrantCallbackGroup) ->
         try:
             if not _asks_to_configure(request) or machine.current_state[0] != State.PRIMARY_STATE_UNCONFIGURED:
                 return change_state(request, response)
-            # As rclpy does it, but for the wait.
+            # As in rclpy, except for the wait.
             previous = LifecycleState(state_id=machine.current_state[0], label=machine.current_state[1])
             machine.trigger_transition_by_id(Transition.TRANSITION_CONFIGURE, True)
             with contextlib.suppress(Exception):  # on_configure meets the same error and reports it

@@ -35,7 +35,7 @@ Driver = TypeVar("Driver", bound="NodeDriver")
 
 @dataclass
 class NodeState:
-    """What a segmentation node has said of itself.
+    """What a segmentation node has reported.
 
     Attributes:
         counts: its frame counters, ``frames_received`` and so on, in its latest diagnostics.
@@ -53,13 +53,13 @@ class NodeState:
 
 
 class NodeDriver:
-    """Context manager with a node of its own, in a ROS context of its own.
+    """Context manager with its own node in its own ROS context.
 
     Args:
-        name: of the own node.
+        name: name of this node.
 
     Attributes:
-        state: what the segmentation node has said.
+        state: what the segmentation node has reported.
         watch: called again and again while waiting; it may raise LsabinetError.
     """
 

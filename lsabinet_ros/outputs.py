@@ -87,8 +87,7 @@ class Outputs:
         node: owns the publishers; they publish while it is active.
         prefix: prefix of the topics; ``~`` for a single camera.
         camera_info: whether there is a topic for the camera's calibration.
-        on_matched: called in the executor's thread when a subscriber of an output comes or goes; None if that is of no
-            interest.
+        on_matched: called in the executor's thread when a subscriber of an output comes or goes; None if not needed.
 
     Raises:
         LsabinetError: with ``on_matched``, if this ROS distribution does not report subscribers.
@@ -128,7 +127,7 @@ class Outputs:
             raise
 
     def _publisher(self, message_type: type, topic: str, profile: QoSProfile) -> LifecyclePublisher:
-        # rclpy leaves out what it returns.
+        # rclpy does not annotate the type that it returns.
         publisher: Any = self._node.create_lifecycle_publisher(
             message_type,
             topic,
@@ -202,7 +201,7 @@ class Outputs:
             self._overlay.publish(overlay(), header)
 
     def publish_class_share(self, mask: np.ndarray, labels: PublishedLabels, device: str, header: Header) -> None:
-        """Publish how much of a mask of published ids, uint8 (H, W), each class has, with the frame's header."""
+        """Publish the share of each class in a mask of published ids, uint8 (H, W), with the frame's header."""
         if _has_subscribers(self._class_share):
             self._class_share.publish(messages.class_share_message(mask, labels, device, header))
 
@@ -223,7 +222,7 @@ class Outputs:
 
 
 def _options_with(on_matched: Callable[[], None]) -> dict[str, Any]:
-    """Options of a publisher that tells when its subscribers change."""
+    """Options of a publisher that calls ``on_matched`` when its subscribers change."""
     if event_handler is None or "matched" not in inspect.signature(event_handler.PublisherEventCallbacks).parameters:
         raise LsabinetError("lazy: expected ROS 2 Jazzy or newer, whose rclpy reports subscribers; set it to false")
     return {"event_callbacks": event_handler.PublisherEventCallbacks(matched=lambda status: on_matched())}

@@ -1,4 +1,4 @@
-"""A ROS graph of one command's own, so that other nodes on the machine do not interfere."""
+"""A separate ROS graph for a command, so that other nodes on the machine do not interfere."""
 
 import contextlib
 import itertools
@@ -29,7 +29,7 @@ class Domain:
         # Not the one before: its nodes may still be in the graph.
         first = (os.getpid() + next(_calls)) % len(DOMAINS)
         for domain in (*DOMAINS[first:], *DOMAINS[:first]):
-            # The system gives a port back when its process ends, in whatever way. Nothing is sent through it.
+            # The system releases the port when the process ends, however it ends. Nothing is sent through it.
             lock = socket.socket()
             try:
                 lock.bind(("127.0.0.1", _FIRST_PORT + domain))
@@ -49,14 +49,14 @@ class Domain:
         self.close()
 
     def close(self) -> None:
-        """Let others reserve the id."""
+        """Release the id for others."""
         self._lock.close()
 
 
 def use_own_graph() -> None:
-    """Give this process and those that it starts a domain of their own on this machine.
+    """Give this process and those that it starts their own domain on this machine.
 
-    Only variables that are not set are set, so that a user can choose the graph.
+    Variables that are already set are kept, so that a user can choose the graph.
     """
     if "ROS_DOMAIN_ID" not in os.environ:
         os.environ["ROS_DOMAIN_ID"] = str(_kept.enter_context(Domain()).id)

@@ -47,10 +47,10 @@ class Setting:
         name, default, description: as shown by ``ros2 param describe``.
         settable: when it may be set.
         minimum, maximum: inclusive limits of a number.
-        per_camera: whether ``NAME.name`` sets it for camera NAME, whose default is this parameter's value.
+        per_camera: whether ``CAMERA.name`` sets it for one camera; its default is the value of ``name``.
         choices: allowed strings; empty allows every string, but the empty one only if it is the default.
 
-    A list always holds names of cameras, because there is no parameter with any other list.
+    A list always holds names of cameras; no parameter holds any other list.
     """
 
     name: str
@@ -75,7 +75,9 @@ class Setting:
             return "[''], or distinct ROS names without slashes"
         if isinstance(self.default, str):
             return ", ".join(self.choices) if self.choices else "any"
-        return f"{self.minimum:g} to {self.maximum:g}"
+        # The type of the default, so that integers are not rounded.
+        number = type(self.default)
+        return " to ".join(f"{limit}" if number is int else f"{limit:g}" for limit in (self.minimum, self.maximum))
 
     def problem(self, value: object) -> str | None:
         """Why ``value`` is invalid, in one line; None if it is valid."""
@@ -124,8 +126,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "precision",
         "auto",
-        "Precision of inference; auto is fp16 on a GPU, on a CPU fp32, or bf16 where backend auto finds it faster with "
-        "equal masks. int8 needs `lsabinet export` first.",
+        "Precision of inference; auto is fp16 on a GPU, and on a CPU fp32, or bf16 if backend auto finds it faster and "
+        "in agreement with fp32. int8 needs `lsabinet export` first.",
         Settable.UNCONFIGURED,
         choices=("auto", "fp32", "bf16", "fp16", "int8"),
     ),
@@ -220,32 +222,32 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "region_of_interest",
         "",
-        "Part of the images that is segmented, X,Y,WIDTH,HEIGHT in pixels, such as 0,120,1280,600; empty is the whole "
-        "image. Outside of it, the mask is 255 and the confidence 0. Per camera.",
+        "Part of the images that is segmented, X,Y,WIDTH,HEIGHT in pixels, such as 0,120,1280,600. Outside it, the "
+        "mask is 255 and the confidence 0. Empty: the whole image. Per camera.",
         Settable.UNCONFIGURED,
         per_camera=True,
     ),
     Setting(
         "body_mask",
         "",
-        "Path of an image of the camera's size that is white where the vehicle's own body is seen: there, the mask is "
-        "255 and the confidence 0. Empty: none. Per camera.",
+        "Path of an image of the camera's size that is white where the camera sees the vehicle's own body. There, the "
+        "mask is 255 and the confidence 0. Empty: none. Per camera.",
         Settable.UNCONFIGURED,
         per_camera=True,
     ),
     Setting(
         "camera_info_topic",
         "",
-        "Topic of the camera's calibration (CameraInfo), which is published again beside each mask on "
-        "~/output/camera_info. Empty: none. Per camera.",
+        "Topic of the camera's calibration (CameraInfo), which is published beside each mask on ~/output/camera_info. "
+        "Empty: none. Per camera.",
         Settable.UNCONFIGURED,
         per_camera=True,
     ),
     Setting(
         "rectify",
         False,
-        "Rectify the images by the calibration on camera_info_topic before anything else; all outputs, "
-        "region_of_interest and body_mask are then those of the rectified image. Per camera.",
+        "Rectify the images with the calibration on camera_info_topic first; all outputs, region_of_interest and "
+        "body_mask then refer to the rectified images. Per camera.",
         Settable.UNCONFIGURED,
         per_camera=True,
     ),
@@ -265,7 +267,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "max_rate_hz",
         0.0,
-        "Maximum mean rate of the images that are segmented; those between are dropped. 0: no limit. Per camera.",
+        "Maximum mean rate of the images that are segmented; further images are dropped. 0: no limit. Per camera.",
         Settable.ALWAYS,
         maximum=1000.0,
         per_camera=True,
@@ -274,7 +276,7 @@ SETTINGS: tuple[Setting, ...] = (
         "batch_wait_ms",
         0.0,
         "Maximum time that a frame waits for those of other cameras, so that they pass through the network together; "
-        "only where several at once are faster (a GPU). A camera that sends nothing is not waited for.",
+        "only on a GPU. Frames do not wait for a camera that sends nothing.",
         Settable.ALWAYS,
         maximum=1000.0,
     ),
@@ -311,15 +313,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "min_confidence",
         0.0,
-        "Pixels whose confidence is lower become 255 (unlabelled) in the mask and the overlay. Above 0, the confidence "
-        "is computed for every frame.",
+        "Pixels whose confidence is lower are published as unlabelled (255). Above 0, the confidence is computed for "
+        "every frame.",
         Settable.ALWAYS,
         maximum=1.0,
     ),
     Setting(
         "snapshot_directory",
         "",
-        "Folder in which the service ~/save_snapshot saves frames and results for bug reports. Empty: it saves none.",
+        "Folder in which the service ~/save_snapshot saves frames and results for bug reports. Empty: it refuses.",
         Settable.AT_START,
     ),
     Setting(
@@ -407,8 +409,8 @@ def size_problems(values: Mapping[str, Any]) -> list[str]:
 def declare(node: "Node") -> dict[str, str]:
     """Declare every parameter on ``node`` with type, description, range and read_only.
 
-    An invalid start value does not keep the node from starting: the default replaces it, and the reason is returned so
-    that configure can fail with it. An integer is accepted for a double.
+    The default replaces an invalid start value, so that the node starts nevertheless; the reason is returned so that
+    configure can fail with it. An integer is accepted for a double.
 
     Returns:
         ``{name: reason}`` of the rejected start values.
@@ -441,7 +443,7 @@ def _declare(node: "Node", setting: Setting, default: Value) -> str | None:
     """Declare one parameter with this default; returns why its start value is rejected, if it is."""
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 
-    # Declare it with any type first to get the given value; with a type, rclpy would raise and lose a wrong one.
+    # Declare it with any type first to get the given value; with a type, rclpy would raise and lose an invalid one.
     value = node.declare_parameter(setting.name, default, ParameterDescriptor(dynamic_typing=True)).value
     node.undeclare_parameter(setting.name)
     if type(setting.default) is list and value is None:

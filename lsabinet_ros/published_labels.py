@@ -75,7 +75,7 @@ class PublishedLabels:
         self._shows_all = VOID not in ids
 
     def visible(self, mask: np.ndarray) -> np.ndarray:
-        """The mask, uint8 (H, W), of the network's ids, with 255 for the classes that are not published."""
+        """The mask of the network's ids, uint8 (H, W), with 255 for the classes that are not published."""
         return mask if self._shows_all else cv2.LUT(mask, self._visible)
 
     def published(self, mask: np.ndarray) -> np.ndarray:
@@ -98,8 +98,8 @@ def _published_ids(label_set: LabelSet, label_remap: str) -> list[int]:
     for index in range(len(label_set)):
         if rest is None and index not in given and index in given.values():
             raise LsabinetError(
-                f"label_remap: expected an entry for {label_set.names[index]} as well, because its id {index} is that "
-                f"of another class now, got {label_remap!r}"
+                f"label_remap: expected an entry for {label_set.names[index]} as well, because another class is mapped "
+                f"to its id {index}, got {label_remap!r}"
             )
     return ids
 
@@ -125,7 +125,7 @@ def _entries(
 
 
 def _index(label_set: LabelSet, key: str) -> int:
-    """The id of the class that ``key`` is the name or the id of; 255 if there is none."""
+    """The id of the class with the name or id ``key``; 255 if there is none."""
     if key in label_set.names:
         return label_set.names.index(key)
     return int(key) if key.isascii() and key.isdigit() and int(key) < len(label_set) else VOID

@@ -1,4 +1,4 @@
-"""The mask that is published of a segmentation, in a live node and when its masks are checked offline."""
+"""The mask that is published for a segmentation, by the node and in offline checks of its masks."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def visible_mask(
     result: "Segmentation", labels: PublishedLabels, view: View, min_confidence: float, size: tuple[int, int]
 ) -> np.ndarray:
-    """The network's ids for the whole frame, uint8 (H, W), with 255 for what is not published.
+    """The network's ids for the whole frame, uint8 (H, W), with 255 for pixels that are not published.
 
     Args:
         result: for what ``view.crop`` returned; its confidence may be None if ``min_confidence`` is 0.

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 
 EARLY = 0.2
-"""By which part of a period a frame may be early: otherwise, jitter would cost frames of a camera at just this rate."""
+"""Share of a period by which a frame may be early; otherwise, jitter would drop frames of a camera with this rate."""
 LATE = 0.5
-"""Up to which part of a period a late frame lets the next one come earlier; more would let through bursts."""
+"""Share of a period by which the frame after a late one may come earlier; more would allow bursts."""
 
 
 class RateCap:
@@ -25,10 +25,10 @@ class RateCap:
         if max_rate_hz <= 0:
             return True
         now_s, period_s = self._clock(), 1 / max_rate_hz
-        # Only later than that if the maximum was raised meanwhile.
+        # It is only later than that if the maximum has been raised since.
         self._due_s = min(self._due_s, now_s + (1 + EARLY) * period_s)
         if now_s < self._due_s - EARLY * period_s:
             return False
-        # Due after the last due time, not after this frame: or a cap of 10 Hz would give 7.5 Hz of a camera at 15 Hz.
+        # Due after the last due time, not after this frame; otherwise a cap of 10 Hz would pass 7.5 of 15 Hz.
         self._due_s = max(self._due_s, now_s - LATE * period_s) + period_s
         return True

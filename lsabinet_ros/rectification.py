@@ -15,7 +15,7 @@ _COEFFICIENTS = {"plumb_bob": (0, 4, 5), "rational_polynomial": (0, 8, 12, 14), 
 
 
 class Rectifier:
-    """Removes the distortion of the lens, and turns stereo cameras parallel, as image_proc does.
+    """Removes the distortion of the lens and aligns the cameras of a stereo pair, like image_proc.
 
     The maps are computed at the first frame and after each change of the calibration.
     """
@@ -66,7 +66,7 @@ class Rectifier:
 
 
 def _values(info: CameraInfo) -> tuple:
-    """All that the maps depend on."""
+    """The values on which the maps depend."""
     region = info.roi
     return (
         (info.height, info.width, info.distortion_model, info.binning_x, info.binning_y),
@@ -76,13 +76,13 @@ def _values(info: CameraInfo) -> tuple:
 
 
 def _maps(info: CameraInfo) -> _Maps:
-    """The maps for ``cv2.remap``; raises FrameError if the calibration has none."""
+    """The maps for ``cv2.remap``; raises FrameError if the calibration cannot be used."""
     camera = np.array(info.k, np.float64).reshape(3, 3)
     rotation = np.array(info.r, np.float64).reshape(3, 3)
     projection = np.array(info.p, np.float64).reshape(3, 4)[:, :3]
     coefficients = np.array(info.d, np.float64)
     if not all(np.isfinite(matrix).all() for matrix in (camera, rotation, projection, coefficients)):
-        raise FrameError("expected a calibration with finite numbers, got others")
+        raise FrameError("expected a calibration with finite numbers, got NaN or infinity")
     for name, matrix in (("k", camera), ("p", projection)):
         if matrix[0, 0] == 0 or matrix[1, 1] == 0:
             raise FrameError(f"expected the CameraInfo of a calibrated camera, got one with focal length 0 in {name}")

@@ -16,7 +16,7 @@ Segment camera images. Without a launch file, the node waits in the state unconf
   ros2 lifecycle set /segmentation configure
   ros2 lifecycle set /segmentation activate
 
-The launch file does that: ros2 launch lsabinet_ros segment.launch.py --show-args
+The launch file does both: ros2 launch lsabinet_ros segment.launch.py --show-args
 Parameters and topics: docs/node.md, or ros2 param describe /segmentation NAME
 """
 

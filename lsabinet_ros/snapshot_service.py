@@ -49,7 +49,7 @@ class SnapshotService:
         return response
 
     async def _save(self) -> str:
-        """Save a snapshot; returns what to answer."""
+        """Save a snapshot; returns the message of the response."""
         directory = self._node.get_parameter("snapshot_directory").value
         if not directory:
             raise LsabinetError("the parameter snapshot_directory is empty: start the node with it set to a folder")
@@ -57,7 +57,7 @@ class SnapshotService:
         if cameras is None or not all(camera.running for camera in cameras):
             raise LsabinetError("expected an active node: activate it first")
         if self._saving:
-            raise LsabinetError("another one is being saved: wait for its answer")
+            raise LsabinetError("another one is being saved: wait for its response")
         self._saving = True
         try:
             requested = {camera: camera.request_snapshot() for camera in cameras}
@@ -82,7 +82,7 @@ class SnapshotService:
         await wait_in_turns(self._node, self._group, done, timeout_s)
 
     def _parameters(self) -> dict[str, object]:
-        """The values of all parameters, as a parameter file has them."""
+        """The values of all parameters, in the form of a parameter file."""
         # Only its keys: releases of rclpy differ in what the values are.
         names = self._node.get_parameters_by_prefix("")
         values = {name: self._node.get_parameter(name).value for name in names}

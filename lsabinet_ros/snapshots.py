@@ -1,4 +1,4 @@
-"""What the node saw and answered at one moment, as a folder of files for a bug report."""
+"""Frames and their results as a folder of files for a bug report."""
 
 import json
 import math
@@ -25,7 +25,7 @@ class FrameSnapshot:
     Attributes:
         camera: name of the camera; empty for a single one under ``~``.
         header: of the frame.
-        frame: as it was segmented, BGR, uint8 (H, W, 3).
+        frame: the whole frame, rectified if the camera rectifies, BGR, uint8 (H, W, 3).
         mask: the network's ids, uint8 (H, W), with 255 for pixels that are published as unlabelled.
         labels: the published classes.
         overlay_alpha: opacity of the class colours in the overlay.

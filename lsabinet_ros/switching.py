@@ -1,4 +1,4 @@
-"""A segmenter that starts at once and becomes fast later: first PyTorch, then the engine that is built beside."""
+"""A segmenter that starts at once with PyTorch and switches to a faster engine, which is built in the background."""
 
 import logging
 import threading
@@ -22,8 +22,8 @@ class SwitchingSegmenter:
     """Has the methods of a Segmenter that the node calls; one thread calls them.
 
     If the engines have not been compared for these weights, or the chosen one is not built for a size, PyTorch runs the
-    frames. Meanwhile a ``BuildProcess`` does the missing work. When it has ended, a new Segmenter is created beside,
-    which finds everything in the cache, and takes over between two frames.
+    frames. Meanwhile, a ``BuildProcess`` does the missing work. When it has ended, a new Segmenter is created, which
+    finds everything in the cache and takes over between two frames.
 
     Args:
         request: weights and options, with backend ``auto``; the batches are those that are known in advance.
@@ -42,14 +42,14 @@ class SwitchingSegmenter:
             for height, width, frames in request.batches:
                 self._prepare((height, width), frames)
             trained = self._segmenter.metadata.input_size
-            # Otherwise it is better to wait for the first frame, which tells the size.
+            # Otherwise it is better to wait for the first frame, which reveals the size.
             if not request.batches and (self._segmenter.undecided or self._segmenter.is_built(trained)):
                 self._prepare(trained, 1)
         except BaseException:
             self.close()
             raise
 
-    # What a Segmenter has.
+    # The interface of a Segmenter.
 
     @property
     def label_set(self) -> "LabelSet":
@@ -95,7 +95,7 @@ class SwitchingSegmenter:
         return self._segmenter.overlay(frame, mask, alpha, label_set)
 
     def warm_up(self, frame_size: tuple[int, int], *, frames: int = 1, wait: bool = False) -> None:
-        """Get ready for frames of that size, which are waiting already: what is missing is built beside."""
+        """Get ready for frames of that size, which are already waiting; missing engines are built in the background."""
         self._switch()
         with self._lock:
             known = (*frame_size, frames) in self._request.batches
@@ -128,37 +128,37 @@ class SwitchingSegmenter:
     def _build(self) -> None:
         with self._lock:
             if self._thread is None and not self._failed:
-                self._thread = threading.Thread(target=self._build_beside, name="engine_builder", daemon=True)
+                self._thread = threading.Thread(target=self._build_all, name="engine_builder", daemon=True)
                 self._thread.start()
 
-    def _build_beside(self) -> None:
+    def _build_all(self) -> None:
         built: BuildRequest | None = None
         while (request := self._request_after(built)) is not None:
             try:
                 problem = self._build_once(request)
-            except Exception as error:  # noqa: BLE001 PyTorch goes on
+            except Exception as error:  # noqa: BLE001 PyTorch continues
                 problem = one_line(error)
             if problem is not None:
                 with self._lock:
                     self._thread, self._failed = None, True
                     if not self._closed:
-                        log.warning("no engine could be built beside, PyTorch runs the frames: %s", problem)
+                        log.warning("no engine could be built in the background, PyTorch runs the frames: %s", problem)
                 return
             built = request
 
     def _request_after(self, built: BuildRequest | None) -> BuildRequest | None:
-        """What is to be built now; None if everything is, or if this segmenter is closed."""
+        """The request to build now; None if everything is built, or if this segmenter is closed."""
         with self._lock:
             if self._closed or self._request == built:
-                # In one step with the decision, so that a later request starts a thread of its own.
+                # Under the same lock as the decision, so that a later request starts another thread.
                 self._thread = None
                 return None
             return self._request
 
     def _build_once(self, request: BuildRequest) -> str | None:
-        """Build what is requested in another process, and load it; returns why that failed."""
+        """Build the engines of a request in another process, and load them; returns why that failed."""
         sizes = ", ".join(f"{frames} x {height}x{width}" for height, width, frames in request.batches)
-        log.info("building the engine beside, for frames of %s; PyTorch runs until then", sizes or "any size")
+        log.info("building the engine in the background for frames of %s; PyTorch runs until then", sizes or "any size")
         with self._lock:
             if self._closed:
                 return None
@@ -179,7 +179,7 @@ class SwitchingSegmenter:
         return None
 
     def _switch(self) -> None:
-        """Let the Segmenter take over that was created beside, if there is one."""
+        """Switch to the Segmenter that was created in the background, if there is one."""
         if self._next is None:
             return
         with self._lock:

@@ -13,7 +13,7 @@ MIN_SIDE = 32
 
 
 class View:
-    """Cuts the region of interest out of frames, and puts results for it back to their place.
+    """Cuts the region of interest out of frames, and puts its results back in place.
 
     Args:
         region: the parameter ``region_of_interest``: ``X,Y,WIDTH,HEIGHT`` in pixels, with X and Y of the upper left
@@ -40,10 +40,10 @@ class View:
             self._seen = seen
 
     def crop(self, frame: np.ndarray) -> np.ndarray:
-        """What is segmented of a frame, (H, W) or (H, W, 3), contiguous.
+        """The part of a frame, (H, W) or (H, W, 3), that is segmented; contiguous.
 
         Raises:
-            FrameError: the frame is too small, or has not the size of the body mask.
+            FrameError: the frame is too small, does not contain the region, or differs in size from the body mask.
         """
         height, width = frame.shape[:2]
         if min(height, width) < MIN_SIDE:

@@ -1,4 +1,4 @@
-"""The thread in which the network is loaded and run, so that neither ever blocks the executor."""
+"""The thread in which the network is loaded and run, so that neither blocks the executor."""
 
 import queue
 import threading

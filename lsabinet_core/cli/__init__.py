@@ -1,9 +1,9 @@
 """The ``lsabinet`` command: a table of verbs, one module each.
 
 A verb is a module with ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args)``, which returns the exit status
-(None is 0). It imports what is heavy inside ``run``, so that ``--help`` answers at once. Other packages add verbs
-through the entry point group ``lsabinet.verbs``. Only the verb that runs is imported; the help imports all, and leaves
-out those that cannot be.
+(None is 0). It imports heavy libraries inside ``run``, so that ``--help`` answers at once. Other packages add verbs
+through the entry point group ``lsabinet.verbs``. Only the verb that runs is imported; the help imports all verbs, and
+leaves out those that cannot be imported.
 """
 
 import argparse
@@ -42,10 +42,10 @@ ENTRY_POINTS = "lsabinet.verbs"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0, 1 for an error that the user can mend, 2 for wrong usage, 130.
+    """Run one verb; returns the exit status: 0, 1 for an error that the user can fix, 2 for wrong usage, 130 (Ctrl-C).
 
     Args:
-        argv: verb and arguments; None takes those of the process, which this call may end by itself.
+        argv: verb and arguments; None takes those of the process, which this call may then end.
     """
     if argv is not None:
         return _main(list(argv))
@@ -80,7 +80,7 @@ def _main(argv: list[str]) -> int:
 
 def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="lsabinet", description="Real-time semantic segmentation for vehicles.")
-    parser.add_argument("--version", action="store_true", help="print the version and leave")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
     parser.set_defaults(run=_without_verb(parser))
     verbs = parser.add_subparsers(title="verbs", metavar="VERB")
     for name, module in _verbs(argv).items():

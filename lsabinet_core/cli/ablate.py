@@ -25,7 +25,10 @@ LATENCY_ROUNDS = 15
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--recipe", default="paper_camvid", metavar="R", help="shipped name or YAML file (default: %(default)s)"
+        "--recipe",
+        default="paper_camvid",
+        metavar="R",
+        help="name of a shipped recipe or YAML file (default: %(default)s)",
     )
     add_data_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the runs and the table")

@@ -1,4 +1,4 @@
-"""``lsabinet benchmark``: how fast the package is here. Without a sub-verb it measures inference.
+"""``lsabinet benchmark``: the speed on this machine. Without a sub-verb it measures inference.
 
 Other packages add sub-verbs through the entry point group ``lsabinet.benchmarks``.
 """
@@ -37,35 +37,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--profile eager,openvino)",
     )
     parser.add_argument(
-        "--sizes", type=sizes, default=[(360, 480)], metavar="HxW,..", help="of the network's input (default: 360x480)"
+        "--sizes", type=sizes, default=[(360, 480)], metavar="HxW,..", help="network input sizes (default: 360x480)"
     )
     parser.add_argument(
         "--precision", type=names, default=["fp32"], metavar="P,..", help="auto, fp32, fp16, bf16, int8 (default: fp32)"
     )
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="images per call (default: 1)")
     parser.add_argument(
-        "--rounds", type=positive, default=20, metavar="N", help="measured calls of each; p99 needs 100 (default: 20)"
+        "--rounds",
+        type=positive,
+        default=20,
+        metavar="N",
+        help="number of measured calls for each candidate; p99 needs 100 (default: 20)",
     )
     add_device_arguments(parser)
     parser.add_argument(
         "--frame", type=parse_size, metavar="HxW", help="size of the camera's frames (default: the network's size)"
     )
-    parser.add_argument("--confidence", action="store_true", help="whole calls also compute the confidence")
+    parser.add_argument("--confidence", action="store_true", help="also compute the confidence in whole calls")
     parser.add_argument(
         "--dataset",
         choices=("camvid", "cityscapes"),
         default="camvid",
-        help="whose classes networks with random weights have (default: %(default)s)",
+        help="data set whose classes networks with random weights have (default: %(default)s)",
     )
     parser.add_argument(
-        "--memory", action="store_true", help="also start each in a separate process: first frame, peak memory"
+        "--memory",
+        action="store_true",
+        help="also measure the first frame and the peak memory of each candidate in a separate process",
     )
     parser.add_argument(
         "--profile",
         action="store_true",
-        help="measure where the time goes instead: ms, bytes and multiply-accumulates by part of the network, by the "
-        "counters of openvino or by timing each operator of eager; with this machine's memory bandwidth and matrix "
-        "throughput",
+        help="instead show where the time goes: ms, bytes and multiply-accumulates of each part of the network, from "
+        "the counters of openvino or by timing each operator of eager, beside this machine's memory bandwidth and "
+        "matrix throughput",
     )
     parser.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
     parser.add_argument("--csv", type=Path, metavar="F", help="write the rows to this file as CSV")
@@ -76,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _plugins() -> dict[str, ModuleType]:
-    """What other packages measure."""
+    """The sub-verbs of other packages."""
     modules = {}
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         try:
@@ -118,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_text(args.json, json.dumps(figures, indent=1) + "\n")
     if not figures["rows"]:
-        print("lsabinet: error: nothing could be measured; see above why", file=sys.stderr)
+        print("lsabinet: error: nothing could be measured, for the reasons above", file=sys.stderr)
         return 1
     if args.csv:
         write_text(args.csv, inference_csv(figures["rows"]))

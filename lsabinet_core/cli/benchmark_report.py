@@ -1,4 +1,4 @@
-"""What ``lsabinet benchmark`` prints and writes for spreadsheets."""
+"""The output of ``lsabinet benchmark`` as text and CSV."""
 
 from lsabinet_core.text_table import Table, csv_text, number, wrap
 
@@ -7,7 +7,7 @@ STAGES = ("preprocess", "postprocess")
 
 
 def inference_report(figures: dict) -> str:
-    """The machine, the rows as a table with what the columns mean, then what could not be measured."""
+    """The machine, the rows as a table with the meaning of its columns, and failed measurements."""
     rows = figures["rows"]
     parts = [machine_line(figures["machine"])]
     if rows:

@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frame", type=parse_size, metavar="HxW", help="size of the camera's frames (default: the network's size)"
     )
     add_device_arguments(parser)
-    parser.add_argument("--rounds", type=positive, default=20, metavar="N", help="measured calls of each (default: 20)")
+    parser.add_argument(
+        "--rounds", type=positive, default=20, metavar="N", help="number of measured calls for each value (default: 20)"
+    )
     parser.add_argument("--json", type=Path, metavar="F", help="write the figures to this file as JSON")
     parser.add_argument("--plot", type=Path, metavar="F", help="draw the cost: .png, .pdf or .svg")
 
@@ -91,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_text(args.json, json.dumps(figures, indent=1) + "\n")
     if not figures["rows"]:
-        print("lsabinet: error: nothing could be measured; see above why", file=sys.stderr)
+        print("lsabinet: error: nothing could be measured, for the reasons above", file=sys.stderr)
         return 1
     if args.plot:
         _draw(args.plot, figures)

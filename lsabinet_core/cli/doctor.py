@@ -1,4 +1,4 @@
-"""``lsabinet doctor``: what a bug report has to say about the installation and the machine.
+"""``lsabinet doctor``: the installation and the machine, for a bug report.
 
 A page is made of sections, each a function that returns ``{label: value}`` with JSON values; a label that ends in
 ``_bytes`` is printed as MiB or GiB. A section that fails becomes a line with the error, so that a broken installation
@@ -42,7 +42,7 @@ SOFTWARE = {
 """Distributions that may provide a module; the first one installed gives the version."""
 
 MODULES = {"opencv": "cv2"}
-"""Modules that are not called as in ``SOFTWARE``."""
+"""Modules whose names differ from those in ``SOFTWARE``."""
 
 INSTRUCTIONS = (
     *("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_int8", "amx_bf16"),
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const="-",
         metavar="F",
-        help="print JSON instead of the table, or write it to the file F as well",
+        help="print JSON instead of the page; with F, print the page and write JSON to this file",
     )
 
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     for name, values in _page():
         document[name] = values
         if args.json != "-":
-            # At once: what comes later may end the process, when a library was built for another processor.
+            # At once, because a later section may end the process if a library was built for another processor.
             print(_table(name, values), flush=True)
     text = json.dumps(document, indent=1) + "\n"
     if args.json == "-":
@@ -133,7 +133,7 @@ def _system() -> str:
 
 
 def _version(label: str, distributions: tuple[str, ...]) -> str | None:
-    """Versions of those that are installed, which may be several by mistake; None without any."""
+    """Versions of the installed distributions, which may be several by mistake; None if there is none."""
     found = []
     for name in distributions:
         try:
@@ -142,7 +142,7 @@ def _version(label: str, distributions: tuple[str, ...]) -> str | None:
             continue
         found.append(version if name == label else f"{version} ({name})")
     if not found and importlib.util.find_spec(MODULES.get(label, label)) is not None:
-        # As Ubuntu's python3-opencv is.
+        # Like Ubuntu's python3-opencv.
         return "installed without a version"
     return ", ".join(found) or None
 
@@ -152,7 +152,7 @@ def _machine() -> dict:
 
     info = _first_processor()
     flags = (info.get("flags") or info.get("Features") or "").split()
-    # Pages of physical memory are told by Unix systems only.
+    # Only Unix systems report the pages of physical memory.
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
     return {
         "processor": info.get("model name") or platform.processor() or None,
@@ -166,7 +166,7 @@ def _machine() -> dict:
 
 
 def _first_processor() -> dict[str, str]:
-    """/proc/cpuinfo up to the first empty line; empty where there is none."""
+    """/proc/cpuinfo up to the first empty line; empty if there is no such file."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -187,7 +187,7 @@ def _cache() -> dict:
     from lsabinet_core.inference.cache import cache_directory
 
     path = cache_directory()
-    # One that does not exist yet is made by the first run, if the folder above allows it.
+    # The first run creates a missing folder, if the folder above allows it.
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     status = existing.stat()
     return {
@@ -252,7 +252,7 @@ def _engines() -> dict:
 
 
 def shown(path: Path) -> str:
-    """A path without the name of the user, for the page is published."""
+    """A path without the name of the user, because the page may be published."""
     home = Path.home()
     return str(Path("~") / path.relative_to(home)) if path.is_relative_to(home) else str(path)
 

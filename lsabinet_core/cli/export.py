@@ -34,8 +34,8 @@ HELD_OUT_EVERY = 4
 """Every fourth frame of the int8 split is held out from calibration to measure the loss of mIoU."""
 MAX_MIOU_LOSS = 0.005
 MIN_MASK_AGREEMENT = {"pixel_agreement": 0.97, "miou": 0.85}
-"""What the masks of int8 must have in common with those of fp32 where there are no labels: share of pixels, and mIoU
-with the masks of fp32 for labels."""
+"""Minimum agreement of int8 masks with fp32 masks without labels: share of the pixels, and mIoU with the fp32 masks in
+place of labels."""
 INT8_SPLIT = "train"
 
 
@@ -270,7 +270,7 @@ def _for_int8(args: argparse.Namespace, network: "Network") -> "tuple[Calibratio
 
 
 def _from_drive(args: argparse.Namespace, network: "Network") -> tuple["Calibration", "Verify"]:
-    """As ``_for_int8``, from frames without labels."""
+    """Like ``_for_int8``, with frames without labels."""
     from lsabinet_core.cli.calibration_frames import spread_frames
     from lsabinet_core.cli.progress import Progress
     from lsabinet_core.inference.convert.quantize import KEEP_FLOATING

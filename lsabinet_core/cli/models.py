@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=parse_size, default=(360, 480), metavar="HxW", help="image size (default: 360x480)"
     )
-    parser.add_argument("--json", type=Path, metavar="F", help="write the list to this file as JSON as well")
+    parser.add_argument("--json", type=Path, metavar="F", help="also write the list to this file, as JSON")
 
 
 def run(args: argparse.Namespace) -> int:

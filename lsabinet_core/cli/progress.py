@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar in a terminal, a plain line now and then elsewhere."""
+"""Progress on standard error: a bar in a terminal, plain lines from time to time elsewhere."""
 
 import math
 import sys
@@ -53,7 +53,7 @@ class Progress:
             return
         now = time.monotonic()
         if before < 0 or done < before:
-            # A new loop. A resumed run starts in the middle: its pace is that of what it does itself.
+            # A new loop. A resumed run starts in the middle: its pace only includes its own steps.
             self._begun[what] = (now, done)
             self._renew_task(what, total)
         if self._bar is not None:
@@ -138,7 +138,7 @@ def _terminal_bar() -> "RichProgress | None":
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
-        # A narrow terminal cuts the text and none of the figures before it.
+        # A narrow terminal cuts the text but not the figures before it.
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
         console=console,
         expand=True,

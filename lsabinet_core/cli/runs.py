@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lsabinet_core.training.run_history import RunHistory
 
-HELP = "list training runs with their state and figures; of runs named one by one, also the settings that differ"
+HELP = "list training runs with their state and figures; for runs given one by one, also the settings that differ"
 
 LONGEST_TEXT = 40
 HEADER = ("run", "model", "data", "recipe", "iterations", "state", "mIoU %", "best %", "time", "images/s", "seed")

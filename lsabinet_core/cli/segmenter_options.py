@@ -17,7 +17,7 @@ def add_segmenter_arguments(
     parser: argparse.ArgumentParser, default_weights: str | None = DEFAULT_WEIGHTS, default_precision: str = "auto"
 ) -> None:
     """Add the options for ``open_segmenter``. ``--weights`` is required if ``default_weights`` is None; exported models
-    have a precision of their own, whatever ``default_precision`` is."""
+    keep their own precision, whatever ``default_precision`` is."""
     group = parser.add_argument_group("network")
     group.add_argument(
         "--weights",

@@ -72,5 +72,5 @@ def train_and_tabulate(
     print(f"table written: {args.out / 'table.md'}, .csv, .json")
     left = sum(row["state"] in ("waiting", "unfinished") for row in rows)
     if left:
-        print(f"stopped after --seconds {args.seconds}, {left} of {len(rows)} runs left: repeat the command to go on")
+        print(f"stopped after --seconds {args.seconds}, {left} of {len(rows)} runs left: repeat the command")
     return 1 if errors else 0

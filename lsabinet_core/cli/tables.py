@@ -10,7 +10,7 @@ from lsabinet_core.cli.segmenter_options import add_device_arguments, names, par
 if TYPE_CHECKING:
     from lsabinet_core.reproduce.measured import MeasuredTable
 
-HELP = "measure the networks of one of the paper's tables here, in one run, beside the figures that it prints"
+HELP = "measure the networks of one of the paper's tables on this machine, beside the printed values"
 
 FORMATS = ("table", "markdown", "csv", "json")
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=parse_size,
         metavar="HxW",
-        help="of the images (default: 360x480 for CamVid, 512x1024 for Cityscapes)",
+        help="image size (default: 360x480 for CamVid, 512x1024 for Cityscapes)",
     )
     measuring.add_argument(
         "--backends", type=names, default=["torch"], metavar="B,..", help="engines, or eager (default: torch)"
@@ -39,14 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device_arguments(measuring)
     accuracy = parser.add_argument_group(
-        "where mIoU comes from", "in addition to the weights that ship; for tables 1 to 3"
+        "where mIoU comes from", "in addition to the shipped weights; for tables 1 to 3"
     )
     accuracy.add_argument("--weights", nargs="+", default=[], metavar="F", help="weights files, one per network")
     accuracy.add_argument("--zoo", type=Path, metavar="DIR", help="the runs of `lsabinet zoo train`")
     accuracy.add_argument("--ablation", type=Path, metavar="DIR", help="the folder of `lsabinet ablate`, for table 4")
     output = parser.add_argument_group("output")
-    output.add_argument("--format", choices=FORMATS, default="table", help="of the figures (default: %(default)s)")
-    output.add_argument("--out", type=Path, metavar="F", help="write them to this file instead of printing them")
+    output.add_argument("--format", choices=FORMATS, default="table", help="format of the table (default: %(default)s)")
+    output.add_argument("--out", type=Path, metavar="F", help="write the table to this file instead of printing it")
     output.add_argument("--plot", type=Path, metavar="F", help="draw mIoU against latency: .png, .pdf or .svg")
 
 
@@ -103,7 +103,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def _accuracies(args: argparse.Namespace) -> dict:
-    """By row: named weights take precedence over the zoo's runs, these over the weights that ship."""
+    """By row: named weights take precedence over the zoo's runs, and these over the shipped weights."""
     from lsabinet_core.reproduce import accuracy
     from lsabinet_core.reproduce.paper import TABLES
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lsabinet_core.training.recipe import Recipe
     from lsabinet_core.training.run_folder import RunFolder
 
-HELP = "train a network on a data set by a recipe"
+HELP = "train a network on a data set with a recipe"
 
 DEFAULT_RECIPE = "paper_camvid"
 DEFAULT_VAL_SPLIT = "val"
@@ -25,7 +25,7 @@ LEFT_OUT = "drives"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", help=f"shipped name or YAML file (default: {DEFAULT_RECIPE})")
+    parser.add_argument("--recipe", help=f"name of a shipped recipe or YAML file (default: {DEFAULT_RECIPE})")
     add_dataset_arguments(parser)
     parser.add_argument(
         "--split",
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--val-split", help=f"split to validate on (default: {DEFAULT_VAL_SPLIT})")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out, by its own recipe")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out with its own recipe")
     parser.add_argument("--model", help="network to train instead of the recipe's")
     add_run_arguments(parser)
 

@@ -1,4 +1,4 @@
-"""``lsabinet zoo``: every network by the same recipe."""
+"""``lsabinet zoo``: every network with the same recipe."""
 
 import argparse
 from pathlib import Path
@@ -11,14 +11,14 @@ from lsabinet_core.cli.training_options import (
     open_device,
 )
 
-HELP = "train every network by one recipe for the same number of iterations, and tabulate the results"
+HELP = "train every network with one recipe for the same number of iterations, and tabulate the results"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="what to do", metavar="WHAT", required=True)
     train = verbs.add_parser("train", help=HELP, description=f"{HELP}; repeat the command to continue")
     train.add_argument(
-        "--recipe", default="zoo_cpu", metavar="R", help="shipped name or YAML file (default: %(default)s)"
+        "--recipe", default="zoo_cpu", metavar="R", help="name of a shipped recipe or YAML file (default: %(default)s)"
     )
     add_data_arguments(train)
     train.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the runs and the table")
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget",
         type=positive,
         metavar="ITERATIONS",
-        help="of every network, rounded up to whole epochs (default: the recipe's epochs)",
+        help="iterations for every network, rounded up to whole epochs (default: the recipe's epochs)",
     )
     add_seeds_argument(train)
     add_run_arguments(train)

@@ -102,7 +102,7 @@ def evaluate_samples(
     on_result: Callable[[AnySample, Segmentation, np.ndarray | None], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
-    """Segment samples one batch after the other and compare the masks with their labels, as far as they have any.
+    """Segment samples in batches and compare the masks with their labels, if they have any.
 
     Memory does not grow with the number of samples.
 
@@ -145,7 +145,7 @@ def evaluate_samples(
                 if boundaries is not None:
                     boundaries.update(result.mask, sample.label)
                 if reliability is not None:
-                    assert result.confidence is not None, "it was asked for"
+                    assert result.confidence is not None, "it was requested"
                     reliability.update(result.mask, result.confidence, sample.label)
                 labelled += 1
             if on_result is not None:

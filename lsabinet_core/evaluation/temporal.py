@@ -1,4 +1,4 @@
-"""Temporal consistency: agreement of each mask with the one before, moved along with the image.
+"""Temporal consistency: agreement of each mask with the previous one, moved along with the image.
 
 The previous mask is warped by the optical flow between the two frames (DIS: Kroeger et al., ECCV 2016), and compared
 with the current one: mIoU with the warped mask in place of the label, as in Liu et al., "Efficient Semantic Video
@@ -17,7 +17,7 @@ from lsabinet_core.labels import VOID
 
 RELATIVE_TOLERANCE, TOLERANCE_PX2 = 0.01, 0.5
 """Sundaram's thresholds: the squared distance between there and back may be this share of the squared lengths of both
-flows, plus so many squared pixels."""
+flows, plus this number of squared pixels."""
 
 
 class TemporalConsistency:
@@ -41,7 +41,7 @@ class TemporalConsistency:
             mask: class ids, uint8 (H, W).
 
         Returns:
-            mIoU with the mask before, 0..1; None for the first frame, after a change of size, and if no pixel is
+            mIoU with the previous mask, 0..1; None for the first frame, after a change of size, and if no pixel is
             visible in both frames.
         """
         grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)

@@ -86,13 +86,13 @@ class Segmenter:
         metadata: classes, training size and normalisation; not needed for an exported model.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``, if the engine offers it; or ``auto``: fp16 on a GPU, fp32
-            on the CPU, but with backend ``auto`` bf16 if the processor has instructions for it, it is faster, and the
-            masks of street scenes are those of fp32. An exported network has a fixed precision.
+            on the CPU, but with backend ``auto`` bf16 if the processor has instructions for it, it is faster, and its
+            masks of street scenes agree with those of fp32. An exported model has a fixed precision.
         backend: engine, one of ``lsabinet_core.inference.backends.list_backends()``; ``auto`` takes the fastest here:
             it compares them once per machine and weights, which takes seconds, and caches the result. An exported
-            network is run by the default engine of its format, unless another that reads it is named.
+            model is run by the default engine of its format, unless another one that reads it is named.
         input_size: (H, W) of the network's input; None takes the trained pixel count at each frame's aspect ratio. An
-            exported network has a fixed size, unless it was exported for any.
+            exported model has a fixed size, unless it was exported for any.
         threads: maximum number of CPU threads, for the whole process; 0 leaves the libraries' choice.
         compare: False lets ``auto`` run PyTorch instead of comparing the engines, if they were not compared before
             (``undecided``).
@@ -171,8 +171,8 @@ class Segmenter:
 
     @property
     def preferred_batch(self) -> int:
-        """Number of frames worth segmenting in one call. On a CPU it is 1: a batch takes as long as its frames one by
-        one, delays the first result, and each batch size takes memory of its own."""
+        """Number of frames worth segmenting in one call. On a CPU it is 1: a batch saves no time, delays the first
+        result, and each batch size needs additional memory."""
         return 1 if self._backend.device.type == "cpu" else MAX_BATCH
 
     @property

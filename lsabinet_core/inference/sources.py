@@ -1,4 +1,4 @@
-"""Sources of frames: an image, a folder of images, a video file, a camera, or what another package adds."""
+"""Sources of frames: an image, a folder of images, a video file, a camera, or a source of another package."""
 
 import importlib.util
 import logging

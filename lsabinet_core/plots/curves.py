@@ -66,7 +66,7 @@ def draw_curves(
         title: above the axes.
         x_label: with its unit.
         y_label: with its unit.
-        smooth: draw the ``moving_mean`` of so many points, and the points themselves faintly behind it.
+        smooth: draw the ``moving_mean`` of this number of points, and the points themselves faintly behind it.
         marker: matplotlib's marker of single points; a curve of one point always has one.
         from_zero: both axes begin at 0, for proportional quantities.
     """

@@ -1,1 +1,1 @@
-"""Make, inspect, play and evaluate bags; no ROS distribution is needed."""
+"""Make, inspect, play, replay, evaluate and compare bags; only play and replay need ROS."""

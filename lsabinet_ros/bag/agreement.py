@@ -1,4 +1,4 @@
-"""Segment the frames with a second segmenter as well, and count where its masks agree with those of the first."""
+"""Segment the frames with a second segmenter as well, and count the pixels where its masks agree with the first's."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ from lsabinet_core.labels import LabelSet
 
 @dataclass(frozen=True)
 class FrameAgreement:
-    """How the second mask of one frame compares.
+    """Comparison of the two masks of one frame.
 
     Attributes:
         pixels: share of the pixels that have the same class in both masks, 0..1.
@@ -37,7 +37,7 @@ class FrameAgreement:
 
 @dataclass
 class Agreement:
-    """How the second masks compare over many frames.
+    """Comparison of the two masks over many frames.
 
     Attributes:
         masks: pixel counts, ``[class in the first mask][class in the second mask]``.
@@ -54,7 +54,7 @@ class Agreement:
 
     @classmethod
     def of_classes(cls, classes: int) -> "Agreement":
-        """Without any frame, for so many classes."""
+        """An agreement for a number of classes, without frames."""
         return cls(ConfusionMatrix(classes), ConfusionMatrix(classes))
 
     def add(self, other: "Agreement") -> None:

@@ -12,7 +12,7 @@ from lsabinet_core.files import read_text
 
 @dataclass(frozen=True)
 class Calibration:
-    """What sensor_msgs/CameraInfo says of a camera.
+    """The calibration in a sensor_msgs/CameraInfo.
 
     Attributes:
         size: (H, W) of the images.
@@ -30,7 +30,7 @@ class Calibration:
     projection_matrix: tuple[float, ...]
 
     def check_size(self, size: tuple[int, int]) -> None:
-        """Raise BagError if images of ``size`` (H, W) are not those of the calibration."""
+        """Raise BagError if ``size`` (H, W) of an image is not that of the calibration."""
         if size != self.size:
             raise BagError(
                 f"expected images of {self.size[0]}x{self.size[1]}, the size of the calibration, got "

@@ -35,9 +35,9 @@ class CameraSources:
         limit: maximum number of frames of each camera; None for all.
 
     Attributes:
-        count: number of frames of all cameras; None if a video does not tell.
+        count: number of frames of all cameras; None if it is unknown for a video.
         rate, has_times: None and True: every sample has a time.
-        lost: what could not be decoded of a video, or None; set when the iteration ends.
+        lost: describes what could not be decoded of a video, or None; set when the iteration ends.
 
     Raises:
         BagError: a camera without images, a name that is given twice, or an unknown frame rate.
@@ -58,7 +58,7 @@ class CameraSources:
         limit: int | None = None,
     ):
         if len(set(cameras)) < len(cameras):
-            raise BagError(f"expected different names of cameras, got {', '.join(cameras)}")
+            raise BagError(f"expected distinct camera names, got {', '.join(cameras)}")
         for name in cameras:
             check_topic_names(f"/{name}")
         self._limit = limit

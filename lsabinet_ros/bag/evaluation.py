@@ -27,7 +27,7 @@ class BagEvaluation:
         blocks: the labelled frames by blocks.
         consistency: pixel counts of the temporal consistency over all topics; None if not measured.
         second: the second segmenter after all frames; None without one.
-        spans: the spans that the frames were divided by.
+        spans: the spans of the evaluation.
         span_counts: further counts of each span, by its name.
         seconds: duration of the evaluation.
     """
@@ -44,7 +44,7 @@ class BagEvaluation:
 
     @property
     def lost(self) -> list[str]:
-        """Descriptions of what could not be read of the bags."""
+        """Descriptions of what could not be read from the bags."""
         return list(dict.fromkeys(loss for source in self.sources for loss in source.bag.losses))
 
     def check_labels(self) -> None:
@@ -69,10 +69,10 @@ def evaluate_bags(
     on_frame: OnFrame | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> BagEvaluation:
-    """Segment the frames of all sources one by one; those that have a label are compared with it.
+    """Segment the frames of all sources one by one, and compare them with their labels.
 
     Frames are read and decoded in another thread while the network runs. Memory does not depend on the size of the
-    frames' files; a few hundred bytes are kept of each frame.
+    bags, except for a few hundred bytes per frame.
 
     Args:
         segmenter: the Segmenter as it would run on the vehicle.
@@ -83,11 +83,10 @@ def evaluate_bags(
         against: a second segmenter, which segments every frame as well, after the first one.
         spans: parts of the drives that the report describes one by one.
         on_frame: see ``OnFrame``.
-        progress: called with the number of frames done and in all.
+        progress: called with the number of finished frames and of all frames.
 
     Raises:
-        BagError: labels of which none belongs to a frame, no frame that can be segmented, or a second segmenter with
-            other classes.
+        BagError: no label belongs to a frame, no frame can be segmented, or the second segmenter has other classes.
     """
     second = None if against is None else SecondSegmenter(against, segmenter.label_set)
     for source in sources:

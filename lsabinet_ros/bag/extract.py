@@ -8,13 +8,13 @@ from lsabinet_ros.bag.read_ahead import read_ahead
 from lsabinet_ros.bag.samples import FrameSource
 
 IMAGES, LABELS = "images", "labels"
-"""Subfolders of the files."""
+"""Subfolders for the files."""
 
 
 def extract(
     source: FrameSource, folder: Path, suffix: str = ".png", progress: Callable[[int, int], None] | None = None
 ) -> tuple[int, int]:
-    """Write ``images/STAMP.png`` and, for frames that have one, ``labels/STAMP.png``; STAMP is the frame's, in ns.
+    """Write ``images/STAMP.png`` and, for labelled frames, ``labels/STAMP.png``; STAMP is the frame's, in ns.
 
     ``lsabinet bag evaluate --labels`` and ``lsabinet bag make --images --labels`` read these folders.
 
@@ -22,13 +22,13 @@ def extract(
         source: the frames.
         folder: folder to write to.
         suffix: ``.png`` or ``.jpg``, for the images; labels are always PNGs.
-        progress: called with the number of frames done and in all.
+        progress: called with the number of written frames and of all frames.
 
     Returns:
         Number of frames and of labels written. Frames with the same stamp overwrite each other.
 
     Raises:
-        BagError: labels of which none belongs to a frame.
+        BagError: there are labels, and none of them belongs to a frame.
         OSError: a file cannot be written.
     """
     source.match_labels()

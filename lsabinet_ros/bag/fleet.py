@@ -1,4 +1,4 @@
-"""Evaluate many bags at a time, each in a process of its own."""
+"""Evaluate many bags at a time, each in its own process."""
 
 import hashlib
 import json
@@ -19,17 +19,17 @@ from lsabinet_ros.bag.folder import is_storage_file
 from lsabinet_ros.bag.gate import read_report
 
 ATTEMPTS = 2
-"""How often a bag is tried whose process is killed, for example for lack of memory."""
+"""Maximum number of attempts for a bag whose process is killed, for example for lack of memory."""
 POLL_S = 0.1
 LOG = "log.txt"
-"""What the process of a bag prints, in the folder of its report."""
+"""File for the output of a bag's process, in the folder of its report."""
 REPORTS = ("report.json", "replay.json")
-"""Files that mark a folder as what a command has written, rather than a folder of drives."""
+"""Files that mark a folder as the output of a command rather than a folder of drives."""
 
 
 @dataclass(frozen=True)
 class BagResult:
-    """What became of one bag.
+    """The outcome of one bag.
 
     Attributes:
         bag: path of the bag.
@@ -45,12 +45,12 @@ class BagResult:
 
     @property
     def done(self) -> bool:
-        """Whether there is a report: of the whole bag, or of its readable part."""
+        """Whether there is a report on the whole bag or on its readable part."""
         return self.status in (0, 3)
 
 
 def find_bags(paths: Sequence[Path]) -> list[Path]:
-    """Replace each folder that holds bags by these, at any depth; a bag is taken as it is.
+    """Replace each folder of bags with the bags in it, at any depth; a bag stays as it is.
 
     Raises:
         BagError: a folder without any bag.
@@ -68,7 +68,7 @@ def find_bags(paths: Sequence[Path]) -> list[Path]:
 
 
 def _is_bag(folder: Path) -> bool:
-    """Whether a folder is one rosbag2 rather than a folder of bags: also without metadata.yaml, by its files' names."""
+    """Whether a folder is one rosbag2 rather than a folder of bags; without metadata.yaml, judged by the file names."""
     if (folder / "metadata.yaml").is_file():
         return True
     files = [file for file in folder.iterdir() if is_storage_file(file)]
@@ -95,15 +95,15 @@ class Workers(Protocol, Generic[TaskT]):
 
     @property
     def at_once(self) -> int:
-        """How many tasks to start before the first of them has ended."""
+        """Maximum number of tasks that run at the same time."""
         ...
 
     def start(self, bag: Path, folder: Path, options: Sequence[str]) -> TaskT:
         """Start ``lsabinet bag evaluate`` on one bag.
 
         Args:
-            folder: the folder, which exists, for its report and for ``log.txt``, what it prints.
-            options: its options but for ``--out``.
+            folder: an existing folder for its report and for ``log.txt``, its output.
+            options: its options except for ``--out``.
         """
         ...
 
@@ -123,7 +123,7 @@ class LocalWorkers:
     """Processes on this machine, which end with this one, even if it is killed.
 
     Args:
-        count: how many there are at a time.
+        count: maximum number of processes at the same time.
     """
 
     def __init__(self, count: int):
@@ -179,7 +179,7 @@ def start_process(
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=cwd,
-            # Ray kills the group of a worker that it ends, with which the folder would stay.
+            # Ray kills the process group of a worker that it ends, and then nobody would remove the folder.
             start_new_session=temporary,
         )
 
@@ -206,10 +206,10 @@ def evaluate_fleet(
     Args:
         bags: the bags.
         out: folder of the reports.
-        options: options of ``lsabinet bag evaluate`` but for ``--out``.
-        workers: what evaluates them.
-        resume: whether to skip bags that are finished, with these options.
-        progress: called with the number of bags done and in all.
+        options: options of ``lsabinet bag evaluate`` except for ``--out``.
+        workers: processes that evaluate the bags.
+        resume: whether to skip bags that are finished with these options.
+        progress: called with the number of finished bags and of all bags.
     """
     results: dict[Path, BagResult] = {}
     waiting: list[tuple[Path, int]] = []
@@ -250,7 +250,7 @@ def _result(bag: Path, folder: Path, status: int, attempt: int) -> BagResult:
 
 
 def _folder_of(bag: Path, out: Path) -> Path:
-    """Folder for the report of a bag: its name, and a part of its path's hash, because names occur more than once."""
+    """Folder for the report of a bag: its name and a part of the hash of its path, because names may repeat."""
     digest = hashlib.sha256(os.fsencode(bag.resolve())).hexdigest()[:8]
     return out / "bags" / f"{bag.name}-{digest}"
 

@@ -3,8 +3,8 @@
     python -m lsabinet_ros.bag.fleet_worker bag evaluate ...
     python -m lsabinet_ros.bag.fleet_worker --temporary FOLDER bag evaluate ...
 
-Its standard input is a pipe that the fleet never writes to. The end of that pipe means that the fleet is gone, even if
-it was killed, and nobody would use the report. FOLDER is removed then.
+Its standard input is a pipe that the fleet never writes to. When the fleet ends or is killed, that pipe ends. Nobody
+would then use the report, so this process ends as well, and FOLDER is removed.
 """
 
 import os
@@ -13,11 +13,11 @@ import sys
 import threading
 
 TEMPORARY = "--temporary"
-"""Before the name of a folder that the process that started this one would have removed."""
+"""Option before the name of a folder that the starting process removes at the end."""
 ORPHANED = 1
 """Exit status of a process whose fleet is gone."""
 REMOVALS = 10
-"""How often the folder is removed: the command goes on meanwhile and may write one more file."""
+"""How often the folder is removed: the command continues meanwhile and may write one more file."""
 
 
 def end_with_parent(folder: str | None) -> None:

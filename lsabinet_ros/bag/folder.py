@@ -1,4 +1,4 @@
-"""Read a rosbag2 folder: all its readable storage files as one stream by time."""
+"""Read a rosbag2 folder: all its readable storage files as one stream, ordered by time."""
 
 import dataclasses
 import shutil
@@ -35,13 +35,13 @@ def _format_of(path: Path) -> type[StorageFile] | None:
 class StorageFiles:
     """One or several storage files of rosbag2 that form a bag.
 
-    What cannot be read is described in ``losses``, which name the file. ``metadata.yaml`` is only compared with the
-    files: what they hold is read whatever it says.
+    ``losses`` describe what cannot be read, with the name of the file. ``metadata.yaml`` is only compared with the
+    files: their messages are read whatever it says.
 
     Args:
         paths: the storage files, in any order.
         metadata: content of ``metadata.yaml`` below its root key; empty if there is none.
-        losses: what is known to be lost already.
+        losses: losses that are already known.
 
     Raises:
         BagError: no file can be read.
@@ -160,7 +160,7 @@ def open_folder(path: Path) -> StorageFiles:
         BagError: the folder has no storage file, or none that can be read.
     """
     found = {file.name: file for file in sorted(path.iterdir()) if is_storage_file(file) and file.is_file()}
-    # A file that was decompressed by hand.
+    # Leave out the compressed copy of a file that was decompressed by hand.
     found = {
         name: file
         for name, file in found.items()
@@ -181,9 +181,9 @@ def open_folder(path: Path) -> StorageFiles:
 
 
 def _read_metadata(path: Path) -> tuple[dict, list[str]]:
-    """The content of ``metadata.yaml``, and what is lost without it: how many messages the bag should have."""
+    """The content of ``metadata.yaml``; without it, the loss is the knowledge of how many messages there should be."""
     file = path / "metadata.yaml"
-    unknown = "so files that are missing as a whole would not be noticed"
+    unknown = "so missing files would not be noticed"
     try:
         if file.stat().st_size > MAX_METADATA_BYTES:
             return {}, [f"{file} is not read because it has more than {MAX_METADATA_BYTES / 1e6:g} MB, {unknown}"]

@@ -1,4 +1,4 @@
-"""What is kept of each frame of an evaluation, and the counts of blocks and spans of frames."""
+"""Results of the single frames of an evaluation, and the counts of blocks and spans of frames."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ BLOCK_FRAMES = 10
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What is kept of each frame.
+    """The result of one frame.
 
     Attributes:
         source: where the frame comes from.
@@ -26,17 +26,17 @@ class FrameResult:
         bag_time_ns: when it was recorded.
         label_offset_ns: the label's stamp minus the frame's; None without a label.
         miou: mIoU of this frame alone; None without labelled pixels.
-        pixel_accuracy: share of the labelled pixels that are right; None without labelled pixels.
+        pixel_accuracy: share of the labelled pixels with the right class; None without labelled pixels.
         class_share: float32 (C,), the share of each class in the mask.
         flicker: share of the pixels whose class differs from that in the previous frame of the topic; None for the
             first frame and after a change of size.
-        consistency: temporal consistency with the previous frame of the topic, in 0..1; None if not measured, and
-            where there is nothing to compare with.
+        consistency: temporal consistency with the previous frame of the topic, in 0..1; None if not measured or if
+            there is nothing to compare with.
         confidence: mean confidence in 0..1; None if not computed.
         timings: duration of each step.
-        agreement: how the mask of the second segmenter compares; None without one.
+        agreement: comparison with the mask of the second segmenter; None without one.
         spans: names of the spans that contain it.
-        memory_mib: memory of the process after it; None where the system does not tell.
+        memory_mib: memory of the process after the frame; None if the system does not report it.
     """
 
     source: FrameSource
@@ -57,8 +57,8 @@ class FrameResult:
 
 @dataclass
 class Block:
-    """Up to ``BLOCK_FRAMES`` labelled frames in a row, of one source and in the same spans. Frames in a row are alike,
-    so the uncertainty of a metric is estimated over blocks.
+    """Up to ``BLOCK_FRAMES`` consecutive labelled frames of one source and in the same spans. Consecutive frames are
+    similar, so the uncertainty of a metric is estimated over blocks.
 
     Attributes:
         source: where the frames come from.
@@ -75,11 +75,11 @@ class Block:
 
 @dataclass
 class SpanCounts:
-    """Pixel counts of the frames in a span that blocks do not have.
+    """Pixel counts of the frames in a span that are not in blocks.
 
     Attributes:
-        consistency: of the temporal consistency; a frame is compared with the one before, wherever that is.
-        agreement: with the second segmenter.
+        consistency: of the temporal consistency; the first frame is compared with the one before the span.
+        agreement: of the agreement with the second segmenter.
     """
 
     consistency: ConfusionMatrix
@@ -87,11 +87,11 @@ class SpanCounts:
 
 
 OnFrame = Callable[[BagSample, Segmentation, FrameResult, Segmentation | None], None]
-"""Called with each frame, its segmentation, what is kept of it, and its segmentation by the second segmenter, if any"""
+"""Called with each frame, its segmentation, its result, and its segmentation by the second segmenter or None."""
 
 
 class FrameCollector:
-    """Keeps what a report needs of each frame.
+    """Collects the results of frames for a report.
 
     Attributes:
         frames, blocks, consistency, span_counts: as in ``evaluation.BagEvaluation``, for the frames so far.

@@ -13,14 +13,14 @@ from lsabinet_ros.conversions import compressed_to_array, image_to_array
 
 
 class BagSource:
-    """The images of every topic but labels, by bag time.
+    """The images of all topics except labels, by bag time.
 
     Iterating gives ``(name, frame)``: ``<bag>_<six-digit message number>`` and BGR uint8 (H, W, 3). A message that
-    the node would not take for an image is left out and listed in ``unreadable``.
+    the node would reject is left out and listed in ``unreadable``.
 
     Attributes:
         count: number of messages.
-        fps: None: topics have rates of their own.
+        fps: None, because topics may have different rates.
         unreadable: messages left out so far, by topic and time, each with the reason.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Compare reports on bags with limits, and with each other: whether new weights may replace the ones in use.
+"""Compare reports on bags with limits and with each other, to decide whether new weights may replace those in use.
 
 A limit is ``METRIC.min``, ``METRIC.max``, or, against a baseline, ``METRIC.max_drop`` and ``METRIC.max_increase``.
 Shares are in percent and times in milliseconds. docs/bags.md lists the metrics.
@@ -122,7 +122,7 @@ def read_limits(path: Path, check_metric: Callable[[str], object] | None = None)
         check_metric: raises BagError for the name of an unknown metric; None for those of ``report.json``.
 
     Raises:
-        BagError: the file cannot be read, or a key or value is no limit.
+        BagError: the file cannot be read, or a key or value is not a valid limit.
     """
     try:
         content = yaml.safe_load(read_text(path))
@@ -262,7 +262,7 @@ def judge(limits: Sequence[Limit], report: dict, baseline: dict | None = None) -
     """Check every limit.
 
     A drop or increase fails only if it exceeds its limit and, where a 95 % interval can be estimated, differs from 0
-    beyond chance. A metric that the report lacks keeps no limit.
+    beyond chance. A limit on a metric that the report lacks fails.
 
     Raises:
         BagError: a limit on a change without a baseline, or an unknown class.
@@ -318,7 +318,7 @@ def _interval(metric: str, report: dict) -> tuple[float, float] | None:
 
 
 def _change_interval(metric: str, baseline: dict, report: dict) -> tuple[float, float] | None:
-    """95 % interval of the change; where both reports are on the same frames, from the same blocks of both."""
+    """95 % interval of the change; if both reports are on the same frames, the same blocks are drawn from both."""
     counts = len(_blocks_of(metric, baseline)), len(_blocks_of(metric, report))
     paired = _frames_of(metric, baseline) == _frames_of(metric, report)
     before = _resampled(metric, baseline, _draws(counts[0], seed=0))
@@ -327,7 +327,7 @@ def _change_interval(metric: str, baseline: dict, report: dict) -> tuple[float, 
 
 
 def _blocks_of(metric: str, report: dict) -> list[dict]:
-    """The blocks of the frames that a metric is of."""
+    """The blocks of the frames over which a metric is computed."""
     span, _ = _split_span(metric)
     return [block for block in report["blocks"] if span is None or span in block.get("spans", ())]
 

@@ -57,7 +57,7 @@ def describe(bag: Bag, progress: Callable[[int], None] | None = None) -> dict:
 
 
 def as_text(description: dict) -> str:
-    """The result of ``describe`` as text for the terminal; of very many topics, those with images come first."""
+    """The result of ``describe`` as text for the terminal; up to ``MAX_DESCRIBED`` topics, those with images first."""
     lines = [
         f"{description['path']}  ({description['format']}, {description['messages']} messages, "
         f"{description['duration_s']:.3f} s)"
@@ -82,7 +82,7 @@ def as_text(description: dict) -> str:
         if topic["gaps"]:
             lines.append(f"  {topic['gaps']} gaps, the longest {topic['longest_gap_s']:.3f} s")
     if len(topics) < len(description["topics"]):
-        lines += ["", f"and {len(description['topics']) - len(topics)} more topics, which --json describes as well"]
+        lines += ["", f"and {len(description['topics']) - len(topics)} more topics, which --json describes"]
     return "\n".join(lines)
 
 

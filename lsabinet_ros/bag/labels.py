@@ -18,7 +18,7 @@ from lsabinet_ros.conversions import image_to_array
 from lsabinet_ros.latency import header_stamp_ns
 
 WIDE_ENCODINGS = {"mono16": "u2", "16UC1": "u2", "32SC1": "i4"}
-"""Encodings of more than 8 bits, with NumPy's name of their values."""
+"""Encodings of more than 8 bits, with the NumPy types of their values."""
 LABEL_ENCODINGS = ("mono8", "8UC1", *WIDE_ENCODINGS)
 MAX_NAMED = 5
 """Maximum number of unused labels that a report names."""
@@ -49,7 +49,7 @@ class TopicLabels:
         return stamps_on(self._bag, self.source)
 
     def fetch(self, wanted: Iterable[int]) -> Iterator[np.ndarray | str]:
-        # In the usual order no message waits. The data of those that come too early is kept until it is wanted.
+        # In the usual order, no message waits. Messages that come too early are kept until they are wanted.
         early: dict[int, Message] = {}
         messages = self._stamped()
         for stamp_ns in wanted:
@@ -59,7 +59,7 @@ class TopicLabels:
                     break
                 early.setdefault(*found)
             message = early.pop(stamp_ns, None)
-            yield "it cannot be read any more" if message is None else self._decode(message)
+            yield "it can no longer be read" if message is None else self._decode(message)
 
     def _stamped(self) -> Iterator[tuple[int, Message]]:
         for message in self._bag.messages([self.source]):
@@ -116,7 +116,7 @@ def _stamp_in(name: str) -> int | None:
 
 
 def stamps_on(bag: Bag, topic: str) -> list[int]:
-    """The header stamps of the messages on an image topic, in the order of the bag; corrupt messages have none."""
+    """The header stamps of the messages on an image topic, in the order of the bag, without corrupt messages."""
     stamps = []
     for message in bag.messages([topic]):
         try:
@@ -183,8 +183,8 @@ def label_array(message: Any, type_name: str) -> np.ndarray:
     """Class ids, uint8 (H, W), of a label message.
 
     Raises:
-        FrameError: another encoding than one of ``LABEL_ENCODINGS``, an id below 0 or above 255, or a compressed label
-            that ``decode_label`` refuses.
+        FrameError: an encoding that is not in ``LABEL_ENCODINGS``, an id below 0 or above 255, or a compressed label
+            that ``decode_label`` rejects.
     """
     if type_name != IMAGE:
         try:

@@ -37,7 +37,7 @@ def merge(results: Sequence[BagResult], command: Sequence[str], seconds: float) 
     by bin; the boundary F-score of a class is the mean over all its images.
 
     Raises:
-        BagError: no bag has a report, or the reports are of different classes.
+        BagError: no bag has a report, or the reports have different classes.
     """
     done = [result for result in results if result.done]
     if not done:
@@ -106,7 +106,7 @@ class _FrameTimes:
                     self._ms.setdefault((prefix, span), {}).setdefault(stage, []).append(value)
 
     def summary(self, span: str, prefix: str = "") -> dict[str, dict]:
-        """The latencies of the frames in a span, or of all if it is empty, as in the field ``latency_ms``.
+        """The field ``latency_ms`` for the frames in a span, or for all frames if ``span`` is empty.
 
         Args:
             prefix: ``against_`` for the second segmenter.
@@ -145,7 +145,7 @@ def _merged_spans(reports: Sequence[dict], label_set: LabelSet, times: _FrameTim
 
 
 def _weighted(pairs: Sequence[tuple[float | None, float]]) -> float | None:
-    """Weighted mean of the values that are known; None without any."""
+    """Weighted mean of the known values; None if there are none."""
     known = [(value, weight) for value, weight in pairs if value is not None and weight]
     total = sum(weight for _, weight in known)
     return sum(value * weight for value, weight in known) / total if total else None

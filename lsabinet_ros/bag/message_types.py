@@ -1,4 +1,4 @@
-"""The message types of a bag: as the bag defines them, and otherwise as ROS 2 does."""
+"""The message types of a bag, by the bag's definitions or otherwise by those of ROS 2."""
 
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
@@ -10,7 +10,7 @@ _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
 class MessageTypes:
-    """Deserialises messages; a definition is only parsed when its first message is."""
+    """Deserialises messages; a definition is parsed with the first message of its type."""
 
     def __init__(self):
         self._known = get_typestore(Stores.ROS2_JAZZY)
@@ -18,11 +18,11 @@ class MessageTypes:
         self._stores: dict[str, Typestore] = {}
 
     def define(self, type_name: str, encoding: str, definition: str) -> None:
-        """Register the definition that a bag holds.
+        """Register a definition in the bag.
 
         Args:
-            encoding: ``ros2msg``, ``ros2idl`` or ``omgidl``; a definition in any other is not used.
-            definition: text of the definition and of those that it refers to.
+            encoding: ``ros2msg``, ``ros2idl`` or ``omgidl``; definitions in other encodings are not used.
+            definition: text of the definition and of those to which it refers.
         """
         if encoding in ("ros2msg", "ros2idl", "omgidl") and definition.strip():
             self._definitions.setdefault(type_name, (encoding, definition))

@@ -1,4 +1,4 @@
-"""The masks that a node with given parameters publishes, computed without it."""
+"""The masks that a node with given parameters publishes, computed without the node."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ PARAMETERS = (
     *("device", "input_height", "input_width", "label_remap", "region_of_interest", "body_mask", "min_confidence"),
     *("significant_bits", "max_pixels", "rectify"),
 )
-"""The node's parameters that its masks depend on, beside weights, engine and precision."""
+"""The parameters of the node on which its masks depend, besides weights, engine and precision."""
 
 
 def input_size(parameters: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -25,11 +25,12 @@ def input_size(parameters: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 class OfflineMasks:
-    """Segments messages as a node does.
+    """Segments messages like a node.
 
     Args:
-        segmenter: with the weights, engine, precision and input size of the node.
-        parameters: the node's values of ``PARAMETERS``; without ``rectify``, whose calibrations come from the graph.
+        segmenter: has the weights, engine, precision and input size of the node.
+        parameters: the node's values of ``PARAMETERS``. ``rectify`` is not supported, because its calibration comes
+            from the graph.
     """
 
     def __init__(self, segmenter: Segmenter, parameters: Mapping[str, Any]):

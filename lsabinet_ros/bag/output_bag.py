@@ -1,4 +1,4 @@
-"""A bag of what the segmenter makes of the frames of other bags, for Foxglove and RViz."""
+"""A bag of masks, overlays and latencies of the frames of other bags, for Foxglove and RViz."""
 
 import contextlib
 from pathlib import Path
@@ -21,8 +21,8 @@ JPEG_QUALITY = 80
 class OutputBag:
     """Context manager that writes mask, overlay and latency of each frame to a bag while they are computed.
 
-    Headers are those of the frames, and so are the times in the bag: it can be opened beside the recording. A bag that
-    cannot be written does not end the evaluation.
+    Headers and bag times are those of the frames, so that the bag can be opened beside the recording. If it cannot be
+    written, the evaluation continues.
 
     Args:
         path: X.mcap; it appears when all frames are in it.
@@ -49,7 +49,7 @@ class OutputBag:
             writer.__exit__(*error)
 
     def append(self, sample: BagSample, result: Segmentation) -> None:
-        """Write what was made of a frame."""
+        """Write the results of a frame."""
         if self._writer is None:
             return
         try:
@@ -58,7 +58,7 @@ class OutputBag:
             self._fail(error)
 
     def close(self) -> str | None:
-        """Finish the bag; returns why it could not be written, if so."""
+        """Finish the bag; returns why it could not be written, or None."""
         try:
             self.__exit__(None, None, None)
         except BagError as error:

@@ -13,13 +13,13 @@ from lsabinet_core.inference import Segmentation, Segmenter
 from lsabinet_ros.bag.samples import BagSample, FrameSource
 
 MIN_FPS, MAX_FPS = 1.0, 120.0
-"""Rates that every player shows; frames of other rates are shown at the default rate of ``OverlayVideo``."""
+"""Rates that every player supports; for frames of other rates, the default rate of ``OverlayVideo`` is used."""
 
 
 class OverlayVideos:
     """Context manager that writes ``overlay.mp4``; for several sources ``overlay_1.mp4``, ``overlay_2.mp4`` and so on.
 
-    A video that cannot be written ends neither the evaluation nor the other videos.
+    If a video cannot be written, the evaluation and the other videos continue.
 
     Args:
         folder: folder of the videos.
@@ -40,7 +40,7 @@ class OverlayVideos:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """After an error, remove what is unfinished."""
+        """After an error, remove unfinished videos."""
         for video in self._videos.values():
             with contextlib.suppress(FrameError, OSError):
                 video.__exit__(*error)
@@ -59,7 +59,7 @@ class OverlayVideos:
             self._fail(key, error)
 
     def close(self) -> str | None:
-        """Finish the videos; returns why one could not be written, if so."""
+        """Finish the videos; returns why one could not be written, or None."""
         for key, video in list(self._videos.items()):
             try:
                 video.__exit__(None, None, None)

@@ -25,9 +25,9 @@ from lsabinet_ros.bag.worst_frames import CRITERIA, Pictures, legend
 WIDTH, HEIGHT = 900, 160
 """Size of the plots in SVG units; the page scales them."""
 MAX_POINTS = 600
-"""Maximum number of points of a line: more would not be seen."""
+"""Maximum number of points of a line; more would not be visible."""
 TICKS = 5
-"""Number of times below a plot."""
+"""Number of time labels below a plot."""
 
 PLOTS = {
     "miou": ("mIoU of each labelled frame, %", lambda frame: None if frame.miou is None else 100 * frame.miou),
@@ -36,7 +36,7 @@ PLOTS = {
         lambda frame: None if frame.flicker is None else 100 * frame.flicker,
     ),
     "consistency": (
-        "Temporal consistency with the frame before, %",
+        "Temporal consistency with the previous frame, %",
         lambda frame: None if frame.consistency is None else 100 * frame.consistency,
     ),
     "confidence": (
@@ -53,7 +53,7 @@ PLOTS = {
     "postprocess": ("Postprocessing, ms", lambda frame: frame.timings.postprocess_ms),
     "memory": ("Memory of the process, MiB", lambda frame: frame.memory_mib),
 }
-"""Title of a plot over time, and a frame's value in it; None if it has none. The keys of CRITERIA are among them."""
+"""Title of a plot over time, and the value of a frame, or None. The keys include those of CRITERIA."""
 
 
 def write_page(
@@ -116,10 +116,10 @@ def write_merged_page(path: Path, content: dict, verdicts: Sequence[Verdict] = (
 
 
 def _write(path: Path, content: dict, verdicts: Sequence[Verdict], evaluated: str, **parts: object) -> None:
-    """Write a page with what all pages have, and the parts of this one.
+    """Write a page with the common parts of all pages and the parts of this one.
 
     Args:
-        evaluated: what the title calls the bags.
+        evaluated: the bags as the title names them.
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(resources.files("lsabinet_ros.bag").joinpath("page.html").read_text("utf-8"))
@@ -166,13 +166,13 @@ def _measured(name: str, frames: Sequence[FrameResult]) -> bool:
 
 
 def _name(source: FrameSource, evaluation: BagEvaluation) -> str:
-    """What tells a source from the others."""
+    """A name that distinguishes a source from the others."""
     several = len({other.bag.path for other in evaluation.sources}) > 1
     return f"{source.bag.path.name} {source.topic}" if several else source.topic
 
 
 def _axis(evaluation: BagEvaluation) -> dict:
-    """What the plots over time share: times at equal distances, and where a source begins but for the first."""
+    """The axis of all plots over time: evenly spaced time labels, and where each source after the first begins."""
     frames, last = evaluation.frames, len(evaluation.frames) - 1
     places = sorted({round(last * tick / (TICKS - 1)) for tick in range(TICKS)})
     starts = [place for place in range(1, last + 1) if frames[place].source is not frames[place - 1].source]
@@ -184,7 +184,7 @@ def _axis(evaluation: BagEvaluation) -> dict:
 
 
 def _class_areas(evaluation: BagEvaluation) -> list[dict]:
-    """The share of each class over the frames, as areas one above the other; the first class is at the top."""
+    """The share of each class over the frames, as stacked areas; the first class is at the top."""
     shares = np.stack([frame.class_share for frame in evaluation.frames])
     means = [part.mean(axis=0) for part in np.array_split(shares, min(len(shares), MAX_POINTS // 2))]
     edges = np.pad(np.cumsum(means, axis=1, dtype=np.float64), ((0, 0), (1, 0))).clip(0, 1) * HEIGHT
@@ -198,7 +198,7 @@ def _class_areas(evaluation: BagEvaluation) -> list[dict]:
 
 
 def _plot(name: str, evaluation: BagEvaluation, anchors: dict[int, str]) -> dict:
-    """A line over the frames of all sources one after the other, with the frames that the page shows as links."""
+    """A line over the frames of all sources one after the other; frames that the page shows are links."""
     points = [
         (position, value, frame)
         for position, frame in enumerate(evaluation.frames)

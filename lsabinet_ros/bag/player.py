@@ -19,7 +19,7 @@ from lsabinet_ros.bag.topics import is_label_topic
 SLICE_S = 0.02
 """Maximum duration of one sleep: it bounds the reaction time to a stop and is the period of /clock (50 Hz)."""
 SETTLE_S = 0.25
-"""Pause between the first match and the first message, in which the subscriber and further ones match as well."""
+"""Pause between the first match and the first message, in which further subscribers match as well."""
 ACKNOWLEDGE_S = 3.0
 """Maximum time to wait until reliable subscribers have acknowledged all messages."""
 LINGER_S = 0.3
@@ -53,7 +53,7 @@ class PlayReport:
         lateness_ms: delay of messages after their due time: ``{"p50", "p95", "max"}``; None if nothing was sent.
         interrupted: whether the player was stopped before the end.
         acknowledged: whether every reliable subscriber has acknowledged every message.
-        skipped_gaps: number of gaps that were too long to be waited for.
+        skipped_gaps: number of gaps that were skipped because they were too long.
         lost: descriptions of what cannot be read of a damaged bag.
     """
 
@@ -76,7 +76,7 @@ class PlayReport:
 
 
 class BagPlayer:
-    """Publishes the messages of a bag, in a ROS context of its own, so that other nodes may share the process.
+    """Publishes the messages of a bag in a separate ROS context, so that other nodes may share the process.
 
     Args:
         bag: open bag; it stays open.
@@ -229,7 +229,7 @@ class BagPlayer:
                 wanted = "no subscriber" if self._subscribers == 1 else f"fewer than {self._subscribers} subscribers"
                 raise BagError(
                     f"{wanted} of {names} within {self._wait_s:g} s: start the node first, check the topic name and "
-                    "ROS_DOMAIN_ID, or do not wait (--wait 0)"
+                    "ROS_DOMAIN_ID, or play without waiting (--wait 0)"
                 )
             time.sleep(SLICE_S)
 
@@ -333,21 +333,21 @@ class _Timeline:
         self.skipped_gaps = 0
 
     def begin(self) -> None:
-        """The bag starts, or starts again after the last interval of the bag."""
+        """Start the bag, or start it again one interval after its last message."""
         if self.previous_ns is not None:
             self._anchor = self._at(self.previous_ns + self._interval_ns)
         self.previous_ns = None
         self._interval_ns = 0
 
     def due(self, stamp_ns: int) -> float:
-        """When to publish the message of that bag time, which follows those before."""
+        """When to publish the next message, which has this bag time."""
         if self.previous_ns is None:
             self._anchor_ns = stamp_ns
             self._anchor = time.monotonic() if self._anchor is None else self._anchor
         else:
             gap_s = (stamp_ns - self.previous_ns) / 1e9
             if gap_s > MAX_GAP_S:
-                log.warning("a gap of %.0f s at bag time %d ns is not waited for", gap_s, self.previous_ns)
+                log.warning("skipped a gap of %.0f s at bag time %d ns", gap_s, self.previous_ns)
                 self._anchor, self._anchor_ns = self._at(self.previous_ns), stamp_ns
                 self.skipped_gaps += 1
             elif gap_s / self._speed > LONG_GAP_S:

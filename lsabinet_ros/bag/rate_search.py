@@ -1,4 +1,4 @@
-"""Search the highest rate at which a live node answers the frames of a bag."""
+"""Search for the highest rate at which a live node answers the frames of a bag."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from lsabinet_ros.bag.reader import Bag
 from lsabinet_ros.bag.replay import Pass
 
 ENOUGH = 0.95
-"""Share of answered frames at which a rate counts as kept up with."""
+"""Minimum share of answered frames for a rate that the node keeps up with."""
 BISECTIONS = 4
 MAX_RATE = 64.0
 
@@ -18,7 +18,7 @@ class Player(Protocol):
 
 
 def find_rate(session: Player, bag: Bag, start: float) -> list[Pass]:
-    """Play at faster rates until frames are dropped, or slower ones until none are, then bisect."""
+    """Play at higher rates until the node does not keep up, or at lower ones until it does, then bisect."""
     passes = []
 
     def keeps_up(speed: float) -> bool:

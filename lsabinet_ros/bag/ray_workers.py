@@ -1,4 +1,4 @@
-"""The workers of a fleet on a Ray cluster: one task a bag, whose files come back to the driver.
+"""The workers of a fleet on a Ray cluster: one task per bag, whose files are returned to the driver.
 
 The driver is the process of the command. A task runs the same process as a worker of this machine does, in a temporary
 folder of its node, and puts the files of the report into Ray's object store in chunks, from which the driver writes
@@ -31,9 +31,9 @@ from lsabinet_ros.bag.fleet import LOG, POLL_S, start_process
 CONNECT_S = 30.0
 """How long a cluster may take to answer."""
 CHUNK = 8 << 20
-"""Bytes of a file that are in one object."""
+"""Maximum number of bytes of a file in one object."""
 OBJECT_STORE = 256 << 20
-"""Bytes of memory for objects in a cluster of this machine; Ray puts what is more on the disk."""
+"""Bytes of memory for objects in a cluster of this machine; Ray writes further objects to the disk."""
 LOST = -int(signal.SIGKILL)
 """Status of a task whose process or node is gone."""
 
@@ -52,9 +52,9 @@ class RayWorkers:
 
     Args:
         address: ``local`` for a cluster of this machine's usable cores that ends with this object, ``auto`` for the
-            one that this machine is a node of, HOST:PORT of a cluster that it is a node of, or ray://HOST:PORT.
+            cluster that this machine is a node of, HOST:PORT of such a cluster, or ray://HOST:PORT of any.
         cores: CPUs that Ray reserves for each bag.
-        gpu: whether it reserves a GPU for each.
+        gpu: whether Ray reserves a GPU for each bag.
 
     Raises:
         BagError: Ray is not installed, the cluster cannot be reached, or none of its nodes has that many CPUs.
@@ -85,16 +85,16 @@ class RayWorkers:
             try:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
                 nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            # Of many kinds, by what is wrong and how the cluster is reached.
+            # Ray raises errors of many kinds, depending on the cause and the kind of connection.
             except Exception as error:
                 raise BagError(f"--ray {address}: no connection to the cluster: {_first_line(error)}") from error
             if not any(node.get("CPU", 0) >= cores and node.get("GPU", 0) >= gpu for node in nodes):
                 raise BagError(
-                    f"--ray {address}: no node has what a bag needs: {cores} CPUs (--threads)"
-                    + (" and a GPU (--device)" if gpu else "")
+                    f"--ray {address}: expected a node with {cores} CPUs (--threads)"
+                    + (" and a GPU (--device), got none" if gpu else ", got none")
                 )
             self._close = stack.pop_all().close
-        # A lost task is started again by the fleet, which counts.
+        # The fleet starts a lost task again and counts the attempts.
         self._evaluate = ray.remote(num_cpus=cores, num_gpus=int(gpu), max_retries=0)(evaluate_on_node)
 
     def __enter__(self) -> "RayWorkers":
@@ -105,7 +105,7 @@ class RayWorkers:
 
     @property
     def at_once(self) -> int:
-        """Twice what the cluster computes at a time, so that no node waits, and a cluster that can grow does."""
+        """Twice the tasks that fit into the cluster, so that no node waits, and an autoscaling cluster grows."""
         import ray
 
         return 2 * max(1, int(ray.cluster_resources().get("CPU", 0)) // self._cores)
@@ -172,9 +172,9 @@ def evaluate_on_node(bag: str, options: list[str], cwd: str, driver_version: str
 
     Args:
         bag: path of the bag.
-        options: options of ``lsabinet bag evaluate`` but for ``--out``.
-        cwd: working folder of the driver, which relative paths refer to.
-        driver_version: ``version()`` of the driver; nothing is evaluated by another one.
+        options: options of ``lsabinet bag evaluate`` except for ``--out``.
+        cwd: working folder of the driver, to which relative paths refer.
+        driver_version: ``version()`` of the driver; a node with another version evaluates nothing.
     """
     result = NodeResult(socket.gethostname(), version())
     if result.version != driver_version:
@@ -207,9 +207,9 @@ def _stored(folder: Path) -> list[tuple[str, list[Any]]]:
 
 
 def _secure_local_cluster() -> None:
-    """Have a cluster of this machine report nothing to Ray's makers, and take no tasks from others.
+    """Disable usage statistics in a cluster of this machine, and keep others from sending tasks to it.
 
-    Ray reads these variables when it is imported. Its own token would stay in the home folder.
+    Ray reads these variables when it is imported. A token that Ray creates itself would stay in the home folder.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_AUTH_MODE"] = "token"
@@ -217,7 +217,7 @@ def _secure_local_cluster() -> None:
 
 
 def _check_answers(address: str) -> None:
-    """Raise BagError unless the cluster can be connected to. Ray itself tries for ever, in code that no signal ends."""
+    """Raise BagError unless the cluster accepts a connection. Ray itself would try for ever, deaf to signals."""
     try:
         run = subprocess.run(
             [sys.executable, "-c", _CONNECT, address], capture_output=True, text=True, timeout=CONNECT_S

@@ -8,11 +8,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 DEPTH = 3
-"""Number of items that wait at most. One is enough to hide the work; more even out chunks of a file."""
+"""Maximum number of waiting items. One is enough to hide the work; more even out the chunks of a file."""
 
 
 def read_ahead(items: Iterable[T], depth: int = DEPTH) -> Iterator[T]:
-    """Yield ``items`` in their order; an error that they raise is raised where it occurs in it.
+    """Yield ``items`` in their order; an error that they raise is raised at its place in that order.
 
     The iterable is only used in the thread. If the caller stops early, the thread ends with the next item.
     """

@@ -38,7 +38,7 @@ class Bag:
 
     @property
     def losses(self) -> list[str]:
-        """Descriptions of what cannot be read; they may grow while messages are read. Empty for a whole bag."""
+        """Descriptions of what cannot be read, to which reading messages may add. Empty for an undamaged bag."""
         return list(self._storage.losses)
 
     def _warn_of_losses(self) -> None:
@@ -93,7 +93,7 @@ class Bag:
         return bytes(self._ros2_types.ros1_to_cdr(message.data, message.type))
 
     def topic_list(self) -> str:
-        """The topics with their types, for error messages; the first ones of very many."""
+        """The topics with their types, for error messages; only the first ones if there are many."""
         return listed([f"{topic.name} ({topic.type})" for topic in self.topics.values()]) or "no topics"
 
     def close(self) -> None:

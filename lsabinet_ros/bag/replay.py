@@ -1,6 +1,6 @@
-"""Replay a bag to a node on a live ROS 2 graph, and measure what it answers.
+"""Replay a bag to a node on a live ROS 2 graph, and measure its answers.
 
-The player is a process of its own, and so is the node, unless it is already running. This process only records.
+The player runs in a separate process, and so does the node, unless it is already running. This process only records.
 """
 
 import csv
@@ -33,15 +33,15 @@ CONFIGURE_S = 180.0
 MATCH_S = 20.0
 DRAIN_S = 20.0
 QUIET_S = 2.0
-"""A node that is not ours is taken to be idle if it has sent no mask for so long."""
+"""Another package's node counts as idle if it has sent no mask for this time."""
 
 OUTPUTS = (f"{NODE}/output/mask", f"{NODE}/debug/latency")
-"""What is recorded of our own node by default."""
+"""Topics of our own node that are recorded by default."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What is played of a bag.
+    """The part of a bag that is played.
 
     Attributes:
         image_topic: the frames.
@@ -76,15 +76,15 @@ class Selection:
 
 @dataclass
 class Pass:
-    """What one pass over the selection brought.
+    """The result of one pass over the selection.
 
     Attributes:
-        speed: of playback.
+        speed: playback speed.
         published_ns: when each frame was published, by its stamp, on the monotonic clock.
         answered_ns: when the first mask of each frame arrived, by the frame's stamp, on the monotonic clock.
         duplicates: number of further masks with the stamp of a frame that had one.
         unknown: number of masks with a stamp that no frame has.
-        counts: how the node's frame counters have grown; empty for a node that is not ours.
+        counts: increases of the node's frame counters; empty for another package's node.
         player: report of the player.
     """
 
@@ -98,7 +98,7 @@ class Pass:
 
     @property
     def unanswered(self) -> list[int]:
-        """Stamps of the frames that no mask came for."""
+        """Stamps of the frames without a mask."""
         return [stamp for stamp in self.published_ns if stamp not in self.answered_ns]
 
     @property
@@ -107,7 +107,7 @@ class Pass:
 
 
 class ReplaySession(NodeDriver):
-    """Context manager around a node under test: starts it, if asked to, and plays bags to it.
+    """Context manager around a node under test: starts it, unless it is running, and plays bags to it.
 
     Args:
         selection: what to play.
@@ -116,7 +116,7 @@ class ReplaySession(NodeDriver):
         out: folder for logs.
 
     Attributes:
-        exit_status: of the node, once ``stop_node`` has returned; None for a node that was running.
+        exit_status: exit status of the node, once ``stop_node`` has returned; None for a node that was running.
     """
 
     def __init__(self, selection: Selection, *, node: NodeSettings | None, mask_topic: str, out: Path):
@@ -135,11 +135,11 @@ class ReplaySession(NodeDriver):
         super().__exit__(*error)
 
     def start(self, bag: Bag, record: Collection[str]) -> None:
-        """Bring the node up and subscribe to its masks and to what is to be recorded.
+        """Start the node and subscribe to its masks and the topics to record.
 
         Args:
-            bag: the bag to come, for whose frames the engine is built.
-            record: topics of the node.
+            bag: the bag that will be played; the engine is built for its frames.
+            record: topics to record.
 
         Raises:
             LsabinetError: the node cannot start or configure, or a topic does not appear.
@@ -215,7 +215,7 @@ class ReplaySession(NodeDriver):
             return
         self.end_of_input()
         self.spin_until(self.is_idle, DRAIN_S, "the node did not finish its last frame")
-        # Whatever it has published is on its way.
+        # Its last masks may still be on their way.
         seen = -1
         while seen != len(self._masks):
             seen = len(self._masks)

@@ -1,4 +1,4 @@
-"""Limits on a live replay: whether a node may be deployed, by what it answered and how fast.
+"""Limits on a live replay, which decide whether a node may be deployed.
 
 The limits and verdicts are those of ``gate``, on metrics of ``replay.json``. docs/bags.md lists them.
 """
@@ -46,7 +46,7 @@ def read_replay(path: Path) -> dict:
 
 
 def judge_replay(limits: Sequence[Limit], report: dict, baseline: dict | None = None) -> list[Verdict]:
-    """Check every limit on ``replay.json``; a metric that was not measured keeps none.
+    """Check every limit on ``replay.json``; a limit on a metric that was not measured fails.
 
     Raises:
         BagError: an unknown metric.

@@ -1,4 +1,4 @@
-"""What a live replay has shown: answered frames, latency, regularity, and whether the masks are the offline ones."""
+"""The report on a live replay: answered frames, latency, regularity, and agreement with the offline masks."""
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from lsabinet_ros.conversions import image_to_array
 from lsabinet_ros.latency import header_stamp_ns
 
 SCHEMA_VERSION = 1
-"""Version of ``replay.json``; it grows with every change that readers of the file have to know of."""
+"""Version of ``replay.json``; it increases with every change that affects programs that read the file."""
 MAX_NAMED = 20
 """Maximum number of stamps that the report lists."""
 
@@ -65,13 +65,13 @@ def compare_offline(
         image_topic: their topic.
         recorded: what the node published.
         mask_topic: its masks.
-        offline: with the settings of the node.
-        progress: called with the number of frames compared and in all.
+        offline: computes masks with the settings of the node.
+        progress: called with the number of compared frames and of all frames.
     """
     agreement = Agreement()
     if mask_topic not in recorded.topics:
         return agreement
-    # Both are in the order of the frames, except for a foreign node that answers out of order.
+    # Both are in the order of the frames, unless another package's node answers out of order.
     masks = (recorded.deserialize(message) for message in recorded.messages([mask_topic]))
     waiting: dict[int, np.ndarray] = {}
     total = recorded.topics[mask_topic].count
@@ -116,7 +116,7 @@ def pass_summary(result: Pass) -> dict:
 
 
 def _drops(result: Pass) -> dict[str, int]:
-    """Why frames were not answered, by the counters of our own node; empty for another one."""
+    """Why frames were not answered, by the counters of our own node; empty for another package's."""
     if not result.counts:
         return {}
     reasons = {
@@ -161,7 +161,7 @@ def as_text(report: Mapping) -> str:
             f"{row['rate']:<8g}  {_figure(row['published_hz']):>6} Hz  {100 * row['answered']:7.2f} %"
             for row in report["rates"]
         ]
-        lines.append(f"highest rate with under 5 % drops: {_figure(report['highest_rate_hz'])} Hz")
+        lines.append(f"highest rate with at most 5 % drops: {_figure(report['highest_rate_hz'])} Hz")
     return "\n".join(lines)
 
 

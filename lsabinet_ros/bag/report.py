@@ -25,7 +25,7 @@ from lsabinet_ros.bag.spans import names_of
 from lsabinet_ros.bag.timeline import as_timeline
 
 SCHEMA_VERSION = 1
-"""Version of ``report.json``; it grows with every change that readers of the file have to know of."""
+"""Version of ``report.json``; it increases with every change that affects programs that read the file."""
 TIMING_FIELDS = ("latency_ms", "throughput", "timeline")
 """Fields of ``report.json``, at any depth, that differ between two runs on the same machine."""
 SPAN_SEPARATOR = ";"
@@ -123,7 +123,7 @@ def _as_span(name: str, evaluation: BagEvaluation) -> dict:
 
 
 def spans_table(content: dict) -> Table | None:
-    """The spans of the report, a row each; None without spans."""
+    """The spans of the report, one row each; None without spans."""
     if "spans" not in content:
         return None
     rows = [{"name": name, **span} for name, span in content["spans"].items()]
@@ -164,12 +164,12 @@ def gate_table(verdicts: Sequence[dict]) -> Table:
 
 
 def empty_spans(content: dict) -> list[str]:
-    """The names of the spans that no frame is in."""
+    """The names of the spans without frames."""
     return [name for name, span in content.get("spans", {}).items() if not span["frames"]]
 
 
 def agreement_lines(content: dict) -> list[str]:
-    """The agreement with the second segmenter in words, a paragraph a line; none without one."""
+    """The agreement with the second segmenter in words, one paragraph per line; empty without one."""
     if "agreement" not in content:
         return []
     agreement, against = content["agreement"], content["against"]
@@ -239,7 +239,7 @@ def as_markdown(content: dict, evaluation: BagEvaluation) -> str:
     throughput = content["throughput"]
     lines += ["```text", latency_table(content["latency_ms"]), "```", ""]
     lines.append(
-        f"{content['frames']} frames in {throughput['seconds']:.1f} s: {throughput['frames_per_s']:.2f} a second."
+        f"{content['frames']} frames in {throughput['seconds']:.1f} s: {throughput['frames_per_s']:.2f} frames/s."
     )
     memory = [row["memory_mib"] for row in content["timeline"] if row["memory_mib"] is not None]
     if memory:
@@ -250,7 +250,7 @@ def as_markdown(content: dict, evaluation: BagEvaluation) -> str:
 
 
 def frame_table(evaluation: BagEvaluation) -> str:
-    """A line per frame as CSV; fractions in 0..1, empty if undefined. Timings and memory come last."""
+    """One line per frame as CSV; fractions in 0..1, empty if undefined. Timings and memory come last."""
     names = evaluation.report.label_set.names
     return csv_text(
         [

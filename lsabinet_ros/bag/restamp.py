@@ -20,7 +20,7 @@ def read_stamp_ns(cdr: bytes) -> int:
 
 
 class Restamper:
-    """Replaces the stamps of messages by the time of publication; equal recorded stamps get equal new stamps.
+    """Replaces the stamps of messages with the time of publication; equal recorded stamps get equal new stamps.
 
     Labels therefore still match their frames, and ``now - header.stamp`` at a consumer is a latency.
     """

@@ -43,15 +43,15 @@ class FrameSource:
     Attributes:
         bag: open bag.
         topic: the image topic.
-        labels: where the labels come from; None for none.
+        labels: where the labels come from; None without labels.
         label_set: the classes that a label may contain; None does not check its ids.
         slop_ns: maximum distance between the stamps of a frame and its label.
         limit: maximum number of frames; None for all.
         on_skip: called with one line for each message that cannot be used.
         seen: number of frames so far, including the ``skipped`` ones, which could not be decoded.
-        labels_used: number of labels so far that were given to a frame.
+        labels_used: number of labels so far that belong to a frame.
         labels_skipped: number of labels so far that could not be used.
-        first_label_problem: why the first of those could not be used.
+        first_label_problem: why the first skipped label could not be used.
     """
 
     bag: Bag
@@ -71,7 +71,7 @@ class FrameSource:
 
     @property
     def total(self) -> int:
-        """Number of frames to come in all, as the bag's index has it."""
+        """Number of frames according to the bag's index."""
         count = self.bag.topics[self.topic].count
         return count if self.limit is None else min(self.limit, count)
 
@@ -92,7 +92,7 @@ class FrameSource:
             )
 
     def slop_hint(self) -> str:
-        """How far the labels without frame are off, for messages; empty if there are none."""
+        """Distance of the labels without a frame to the nearest frames, for messages; empty if there are none."""
         distances = [distance for distance in self.match.nearest_ns if distance is not None]
         if not distances:
             return ""

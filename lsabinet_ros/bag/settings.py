@@ -8,7 +8,7 @@ COMPRESSIONS = ("jpeg", "png")
 INCOMPLETE = 3
 """Exit status if a bag is damaged and its readable part was processed."""
 FAILED = 4
-"""Exit status if a limit of a gate is not kept."""
+"""Exit status if a limit of a gate is violated."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class TimedSample(Sample):
     """A frame of a video.
 
     Attributes:
-        time_s: time since the first frame, as the container has it.
+        time_s: time since the first frame, according to the container.
     """
 
     time_s: Fraction
@@ -47,14 +47,14 @@ class FileSource:
 
     Args:
         path: folder of images, one image, or a video file.
-        labels: folder of single-channel PNGs of class ids, grey or palette; an image without one there goes unlabelled.
+        labels: folder of single-channel PNGs of class ids, grey or palette; images without a PNG stay unlabelled.
         void: a label id that means unlabelled and becomes 255 (11 in CamVid's annot folders); None changes nothing.
 
     Attributes:
-        count: number of frames; None if a video does not tell.
-        rate: mean frame rate of a video in Hz; None for images, and if a video does not tell.
+        count: number of frames; None if it is unknown for a video.
+        rate: mean frame rate of a video in Hz; None for images or if it is unknown.
         has_times: whether the samples are ``TimedSample``.
-        lost: what could not be decoded of a video, or None; set when the iteration ends.
+        lost: describes what could not be decoded of a video, or None; set when the iteration ends.
 
     Raises:
         FrameError: no such path, no image in the folder, or a file that is not a video.

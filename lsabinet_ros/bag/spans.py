@@ -1,4 +1,4 @@
-"""Named parts of a drive, such as night and tunnel, for each of which a report has the metrics."""
+"""Named parts of a drive, such as night and tunnel, with separate metrics in a report."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ def read_spans(path: Path) -> tuple[Span, ...]:
     """Read a YAML file with a list of spans: ``- {name: night, from: 0, to: 90.5}``, times in seconds.
 
     Raises:
-        BagError: the file cannot be read, or an entry is no span; the message gives its number.
+        BagError: the file cannot be read, or an entry is not a valid span; the message gives its number.
     """
     try:
         # Numbers are kept as text: a float does not hold the nanoseconds of a time since 1970.

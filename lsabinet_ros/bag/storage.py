@@ -1,4 +1,4 @@
-"""What every bag format has in common: topics, messages, and the interface of a storage."""
+"""Common parts of all bag formats: topics, messages, and the interface of a storage."""
 
 import heapq
 import itertools
@@ -23,7 +23,7 @@ ROS_ENCODINGS = (CDR, "ros1")
 """How ROS 2 and ROS 1 serialise messages. A bag may also hold topics in other encodings, such as JSON."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 MAX_LISTED = 20
-"""Maximum number of topics that a message lists, and of topics with a loss of their own: a bag may have 100,000."""
+"""Maximum number of topics that an error message lists, and of topics with a separate loss; a bag may have 100,000."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Topic:
 
     @property
     def is_ros(self) -> bool:
-        """Whether the messages are serialised as ROS does it."""
+        """Whether the messages have a serialisation of ROS."""
         return self.encoding in ROS_ENCODINGS
 
 
@@ -64,7 +64,7 @@ class Message(NamedTuple):
 
 
 class Storage(Protocol):
-    """What ``reader.Bag`` needs from a file format; the attributes have the meaning that they have there.
+    """What ``reader.Bag`` needs from a file format; its docstring describes the attributes.
 
     ``losses`` may grow while messages are read. Reading the same messages again does not repeat a loss.
     """
@@ -87,7 +87,7 @@ class Storage(Protocol):
 class StorageFile(ABC):
     """One storage file of rosbag2, whole or damaged.
 
-    Subclasses set ``topics`` (of which several entries may be one topic's, see ``_add``), ``start_ns`` and ``end_ns``
+    Subclasses set ``topics`` (see ``_add`` for topics with several entries), ``start_ns`` and ``end_ns``
     when they open, and implement ``_read``.
 
     Args:
@@ -149,7 +149,7 @@ class StorageFile(ABC):
             self.losses.append(loss)
 
     def _add(self, topic: Topic) -> None:
-        """Add a topic; several publishers of one topic have an entry each in some files."""
+        """Add a topic; in some files, each of several publishers of a topic has its own entry."""
         earlier = self.topics.get(topic.name)
         if earlier is not None:
             latched = earlier.latched or topic.latched
@@ -161,7 +161,7 @@ class StorageFile(ABC):
         self.end_ns = stamp_ns if self.end_ns is None else max(self.end_ns, stamp_ns)
 
     def _count_all(self, readable: Iterable[Message]) -> None:
-        """Count what a file without a usable index holds, up to the first error, which becomes a loss.
+        """Count the messages of a file without a usable index, up to the first error, which becomes a loss.
 
         Raises:
             BagError: there is an error before the first message.

@@ -14,9 +14,9 @@ MIN_FRAMES = 10
 
 
 def as_timeline(frames: Sequence[FrameResult], sources: Sequence[FrameSource]) -> list[dict]:
-    """The field ``timeline``: a row for each stretch of frames in a row of one source, in the order of evaluation.
+    """The field ``timeline``: a row for each stretch of consecutive frames of one source, in the order of evaluation.
 
-    Warm-up is in no stretch: it comes before the first frame of a size, and is not timed.
+    The warm-up before the first frame of each size is not timed and belongs to no stretch.
     """
     length = max(MIN_FRAMES, math.ceil(len(frames) / MAX_STRETCHES))
     rows = []

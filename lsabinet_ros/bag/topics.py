@@ -1,4 +1,4 @@
-"""Find the topics of a bag that hold the camera's images and the labels."""
+"""Find the topics of a bag with the camera's images and the labels."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def is_label_topic(name: str) -> bool:
-    """Whether the last part of a topic's name, before ``/compressed``, tells that its images are labels."""
+    """Whether the last part of a topic's name, before ``/compressed``, is that of labels."""
     return without_transport(name).rsplit("/", 1)[-1] in LABEL_NAMES
 
 

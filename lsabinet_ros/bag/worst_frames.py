@@ -32,16 +32,16 @@ CRITERIA: dict[str, tuple[str, Callable[[FrameResult], float | None]]] = {
     ),
     "latency": ("longest latency", lambda frame: frame.timings.total_ms),
 }
-"""What the worst frames are chosen by: description, and how bad a frame is, or None if that is unknown."""
+"""Criteria for the worst frames: description, and how bad a frame is, or None if that is unknown."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """A frame and what was made of it.
+    """Pictures of a frame and its results.
 
     Attributes:
         frame: the result.
-        jpegs: JPEG files by what they show: ``frame``, ``overlay``, ``mask``; with a label, ``label`` and
+        jpegs: JPEG files by their content: ``frame``, ``overlay``, ``mask``; with a label, ``label`` and
             ``difference``; with a second segmenter, ``second mask`` and ``disagreement``.
     """
 

@@ -37,7 +37,7 @@ class BagWriter:
         path: ``X.mcap`` or ``X.db3`` for a single storage file; without suffix for a rosbag2 folder.
         settings: topics, storage and compression.
         overwrite: replace an existing bag.
-        compress: compress the chunks of an mcap file with zstd, which every reader of mcap undoes.
+        compress: compress the chunks of an mcap file with zstd, which all readers of mcap support.
 
     Attributes:
         messages: builds the messages for ``write_message``.
@@ -114,7 +114,7 @@ class BagWriter:
             stamp_ns: header stamp and bag time in nanoseconds since the epoch.
             image: BGR, uint8 (H, W, 3).
             label: class ids, uint8 (H, W), 255 = void.
-            camera: name of the camera if there are several; None takes the topics of the settings.
+            camera: name of the camera if there are several; None for the topics of the settings.
             calibration: written as CameraInfo.
 
         Raises:
@@ -186,7 +186,7 @@ class BagWriter:
 
 
 class Written(NamedTuple):
-    """What ``make_bag`` has written: numbers of frames and labels, and the stamps of the first and last frame."""
+    """What ``make_bag`` has written: the number of frames and of labels, and the first and the last stamp."""
 
     frames: int
     labels: int
@@ -209,11 +209,11 @@ def make_bag(
     """Write the samples of ``source`` to a bag; frame i has the stamp ``start_ns + i / rate``, exact to the nanosecond.
 
     Args:
-        rate: frames per second; a Fraction, so that stamps do not drift. None takes the time of each sample, which is
-            then a ``TimedSample``.
+        rate: frames per second; a Fraction, so that stamps do not drift. With None, each sample is a ``TimedSample``
+            with its own time.
         limit: maximum number of samples; None writes all.
-        calibration_of: the calibration of a camera (None if there is only one) whose images have a size (H, W); None
-            writes no CameraInfo.
+        calibration_of: returns the calibration for a camera (None if there is only one) and the size (H, W) of its
+            images; None writes no CameraInfo.
         progress: called with the number of frames written so far.
 
     Raises:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=sizes,
         default=[(720, 960), (720, 1280), (1080, 1920)],
         metavar="HxW,..",
-        help="of the camera's images (default: 720x960,720x1280,1080x1920)",
+        help="sizes of the camera's images (default: 720x960,720x1280,1080x1920)",
     )
     parser.add_argument(
         "--frames",

@@ -1,4 +1,4 @@
-"""Starts the node as a process, plays a camera to it and takes the times; ``report`` prints the figures."""
+"""Starts the node as a process, sends it a camera's images and measures the times; ``report`` prints the figures."""
 
 import functools
 import json
@@ -30,7 +30,7 @@ ROUND = 10
 SCENES = 8
 IDLE_S = 5.0
 PAUSE_S = 0.5
-"""How long to wait for what is still under way: masks, and discovery of a subscription."""
+"""How long to wait for masks that are under way, and for the discovery of a subscription."""
 
 LAST_ANSWER_S = 3.0
 START_S = 60.0
@@ -61,13 +61,13 @@ class Settings:
 
 @dataclass
 class Times:
-    """When what happened to one image, in seconds of ``time.perf_counter``.
+    """The times of one image, in seconds of ``time.perf_counter``.
 
     Attributes:
-        published_s: before the camera published it.
+        published_s: just before the camera published it.
         compressed: whether the compressed mask had a subscriber.
-        mask_s: when the callback of the mask began; None if none came.
-        compressed_s: when that of the compressed mask began.
+        mask_s: when the callback of the mask began; None without a mask.
+        compressed_s: when the callback of the compressed mask began; None without one.
         stages: the latency record, ms by stage.
     """
 
@@ -169,7 +169,7 @@ class NodeUnderTest(NodeDriver):
         self._publishers[name].publish(image)
 
     def play(self, rate_hz: float, frames: int) -> None:
-        """Publish so many images of every camera at this rate, the cameras one after another in each period."""
+        """Publish ``frames`` images of every camera at this rate, the cameras one after another in each period."""
         names = list(self._publishers)
         due_s = time.monotonic()
         for index in range(frames * len(names)):
@@ -229,7 +229,7 @@ class NodeUnderTest(NodeDriver):
     def _on_health(self, message: DiagnosticArray) -> None:
         for status in message.status:
             values = {item.key: item.value for item in status.values}
-            # Only while it chooses or builds an engine, the node says that it is not ready.
+            # The node is not ready only while it chooses or builds an engine.
             self._ready = values.get("state") == "active" and values.get("engine_state", "ready") != "building"
 
 
@@ -238,7 +238,7 @@ def prefix_of(camera: str) -> str:
 
 
 def frames_of(size: tuple[int, int]) -> list[np.ndarray]:
-    """Rendered street scenes of this size, BGR, uint8 (H, W, 3): masks of noise would be costlier than real ones."""
+    """Synthetic street scenes of this size, BGR, uint8 (H, W, 3), because masks of noise take longer."""
     return [cv2.resize(scene, size[::-1], interpolation=cv2.INTER_LINEAR) for scene in _scenes()]
 
 
@@ -258,7 +258,7 @@ def benchmark_node(
         settings: what is measured.
         sizes: (H, W) of the camera's images.
         folder: for logs.
-        progress: called with what is being done, steps done, total steps.
+        progress: called with the current work, the number of finished steps and of all steps.
 
     Returns:
         JSON values: ``machine``, ``load`` (average over one minute at the start), ``settings``, ``rows`` (one per
@@ -293,7 +293,7 @@ def _measure_size(settings: Settings, size: tuple[int, int], folder: Path) -> di
         node.spin_for(IDLE_S)
         idle = (node.cpu_s() - begin_cpu_s) / (time.monotonic() - begin_s)
         node.times[""].clear()
-        # In turns, so that other load on the machine meets both alike.
+        # In turns, so that other load on the machine affects both alike.
         for index in range(max(2, settings.frames // ROUND)):
             node.subscribe_to_compressed_mask(index % 2 == 1)
             node.play(settings.rate_hz, ROUND)
@@ -327,7 +327,7 @@ def _measure_size(settings: Settings, size: tuple[int, int], folder: Path) -> di
 
 
 def _measure_cameras(settings: Settings, size: tuple[int, int], folder: Path) -> list[dict]:
-    """How many masks per second each of several cameras gets."""
+    """The number of masks per second of each of several cameras."""
     frames = max(ROUND, settings.frames // 2)
     with NodeUnderTest(settings, size, CAMERAS, folder / "node.log") as node:
         node.bring_up()

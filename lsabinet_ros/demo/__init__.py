@@ -1,1 +1,1 @@
-"""The demonstration: replay a drive through the real node over DDS and report the results."""
+"""The demonstration: replay a drive through the node over DDS and report the results."""

@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="bag, video, or topic of a running camera such as /camera/image_raw (default: a synthetic drive of 20 s)",
     )
     parser.add_argument("--image-topic", metavar="T", help="topic of the images in a bag (default: the only one)")
-    parser.add_argument("--label-topic", metavar="T", help="topic of the labels in a bag (default: the only one)")
+    parser.add_argument(
+        "--label-topic", metavar="T", help="topic of the labels in a bag (default: the one called labels)"
+    )
     parser.add_argument(
         "--out",
         type=Path,

@@ -38,7 +38,7 @@ class Record:
         duplicates: number of masks for a frame that already had one.
         compared: number of masks that were compared with a label.
         latencies: for each mask, seconds since the first frame and milliseconds by stage.
-        node: what the node has said of itself.
+        node: what the node has reported.
         device: device of the node.
         confusion: confusion matrix of all compared masks; None without labels.
         seconds: time from the arrival of the first frame to that of the last mask.
@@ -66,7 +66,7 @@ class Recorder(NodeDriver):
         image_topic: input of the node, sensor_msgs/Image or CompressedImage.
         label_topic: labels as sensor_msgs/Image, mono8, with the stamps of the frames; None without labels.
         compressed: whether the images are CompressedImage.
-        live: whether a camera publishes the images, possibly best effort, rather than our player, which is reliable.
+        live: whether the images come from a camera, possibly best effort, rather than from our reliable player.
         video: path of the annotated video; None writes none.
         fps: frame rate of the video.
     """

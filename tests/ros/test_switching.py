@@ -157,7 +157,7 @@ def test_the_node_is_active_before_an_engine_is_chosen(ros_domain, cache, weight
         client.until(ready, "engine", DEADLINE_S)
         assert len(choices(cache)) == 1
         assert client.mask_of(client.image(random_frame(4, SIZE)))
-        assert any("beside" in line for line in node.lines)
+        assert any("in the background" in line for line in node.lines)
         assert node.end(signal.SIGINT) == 0
         assert "Traceback" not in node.output
     finally:

@@ -35,10 +35,10 @@ class AutoBackend(Backend):
     The engines are compared at the network's own size, or, if an engine was only exported for other sizes, at one of
     those. Each must agree with PyTorch in fp32, and the fastest is chosen. If the precision is ``auto`` and the
     processor has instructions for bf16, OpenVINO, or else PyTorch, is also tried in bf16, which is chosen if it is
-    faster and gives the masks of fp32 on pictures of streets. An engine whose build takes long is considered only if it
-    was built before: by ``lsabinet export``, or by a warm-up with that engine named. The choice is kept on disk for the
-    same weights, size, precision, threads, machine and versions, unless an engine failed for a reason that may be gone
-    at the next start.
+    faster and its masks of street scenes agree with those of fp32. An engine whose build takes long is considered only
+    if it was built before: by ``lsabinet export``, or by a warm-up with that engine named. The choice is kept on disk
+    for the same weights, size, precision, threads, machine and versions, unless an engine failed for a reason that may
+    be gone at the next start.
 
     If an engine fails, then or later, a warning is logged, and the next engine takes over that is already built and
     agrees with PyTorch. Running out of memory does not count as a failure of the engine: the images are run in smaller

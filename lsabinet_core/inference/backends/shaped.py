@@ -56,14 +56,14 @@ class ShapedBackend(Backend):
 
     @property
     def loaded(self) -> Network | Artefact:
-        """What was loaded. Raises BackendError: the engine is closed."""
+        """The loaded network or exported model. Raises BackendError: the engine is closed."""
         if self.source is None:
             raise BackendError(CLOSED)
         return self.source
 
     @property
     def loaded_network(self) -> Network:
-        """What was loaded, as weights in memory. Raises BackendError: the engine is closed, or runs an export."""
+        """The loaded network in memory. Raises BackendError: the engine is closed, or runs an exported model."""
         return _in_memory(self.name, self.loaded)
 
     @abstractmethod
@@ -119,9 +119,9 @@ class ShapedBackend(Backend):
             log.info("building backend %s for %d x %dx%d in the background; PyTorch runs until then", self.name, *shape)
             # A copy, because close() and load() modify this object, and a build cannot be interrupted.
             owner = copy.copy(self)
-            self.shapes.start_build(shape, self._builder.submit(lambda: owner._build_beside(shape)))
+            self.shapes.start_build(shape, self._builder.submit(lambda: owner._build_in_background(shape)))
 
-    def _build_beside(self, shape: Shape) -> Run:
+    def _build_in_background(self, shape: Shape) -> Run:
         limit_threads(self.threads)
         return self.build(shape)
 

@@ -22,10 +22,10 @@ a synthetic test image many pixels are almost ties between two classes."""
 WARM_UP_RUNS = 1
 ROUNDS = 5
 MIN_GAIN = 1.1
-"""How many times faster than the fastest engine in fp32 another precision must be to take its place."""
+"""How many times as fast as the fastest engine in fp32 another precision must be to take its place."""
 STREETS = (0, 25, 50, 75)
-"""Synthetic street scenes on which a precision that the user did not request must give the masks of fp32. Pixel
-agreement is meaningful on them, because they have the areas and borders of a street."""
+"""Synthetic street scenes on which the masks of a precision that the user did not request must agree with those of
+fp32. Pixel agreement is meaningful on them, because they have the areas and borders of a street."""
 MAX_MEASURING_S = 10.0
 """No further round starts after this measuring time."""
 
@@ -124,8 +124,8 @@ class Trial:
     ) -> tuple[dict[str, Backend], dict[str, Exception]]:
         """Like ``start_all``, with keys from ``label``, for the first engine of ``plain`` that works in bf16.
 
-        Later engines are slower on most machines, so they are not tried. The engine must also give the masks of PyTorch
-        in fp32 on street scenes.
+        Later engines are slower on most machines, so they are not tried. The masks of the engine must also agree with
+        those of PyTorch in fp32 on street scenes.
         """
         started: dict[str, Backend] = {}
         failures: dict[str, Exception] = {}

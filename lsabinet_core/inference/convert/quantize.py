@@ -37,8 +37,8 @@ def quantize(model: Any, images: Iterable[np.ndarray], count: int, keep: Sequenc
         keep: regular expressions for operators that stay in floating point.
 
     Raises:
-        BackendError: NNCF is not installed, or an entry of ``keep`` is no valid regular expression or, unless it is in
-            ``KEEP_FLOATING``, matches no operator.
+        BackendError: NNCF is not installed, or an entry of ``keep`` is not a valid regular expression or matches no
+            operator (unless it is in ``KEEP_FLOATING``).
     """
     names = [operator.get_friendly_name() for operator in model.get_ordered_ops()]
     for pattern in keep:

@@ -45,8 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--spans",
         type=Path,
         metavar="YAML",
-        help="report on parts of the drive one by one: a list of `- {name: night, from: 0, to: 90}` in seconds of bag "
-        "time",
+        help="also report on parts of the drive: a list of `- {name: night, from: 0, to: 90}` in seconds of bag time",
     )
     parser.add_argument("--overlays", action="store_true", help="also write DIR/overlay.mp4")
     parser.add_argument(
@@ -65,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="evaluate the bags on a Ray cluster, one bag a task with --threads CPUs (1 unless given): HOST:PORT, "
-        "ray://HOST:PORT, auto for the cluster that this machine is a node of, or local for one of its own cores",
+        help="evaluate the bags on a Ray cluster, one task per bag with --threads CPUs (default: 1): HOST:PORT, "
+        "ray://HOST:PORT, auto for the cluster that this machine is a node of, or local for a cluster of its own cores",
     )
     many.add_argument(
         "--resume",
@@ -77,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temporal",
         action="store_true",
-        help="measure temporal consistency: agreement with the mask before, warped by the optical flow",
+        help="measure temporal consistency: agreement with the previous mask, warped by the optical flow",
     )
     add_segmenter_arguments(parser)
     add_against_argument(parser)

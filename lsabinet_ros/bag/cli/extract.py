@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label-topic",
         metavar="T",
-        help="topic of labels, or of masks that the node published (default: the one called labels in the namespace)",
+        help="topic of labels, or of masks that the node published (default: the one called labels in the same "
+        "namespace)",
     )
     add_slop_argument(parser)
     parser.add_argument("--limit", type=positive, metavar="N", help="write only the first N frames")

@@ -63,7 +63,7 @@ def frame_sources(
 
 
 def source_line(source: "FrameSource") -> str:
-    """One line on the frames of a source and what became of its labels."""
+    """One line on the frames and labels of a source."""
     summary = source.summary()
     labels = summary["labels"]
     line = f"{summary['bag']} {summary['image_topic']}: {summary['frames']} frames, {summary['skipped_frames']} skipped"

@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cameras",
         nargs="+",
         metavar="NAME",
-        help="several cameras: INPUT and --labels have a folder (or INPUT a video) for each; the topics are "
+        help="several cameras: INPUT contains a folder or video NAME for each, and --labels a folder; the topics are "
         "/NAME/image_raw and /NAME/labels",
     )
     info = parser.add_mutually_exclusive_group()
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="YAML",
-        help="write CameraInfo from a file of ROS's camera_calibration; one for all cameras, or one for each",
+        help="write CameraInfo from a file of ROS's camera_calibration; one file for all cameras, or one for each",
     )
     info.add_argument(
         "--fov", type=_angle, metavar="DEG", help="write CameraInfo of a camera with this horizontal field of view"
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     calibration_of = _calibration_of(args)
     source = _open_source(args)
     rate, limit = args.rate or (None if source.has_times else source.rate), args.limit
-    if args.cameras:  # their source applies both to each of them
+    if args.cameras:  # their source applies both to each camera
         rate = limit = None
     if rate is None and not source.has_times:
         raise BagError("the frame rate is unknown: set it with --rate, for example --rate 15")

@@ -76,7 +76,7 @@ def _open_workers(args: argparse.Namespace) -> "LocalWorkers | RayWorkers":
 
 
 def _threads(args: argparse.Namespace) -> int:
-    """CPU threads for one bag. The processes of this machine share its cores; those of a cluster have one each."""
+    """CPU threads for one bag. Processes on this machine share its cores; those on a cluster get one core each."""
     from lsabinet_core.cores import usable_cores
 
     return args.threads or (1 if args.workers is None else max(1, usable_cores() // args.workers))

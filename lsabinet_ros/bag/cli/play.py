@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_playback_arguments(parser)
     parser.add_argument("--loop", action="store_true", help="start again at the end, until Ctrl-C")
     parser.add_argument("--clock", action="store_true", help="publish the bag's time on /clock")
-    parser.add_argument("--restamp", action="store_true", help="replace header stamps by the time of publication")
+    parser.add_argument("--restamp", action="store_true", help="replace header stamps with the time of publication")
     parser.add_argument("--topics", nargs="+", metavar="T", help="play only these topics")
     parser.add_argument(
         "--wait",
@@ -30,13 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--subscribers", type=positive, default=1, metavar="N", help="number of subscribers to wait for (default: 1)"
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write a report of what was sent to this file, as JSON"
+        "--json", type=Path, metavar="FILE", help="write a report on the sent messages to this file, as JSON"
     )
     parser.add_argument(
         "--frame-times",
         type=Path,
         metavar="FILE",
-        help="write the stamp of each frame and when it was published (monotonic clock) to this file, as CSV",
+        help="write the stamp of each frame and the time of its publication (monotonic clock) to this file, as CSV",
     )
 
 

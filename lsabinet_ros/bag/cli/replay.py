@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--find-rate",
         action="store_true",
-        help="also search the highest frame rate at which under 5 %% of the frames are dropped",
+        help="also search for the highest frame rate at which at most 5 %% of the frames are dropped",
     )
     parser.add_argument("--image-topic", metavar="T", help="topic of the frames (default: the only one)")
-    parser.add_argument("--topics", nargs="+", default=[], metavar="T", help="topics to play in addition")
+    parser.add_argument("--topics", nargs="+", default=[], metavar="T", help="further topics to play")
     node = parser.add_argument_group("node under test")
     node.add_argument(
         "--mask-topic",

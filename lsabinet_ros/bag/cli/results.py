@@ -1,4 +1,4 @@
-"""What verbs leave behind: their exit status, a JSON file, verdicts of a gate."""
+"""Results of the verbs: exit status, JSON file, verdicts of a gate."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from lsabinet_ros.bag.settings import INCOMPLETE
 
 
 def status_for(lost: list[str]) -> int:
-    """The exit status for what could not be read of a bag."""
+    """The exit status, given the descriptions of what could not be read from a bag."""
     return INCOMPLETE if lost else 0
 
 
@@ -42,21 +42,21 @@ def add_gate_arguments(parser: argparse.ArgumentParser, example: str, report: st
 
     Args:
         example: a limit, such as ``miou.min: 60``.
-        report: name of the file that a baseline is.
+        report: file name of a baseline.
     """
     parser.add_argument(
         "--gate",
         type=Path,
         metavar="YAML",
-        help=f"limits such as `{example}`; exit with status 4 if one is not kept, and write DIR/junit.xml",
+        help=f"limits such as `{example}`; exit with status 4 if one is violated, and write DIR/junit.xml",
     )
     parser.add_argument(
-        "--baseline", type=Path, metavar="REPORT", help=f"{report} that limits on changes (max_drop) refer to"
+        "--baseline", type=Path, metavar="REPORT", help=f"{report} to which limits on changes (max_drop) refer"
     )
 
 
 def gate_fails(verdicts: list, junit: Path | None, suite: str) -> bool:
-    """Print the verdicts, write them to ``junit``, and return whether a limit is not kept."""
+    """Print the verdicts, write them to ``junit``, and return whether a limit is violated."""
     from lsabinet_ros.bag.gate import write_junit
     from lsabinet_ros.bag.report import gate_table
 
@@ -67,7 +67,7 @@ def gate_fails(verdicts: list, junit: Path | None, suite: str) -> bool:
 
 
 def show_spans(content: dict) -> None:
-    """Print the spans of a report, if it has any, and warn of those that no frame is in."""
+    """Print the spans of a report, if it has any, and warn of those without frames."""
     from lsabinet_ros.bag.report import empty_spans, spans_table
 
     table = spans_table(content)

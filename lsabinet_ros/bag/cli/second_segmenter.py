@@ -13,8 +13,8 @@ def add_against_argument(parser: argparse.ArgumentParser) -> None:
         "--against",
         nargs="+",
         metavar="SETTING",
-        help="segment every frame with a second network or engine as well, and compare the masks. SETTINGs are what "
-        "differs from the first: weights (a file or a name), backend=B, precision=P, device=D, input-size=HxW",
+        help="segment every frame with a second network or engine as well, and compare the masks. SETTINGs are the "
+        "differences from the first: weights (a file or a name), backend=B, precision=P, device=D, input-size=HxW",
     )
 
 

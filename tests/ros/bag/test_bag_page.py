@@ -150,7 +150,7 @@ def test_times_below_the_plots(page):
     ticks = re.search(r'<div class="ticks" aria-hidden="true">(.*?)</div>', page)[1]
     # Nine frames at 30 Hz.
     assert re.findall(r"<span>(.*?)</span>", ticks) == ["0.0 s", "0.1 s", "0.1 s", "0.2 s", "0.3 s"]
-    assert "A vertical line" not in page
+    assert "Vertical lines" not in page
 
 
 def test_the_pictures_can_be_decoded(page):
