@@ -16,10 +16,12 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from lsabinet_core.errors import WeightsError
 from lsabinet_core.inference.convert import METADATA_KEY, onnx_, openvino_, torchscript
 from lsabinet_core.models.weights import WeightsMetadata
+from lsabinet_core.settings import STRICT, parse_document
 
 FORMAT = 1
 
@@ -43,6 +45,8 @@ class ExportInfo:
         output: ``logits``, float32 (N, C, h, w), before the final upsampling; or ``mask``, class ids, uint8 (N, H, W).
     """
 
+    __pydantic_config__: ClassVar = STRICT
+
     metadata: WeightsMetadata
     weights: str
     size: tuple[int, int] | None
@@ -64,11 +68,9 @@ class ExportInfo:
         document = dict(json.loads(text))
         if document.pop("format") != FORMAT:
             raise ValueError(f"format {FORMAT} expected")
-        document["metadata"] = WeightsMetadata.from_json(json.dumps(document["metadata"]))
-        if document["size"] is not None:
-            height, width = document["size"]
-            document["size"] = (int(height), int(width))
-        return cls(**document)
+        metadata = WeightsMetadata.from_json(json.dumps(document["metadata"]))
+        document["metadata"] = dataclasses.asdict(metadata)
+        return parse_document(cls, document)
 
 
 @dataclass(frozen=True)
