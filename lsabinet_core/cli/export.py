@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsabinet_core.cli.output_files import check_output_files
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS, parse_size, positive
 from lsabinet_core.data import DATASETS
 from lsabinet_core.errors import BackendError, FrameError, LsabinetError
@@ -126,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
 
     show_log()
     _check_options(args)
+    check_output_files(args, "out", "json")
     model, metadata = load_weights(args.weights)
     size = None if args.size == DYNAMIC else args.size or metadata.input_size
     batch = 1 if args.to == "tensorrt" and args.batch is None else args.batch or None
