@@ -82,7 +82,8 @@ def _segment_all(
         [(name, frame size, timings)]; {name: reason} of the images that could not be segmented or written; and whether
         the user pressed Ctrl-C.
     """
-    from lsabinet_core.cli.image_files import OverlayVideo, write_image
+    from lsabinet_core.cli.overlay_video import OverlayVideo
+    from lsabinet_core.images import write_image
     from lsabinet_core.inference.overlay import draw_legend
 
     results: list[Result] = []

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _render(args: argparse.Namespace) -> int:
     from lsabinet_core.cli.progress import Progress
-    from lsabinet_core.cores import usable_cores
+    from lsabinet_core.cores import at_most_cores, usable_cores
     from lsabinet_core.data.scenes import require_renderer
 
     require_renderer()
@@ -58,21 +58,20 @@ def _render(args: argparse.Namespace) -> int:
     counts = {"train": args.scenes, "val": args.val_scenes}
     with Progress("rendering", sum(counts.values())) as progress:
         rendered = render_folder(
-            args.out, counts, args.size, args.workers or usable_cores(), progress.update, args.light
+            args.out, counts, args.size, at_most_cores(args.workers or usable_cores()), progress.update, args.light
         )
     print(f"{args.out}: {sum(counts.values())} scenes, {rendered} of them newly rendered")
     return 0
 
 
 def _preview(args: argparse.Namespace) -> int:
-    import cv2
     import numpy as np
 
     from lsabinet_core.data.scenes import require_renderer
 
     require_renderer()
     from lsabinet_core.data.scenes.render import render_scene
-    from lsabinet_core.files import atomic_path
+    from lsabinet_core.images import write_image
     from lsabinet_core.labels import CAMVID
 
     palette = np.zeros((256, 3), np.uint8)
@@ -84,8 +83,7 @@ def _preview(args: argparse.Namespace) -> int:
     columns = min(4, len(tiles))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    with atomic_path(args.out) as temporary:
-        cv2.imwrite(str(temporary), np.vstack(rows))
+    write_image(args.out, np.vstack(rows))
     print(f"{args.out}: {args.scenes} scenes, each above its label")
     return 0
 

@@ -186,7 +186,7 @@ def test_an_incomplete_overlay_video_is_an_error(tmp_path):
     program = """
 import resource, sys
 import numpy as np
-from lsabinet_core.cli.image_files import OverlayVideo
+from lsabinet_core.cli.overlay_video import OverlayVideo
 from lsabinet_core.errors import FrameError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 random = np.random.default_rng(0)
