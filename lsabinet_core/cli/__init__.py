@@ -8,6 +8,7 @@ out those that cannot be.
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import threading
@@ -48,6 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _main(list(argv))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As on standard error: names that the terminal's encoding does not have are no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     status = _main(sys.argv[1:])
     if any(thread.name == BUILDER_THREAD for thread in threading.enumerate()):
         sys.stdout.flush()

@@ -131,6 +131,16 @@ def test_an_error_of_the_program_is_not_hidden(plugins, monkeypatch):
         main(["sheep"])
 
 
+def test_characters_that_the_terminal_does_not_have(plugins):
+    (plugins / "flock_sheep.py").write_text(GOOD.replace("sheep:", "sch\u00e4fchen:"), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(plugins), os.environ["PYTHONPATH"]])}
+    command = [sys.executable, "-m", "lsabinet_core.cli", "sheep"]
+    for encoding, text in (("ascii:strict", b"sch\\xe4fchen: 3\n"), ("utf-8:strict", "sch\u00e4fchen: 3\n".encode())):
+        environment["PYTHONIOENCODING"] = encoding
+        finished = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+        assert (finished.returncode, finished.stdout, finished.stderr) == (0, text, b"")
+
+
 def test_from_the_shell(plugins):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(plugins), os.environ["PYTHONPATH"]])}
     command = [sys.executable, "-m", "lsabinet_core.cli", "--version"]
