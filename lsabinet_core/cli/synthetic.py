@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lsabinet_core.cli.segmenter_options import parse_size, positive
+from lsabinet_core.cli.segmenter_options import count, parse_size, positive
 from lsabinet_core.data.scenes.light import KINDS as LIGHTS
 
 HELP = "render street scenes with exact labels, as a training data set or a preview sheet"
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     preview.add_argument(
         "--scenes", type=positive, default=12, metavar="N", help="number of scenes on the sheet (default: 12)"
     )
-    preview.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the first scene (default: 1)")
+    preview.add_argument("--seed", type=count, default=1, metavar="N", help="seed of the first scene (default: 1)")
     preview.add_argument(
         "--size", type=parse_size, default=(180, 240), metavar="HxW", help="size of each scene (default: 180x240)"
     )

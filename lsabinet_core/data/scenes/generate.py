@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import yaml
 
-from lsabinet_core.data.scenes.render import render_scene
+from lsabinet_core.data.scenes.render import check_size, render_scene
 from lsabinet_core.errors import DatasetError
 from lsabinet_core.files import atomic_path, read_text, write_text
 from lsabinet_core.labels import CAMVID, VOID
@@ -38,8 +38,10 @@ def render_folder(
         Number of scenes rendered by this call.
 
     Raises:
-        DatasetError: the folder contains scenes of another size, or a list or description of another data set.
+        DatasetError: the folder contains scenes of another size, or a list or description of another data set; or see
+            ``check_size``.
     """
+    check_size(size)
     out.mkdir(parents=True, exist_ok=True)
     _check_size(out, size)
     classes = [{"name": name, "color": list(color)} for name, color in zip(CAMVID.names, CAMVID.colors)]

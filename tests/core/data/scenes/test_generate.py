@@ -52,6 +52,14 @@ def test_another_size_is_rejected(folder):
         render_folder(folder, {"train": 4, "val": 1}, (36, 48), 1, quiet)
 
 
+@pytest.mark.parametrize("size", [(0, 96), (72, 7)])
+def test_scenes_that_are_too_small_are_refused_first(tmp_path, size):
+    with pytest.raises(DatasetError, match=f"at least 8x8, got {size[0]}x{size[1]}"):
+        render_folder(tmp_path / "set", {"train": 1, "val": 1}, size, 1, quiet)
+    assert not list(tmp_path.iterdir())
+    assert render_scene(1, (8, 8)).image.shape == (8, 8, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
