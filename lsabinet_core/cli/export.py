@@ -287,6 +287,9 @@ def _from_drive(args: argparse.Namespace, network: "Network") -> tuple["Calibrat
         raise FrameError(
             f"a camera's frames never end: expected a folder of images, a video or a bag, got {args.frames}"
         )
+    if source.count is not None:
+        # spread_frames reserves room for all of them.
+        most = min(most, source.count)
     with contextlib.closing(source), Progress("reading", source.count) as progress:
         frames, count = spread_frames(source, network.size, most + most % 2, progress.update)
     held_out, rest = frames[::HELD_OUT_EVERY], [frame for index, frame in enumerate(frames) if index % HELD_OUT_EVERY]
