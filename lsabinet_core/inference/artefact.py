@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lsabinet_core.errors import WeightsError
+from lsabinet_core.files import errors_name
 from lsabinet_core.inference.convert import METADATA_KEY, onnx_, openvino_, torchscript
 from lsabinet_core.models.weights import WeightsMetadata
 from lsabinet_core.settings import STRICT, parse_document
@@ -135,12 +136,13 @@ def publishing(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+    temporary = folder / path.name
     try:
-        temporary = folder / path.name
-        yield temporary
-        for file in sorted(folder.iterdir(), key=lambda file: file == temporary):
-            with open(file, "rb") as stream:
-                os.fsync(stream.fileno())
-            os.replace(file, path.parent / file.name)
+        with errors_name(path, temporary):
+            yield temporary
+            for file in sorted(folder.iterdir(), key=lambda file: file == temporary):
+                with open(file, "rb") as stream:
+                    os.fsync(stream.fileno())
+                os.replace(file, path.parent / file.name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

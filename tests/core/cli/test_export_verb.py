@@ -1,5 +1,6 @@
 """``lsabinet export``: options, messages and errors."""
 
+import errno
 import json
 import os
 import signal
@@ -168,11 +169,17 @@ def test_a_full_disk(lsabinet, tmp_path, monkeypatch):
     monkeypatch.setattr(openvino_.import_openvino(), "save_model", full)
     status, captured = lsabinet("--to", "openvino", "--out", tmp_path / "net.xml")
     assert status == 1
-    assert "basic_ios::clear: iostream error): is there free space" in captured.err
-    monkeypatch.setattr(Path, "write_bytes", lambda path, data: os.open("/dev/full/no", os.O_WRONLY))
+    assert "cannot write net.xml (basic_ios::clear: iostream error): is there free space" in captured.err
+
+    def write(path, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", write)
     status, captured = lsabinet("--to", "torchscript", "--out", tmp_path / "net.pt")
     assert status == 1
-    assert captured.err.strip().splitlines()[-1].startswith("lsabinet: error: ")
+    assert captured.err.strip().splitlines()[-1] == (
+        f"lsabinet: error: [Errno 28] No space left on device: '{tmp_path / 'net.pt'}'"
+    )
     assert not [file for file in tmp_path.iterdir() if "net" in file.name]
 
 
