@@ -16,24 +16,30 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     On an error the temporary file is removed and ``path`` is left unchanged. The temporary name keeps the suffix,
     because OpenCV and other libraries choose the format by it. It is unique across threads and across machines that
-    share a disk, and it is short regardless of the length of ``path``. Missing parent folders are created.
+    share a disk, and it is short regardless of the length of ``path``. Missing parent folders are created. If ``path``
+    is a symbolic link, it stays, and the file that it names is written.
 
     Raises:
-        OSError: the file cannot be written. ``filename`` is ``path`` if it was unset or the temporary path.
+        OSError: the file cannot be written, or ``path`` is a device, a pipe or a socket. ``filename`` is ``path`` if it
+            was unset or the temporary path.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp{path.suffix}")
     with errors_name(path, temporary):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            # The renamed file would replace a device such as /dev/null, for all programs of the machine.
+            raise OSError(errno.EINVAL, "expected a regular file", str(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             with open(temporary, "rb") as stream:
                 os.fsync(stream.fileno())
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        _flush_folder(path.parent)
+        _flush_folder(target.parent)
 
 
 @contextlib.contextmanager

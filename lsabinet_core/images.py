@@ -1,4 +1,4 @@
-"""Image file reading, shared by data sets, `lsabinet predict` and bags."""
+"""Reading and writing of image files."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from lsabinet_core.errors import FrameError
+from lsabinet_core.files import atomic_path
 
 DARK_16_BIT = 65535 // 16
 """A 16-bit image whose values never exceed this probably has 12 significant bits or fewer."""
@@ -54,6 +55,24 @@ def read_image(path: Path) -> np.ndarray:
     if image.dtype != np.uint8:
         raise FrameError(f"{path}: expected 8 or 16 bits per channel (unsigned), got {image.dtype}")
     return image
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write a uint8 image (H, W) or BGR (H, W, 3) atomically; the suffix determines the format.
+
+    Raises:
+        FrameError: the format does not support the image.
+        OSError: the file cannot be written; ``filename`` is set.
+    """
+    try:
+        done, encoded = cv2.imencode(path.suffix, image)
+    except cv2.error:
+        done, encoded = False, None
+    if not done or encoded is None:
+        # JPEG supports at most 65500 pixels per side.
+        raise FrameError(f"{path}: an image of {image.shape[0]}x{image.shape[1]} cannot be written as {path.suffix}")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encoded.data)
 
 
 def name_for_opencv(path: str | os.PathLike) -> str:

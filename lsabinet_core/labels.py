@@ -27,6 +27,8 @@ class LabelSet:
     def __post_init__(self):
         if len(self.names) != len(self.colors):
             raise ValueError(f"expected one colour per class, got {len(self.names)} names, {len(self.colors)} colours")
+        if not all(0 <= value <= 255 for color in self.colors for value in color):
+            raise ValueError(f"expected colours of 0..255, got {self.colors}")
 
     def __len__(self) -> int:
         return len(self.names)

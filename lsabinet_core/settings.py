@@ -1,8 +1,15 @@
-"""Base class of validated settings."""
+"""Validated settings and documents."""
 
-from typing import get_args
+import json
+from functools import lru_cache
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+Document = TypeVar("Document")
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+"""``__pydantic_config__`` of the dataclasses that ``parse_document`` makes."""
 
 
 class Settings(BaseModel):
@@ -27,6 +34,23 @@ def first_problem(error: ValidationError, settings: type[Settings]) -> str:
         below = _sibling_keys((*problem["loc"], ""), settings)
         return f"{key}: expected the keys {', '.join(below)}, got {problem['input']!r}"
     return f"{key}: {message}, got {problem['input']!r}"
+
+
+def parse_document(kind: type[Document], document: dict) -> Document:
+    """Return the dataclass ``kind`` with the values of a JSON document, which must have the annotated types.
+
+    Raises:
+        ValueError: a value does not fit, or a key is missing or unknown; the message names the first such key.
+    """
+    try:
+        return _parser(kind).validate_json(json.dumps(document))
+    except ValidationError as error:
+        raise ValueError(first_problem(error, Settings)) from None
+
+
+@lru_cache
+def _parser(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _sibling_keys(location: tuple[str | int, ...], settings: type) -> list[str]:

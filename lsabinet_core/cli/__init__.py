@@ -8,6 +8,7 @@ leaves out those that cannot be imported.
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import threading
@@ -18,7 +19,7 @@ from types import ModuleType
 from lsabinet_core.cli.completion import offer_completion
 from lsabinet_core.cli.logs import show_warnings
 from lsabinet_core.cli.plugins import load_verb, set_up_verb
-from lsabinet_core.errors import LsabinetError
+from lsabinet_core.errors import LsabinetError, one_line
 from lsabinet_core.inference.backends import BUILDER_THREAD
 
 VERBS = (
@@ -49,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _main(list(argv))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As on standard error: names that the terminal's encoding does not have are no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     status = _main(sys.argv[1:])
     if any(thread.name == BUILDER_THREAD for thread in threading.enumerate()):
         sys.stdout.flush()
@@ -60,14 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     show_warnings()
     try:
-        args = _parser(argv).parse_args(argv)
-        return args.run(args) or 0
+        try:
+            args = _parser(argv).parse_args(argv)
+            return args.run(args) or 0
+        finally:
+            _flush_output()
     except LsabinetError as error:
         print(f"lsabinet: error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader of our output went away (`| head`); a further write at exit would raise again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output went away (`| head`).
         return 1
     except OSError as error:
         # A full disk, a folder that may not be written: the system's message names the file.
@@ -76,6 +82,29 @@ def _main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("lsabinet: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        from lsabinet_core.inference.backends.memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        print(
+            f"lsabinet: error: not enough memory ({one_line(error)}): use smaller images or batches or fewer processes",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _flush_output() -> None:
+    """Write what is still in the buffer of standard output. Raise OSError if that fails."""
+    # Standard output may be closed (`>&-`).
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # Python flushes again when it exits, and would report that failure in lines of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise
 
 
 def _parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:

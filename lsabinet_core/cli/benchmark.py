@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lsabinet_core.cli import benchmark_scale, benchmark_train
+from lsabinet_core.cli.output_files import check_output_files
 from lsabinet_core.cli.plugins import load_verb, set_up_verb
 from lsabinet_core.cli.segmenter_options import add_device_arguments, names, parse_size, positive, sizes
 from lsabinet_core.errors import LsabinetError
@@ -105,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.plots.latency import draw_latency
     from lsabinet_core.plots.style import check_figure_path
 
+    check_output_files(args, "json", "csv", "plot")
     if args.plot:
         check_figure_path(args.plot)
     show_log()
@@ -149,6 +151,7 @@ def _run_profile(args: argparse.Namespace) -> int:
             raise LsabinetError(f"--{option} has no effect together with --profile: remove one of them")
     if args.device not in ("auto", "cpu"):
         raise LsabinetError(f"--profile measures the CPU, got --device {args.device}")
+    check_output_files(args, "json", "plot")
     if args.plot:
         check_figure_path(args.plot)
     show_log()

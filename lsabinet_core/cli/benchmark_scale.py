@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from lsabinet_core.cli.output_files import check_output_files
 from lsabinet_core.cli.segmenter_options import (
     DEFAULT_WEIGHTS,
     add_device_arguments,
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.files import write_text
     from lsabinet_core.plots.style import check_figure_path
 
+    check_output_files(args, "json", "plot")
     if args.plot:
         check_figure_path(args.plot)
     if args.vary == "size" and args.frame:

@@ -100,6 +100,7 @@ def _common_classes(label_sets: "dict[str, LabelSet]") -> "LabelSet":
 def _samples(args: argparse.Namespace, label_set: "LabelSet") -> "list[Sample]":
     """Return the images to draw, with their labels if they have any."""
     from lsabinet_core.data import open_dataset
+    from lsabinet_core.errors import LsabinetError
     from lsabinet_core.evaluation.evaluate import check_label_sets
 
     if args.dataset is not None:
@@ -108,6 +109,8 @@ def _samples(args: argparse.Namespace, label_set: "LabelSet") -> "list[Sample]":
         chosen = _choose(args, len(dataset), args.count or DEFAULT_COUNT)
         return [dataset.sample(index) for index in chosen]
     paths = _image_paths(args.images)
+    if args.out.exists() and any(path.exists() and path.samefile(args.out) for path in paths):
+        raise LsabinetError(f"--out {args.out} is one of the images: choose another file")
     return [_read(paths[index]) for index in _choose(args, len(paths), args.count or len(paths))]
 
 

@@ -253,7 +253,11 @@ def _engines() -> dict:
 
 def shown(path: Path) -> str:
     """A path without the name of the user, because the page may be published."""
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        # A user without a home directory, as in some containers.
+        return str(path)
     return str(Path("~") / path.relative_to(home)) if path.is_relative_to(home) else str(path)
 
 

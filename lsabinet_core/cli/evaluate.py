@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsabinet_core.cli.output_files import check_output_files
 from lsabinet_core.cli.segmenter_options import (
     add_metric_arguments,
     add_segmenter_arguments,
@@ -106,8 +107,6 @@ def run(args: argparse.Namespace) -> int:
     warning = missing_classes(dataset, support)
     if warning is not None and np.count_nonzero(support) == 1:
         print(f"lsabinet: warning: {warning}", file=sys.stderr)
-    if args.json is not None:
-        write_text(args.json, as_json(report) + "\n")
     if report.details["seen_in_training"]:
         print(
             f"lsabinet: warning: these weights were trained on {report.details['trained_on']}, which contains these "
@@ -117,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "table":
         print(f"{describe_origin(report.details)}\n")
     print(FORMATS[args.format](report))
+    # After the metrics, which are then known even if a file cannot be written.
+    if args.json is not None:
+        write_text(args.json, as_json(report) + "\n")
     if args.plots is not None:
         _draw(args.plots, report, describe_origin(report.details))
     return 0
@@ -135,8 +137,7 @@ def parse_scales(text: str) -> tuple[float, ...]:
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Check the output options before the evaluation, which may take long."""
-    if args.json is not None and args.json.is_dir():
-        raise LsabinetError(f"--json {args.json}: expected a file, got a folder")
+    check_output_files(args, "json", "submission")
     if args.plots is not None:
         from lsabinet_core.plots.style import new_figure
 

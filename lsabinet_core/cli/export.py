@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsabinet_core.cli.output_files import check_output_files
 from lsabinet_core.cli.segmenter_options import DEFAULT_WEIGHTS, parse_size, positive
 from lsabinet_core.data import DATASETS
 from lsabinet_core.errors import BackendError, FrameError, LsabinetError
@@ -126,6 +127,7 @@ def run(args: argparse.Namespace) -> int:
 
     show_log()
     _check_options(args)
+    check_output_files(args, "out", "json")
     model, metadata = load_weights(args.weights)
     size = None if args.size == DYNAMIC else args.size or metadata.input_size
     batch = 1 if args.to == "tensorrt" and args.batch is None else args.batch or None
@@ -285,6 +287,9 @@ def _from_drive(args: argparse.Namespace, network: "Network") -> tuple["Calibrat
         raise FrameError(
             f"a camera's frames never end: expected a folder of images, a video or a bag, got {args.frames}"
         )
+    if source.count is not None:
+        # spread_frames reserves room for all of them.
+        most = min(most, source.count)
     with contextlib.closing(source), Progress("reading", source.count) as progress:
         frames, count = spread_frames(source, network.size, most + most % 2, progress.update)
     held_out, rest = frames[::HELD_OUT_EVERY], [frame for index, frame in enumerate(frames) if index % HELD_OUT_EVERY]

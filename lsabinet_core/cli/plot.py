@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsabinet_core.cli.output_files import check_output_files
 from lsabinet_core.cli.segmenter_options import positive
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from lsabinet_core.plots.style import check_figure_path
     from lsabinet_core.training.run_history import find_runs, read_history
 
+    check_output_files(args, "out", "csv")
     check_figure_path(args.out)
     folders = list(dict.fromkeys(folder for path in args.runs for folder in find_runs(path)))
     histories = [read_history(folder) for folder in folders]

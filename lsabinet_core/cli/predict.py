@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out.exists() and not args.out.is_dir():
         raise LsabinetError(f"--out {args.out}: expected a folder, got a file")
+    _check_input_survives(args)
     with contextlib.closing(open_source(args.input)) as source, open_segmenter(args) as segmenter:
         total = args.limit if source.count is None else min(source.count, args.limit or source.count)
         with Progress("segmenting", total) as progress:
@@ -58,6 +59,20 @@ def run(args: argparse.Namespace) -> int:
     return INCOMPLETE if source.lost else 0
 
 
+def _check_input_survives(args: argparse.Namespace) -> None:
+    """Raise LsabinetError if a result would replace the input."""
+    source = Path(args.input)
+    # A file or folder of results, and the inputs that it would replace.
+    replaced = {"masks": (source, source.parent)}
+    if not args.no_overlay:
+        replaced |= {"overlays": (source, source.parent), "overlay.mp4": (source,)}
+        replaced["legend.png"] = (source, source / "legend.png")
+    for name, inputs in replaced.items():
+        result = args.out / name
+        if any(path.exists() and result.exists() and path.samefile(result) for path in inputs):
+            raise LsabinetError(f"the results in {result} would replace the input {args.input}: choose another --out")
+
+
 def _segment_all(
     args: argparse.Namespace, source: "FrameSource", segmenter: "Segmenter", progress: "Progress"
 ) -> tuple["list[Result]", dict[str, str], bool]:
@@ -67,7 +82,8 @@ def _segment_all(
         [(name, frame size, timings)]; {name: reason} of the images that could not be segmented or written; and whether
         the user pressed Ctrl-C.
     """
-    from lsabinet_core.cli.image_files import OverlayVideo, write_image
+    from lsabinet_core.cli.overlay_video import OverlayVideo
+    from lsabinet_core.images import write_image
     from lsabinet_core.inference.overlay import draw_legend
 
     results: list[Result] = []

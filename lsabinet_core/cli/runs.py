@@ -93,13 +93,12 @@ def describe(history: "RunHistory") -> dict:
 
 
 def short_names(paths: list[Path]) -> list[str]:
-    """The paths without the folders that they share."""
+    """The paths without the folders that they share, with replacement characters for bytes that are not UTF-8."""
     absolute = [path.resolve() for path in paths]
-    if len(absolute) == 1:
-        return [absolute[0].name]
-    shared = os.path.commonpath(absolute)
+    shared = os.path.commonpath(absolute) if len(absolute) > 1 else str(absolute[0])
     # A run that holds the others is the shared folder itself.
-    return [path.name if str(path) == shared else str(path.relative_to(shared)) for path in absolute]
+    names = [path.name if str(path) == shared else str(path.relative_to(shared)) for path in absolute]
+    return [os.fsencode(name).decode("utf-8", "replace") for name in names]
 
 
 def _cells(name: str, row: dict) -> list[str]:

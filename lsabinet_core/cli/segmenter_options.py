@@ -12,6 +12,11 @@ DEFAULT_WEIGHTS = "lsabinet_camvid"
 DEFAULT_TOLERANCE_PX = 3
 """A copy of the value in lsabinet_core.evaluation.boundaries, which is imported only when a verb runs."""
 
+LONGEST_SIDE = 65535
+"""Pixels of an image's side; the libraries for images support no more."""
+LARGEST_NUMBER = 2**31 - 1
+"""Larger numbers overflow in the libraries to which they are passed."""
+
 
 def add_segmenter_arguments(
     parser: argparse.ArgumentParser, default_weights: str | None = DEFAULT_WEIGHTS, default_precision: str = "auto"
@@ -99,6 +104,8 @@ def parse_size(text: str) -> tuple[int, int]:
     height, separator, width = text.lower().partition("x")
     if not (separator and height.isdecimal() and width.isdecimal()):
         raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH in pixels, such as 360x480, got {text!r}")
+    if max(int(height), int(width)) > LONGEST_SIDE:
+        raise argparse.ArgumentTypeError(f"expected at most {LONGEST_SIDE} pixels per side, got {text!r}")
     return int(height), int(width)
 
 
@@ -119,11 +126,17 @@ def count(text: str) -> int:
     """Parse an integer of 0 or more; an argparse type."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got {text!r}")
-    return int(text)
+    return _bounded(text)
 
 
 def positive(text: str) -> int:
     """Parse an integer of 1 or more; an argparse type."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return _bounded(text)
+
+
+def _bounded(text: str) -> int:
+    if int(text) > LARGEST_NUMBER:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at most {LARGEST_NUMBER}, got {text!r}")
     return int(text)

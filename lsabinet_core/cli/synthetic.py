@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lsabinet_core.cli.segmenter_options import parse_size, positive
+from lsabinet_core.cli.segmenter_options import count, parse_size, positive
 from lsabinet_core.data.scenes.light import KINDS as LIGHTS
 
 HELP = "render street scenes with exact labels, as a training data set or a preview sheet"
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     preview.add_argument(
         "--scenes", type=positive, default=12, metavar="N", help="number of scenes on the sheet (default: 12)"
     )
-    preview.add_argument("--seed", type=int, default=1, metavar="N", help="seed of the first scene (default: 1)")
+    preview.add_argument("--seed", type=count, default=1, metavar="N", help="seed of the first scene (default: 1)")
     preview.add_argument(
         "--size", type=parse_size, default=(180, 240), metavar="HxW", help="size of each scene (default: 180x240)"
     )
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _render(args: argparse.Namespace) -> int:
     from lsabinet_core.cli.progress import Progress
-    from lsabinet_core.cores import usable_cores
+    from lsabinet_core.cores import at_most_cores, usable_cores
     from lsabinet_core.data.scenes import require_renderer
 
     require_renderer()
@@ -58,21 +58,20 @@ def _render(args: argparse.Namespace) -> int:
     counts = {"train": args.scenes, "val": args.val_scenes}
     with Progress("rendering", sum(counts.values())) as progress:
         rendered = render_folder(
-            args.out, counts, args.size, args.workers or usable_cores(), progress.update, args.light
+            args.out, counts, args.size, at_most_cores(args.workers or usable_cores()), progress.update, args.light
         )
     print(f"{args.out}: {sum(counts.values())} scenes, {rendered} of them newly rendered")
     return 0
 
 
 def _preview(args: argparse.Namespace) -> int:
-    import cv2
     import numpy as np
 
     from lsabinet_core.data.scenes import require_renderer
 
     require_renderer()
     from lsabinet_core.data.scenes.render import render_scene
-    from lsabinet_core.files import atomic_path
+    from lsabinet_core.images import write_image
     from lsabinet_core.labels import CAMVID
 
     palette = np.zeros((256, 3), np.uint8)
@@ -84,8 +83,7 @@ def _preview(args: argparse.Namespace) -> int:
     columns = min(4, len(tiles))
     tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % columns)
     rows = [np.hstack(tiles[i : i + columns]) for i in range(0, len(tiles), columns)]
-    with atomic_path(args.out) as temporary:
-        cv2.imwrite(str(temporary), np.vstack(rows))
+    write_image(args.out, np.vstack(rows))
     print(f"{args.out}: {args.scenes} scenes, each above its label")
     return 0
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lsabinet_core.cli.output_files import check_output_files
 from lsabinet_core.cli.segmenter_options import add_device_arguments, names, parse_size, positive
 
 if TYPE_CHECKING:
@@ -89,15 +90,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_outputs(args: argparse.Namespace) -> None:
     """Check what would otherwise fail only after the measurements."""
-    from lsabinet_core.errors import LsabinetError
     from lsabinet_core.plots.style import check_figure_path
     from lsabinet_core.reproduce.accuracy import check_sources
 
     check_sources(args.table, weights=args.weights, zoo=args.zoo, ablation=args.ablation)
-    for option in ("out", "plot"):
-        path = getattr(args, option)
-        if path is not None and path.is_dir():
-            raise LsabinetError(f"--{option} {path}: expected a file, got a folder")
+    check_output_files(args, "out", "plot")
     if args.plot is not None:
         check_figure_path(args.plot)
 

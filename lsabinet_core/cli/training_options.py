@@ -80,4 +80,4 @@ def seeds(text: str) -> tuple[int, ...]:
     parts = text.split(",")
     if not all(part.strip().isdecimal() for part in parts) or len(set(map(int, parts))) < len(parts):
         raise argparse.ArgumentTypeError(f"expected different whole numbers such as 1,2,3, got {text!r}")
-    return tuple(map(int, parts))
+    return tuple(map(count, map(str.strip, parts)))

@@ -16,10 +16,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from lsabinet_core.errors import WeightsError
+from lsabinet_core.files import errors_name
 from lsabinet_core.inference.convert import METADATA_KEY, onnx_, openvino_, torchscript
 from lsabinet_core.models.weights import WeightsMetadata
+from lsabinet_core.settings import STRICT, parse_document
 
 FORMAT = 1
 
@@ -43,6 +46,8 @@ class ExportInfo:
         output: ``logits``, float32 (N, C, h, w), before the final upsampling; or ``mask``, class ids, uint8 (N, H, W).
     """
 
+    __pydantic_config__: ClassVar = STRICT
+
     metadata: WeightsMetadata
     weights: str
     size: tuple[int, int] | None
@@ -64,11 +69,9 @@ class ExportInfo:
         document = dict(json.loads(text))
         if document.pop("format") != FORMAT:
             raise ValueError(f"format {FORMAT} expected")
-        document["metadata"] = WeightsMetadata.from_json(json.dumps(document["metadata"]))
-        if document["size"] is not None:
-            height, width = document["size"]
-            document["size"] = (int(height), int(width))
-        return cls(**document)
+        metadata = WeightsMetadata.from_json(json.dumps(document["metadata"]))
+        document["metadata"] = dataclasses.asdict(metadata)
+        return parse_document(cls, document)
 
 
 @dataclass(frozen=True)
@@ -133,12 +136,13 @@ def publishing(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+    temporary = folder / path.name
     try:
-        temporary = folder / path.name
-        yield temporary
-        for file in sorted(folder.iterdir(), key=lambda file: file == temporary):
-            with open(file, "rb") as stream:
-                os.fsync(stream.fileno())
-            os.replace(file, path.parent / file.name)
+        with errors_name(path, temporary):
+            yield temporary
+            for file in sorted(folder.iterdir(), key=lambda file: file == temporary):
+                with open(file, "rb") as stream:
+                    os.fsync(stream.fileno())
+                os.replace(file, path.parent / file.name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,6 +12,7 @@ import os
 import shutil
 import stat
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable
@@ -32,15 +33,23 @@ ABANDONED_SECONDS = 3600.0
 
 
 def cache_directory() -> Path:
-    """``$LSABINET_CACHE_DIR``, or ``lsabinet`` in the platform's cache folder; it may not exist yet."""
+    """``$LSABINET_CACHE_DIR``, or ``lsabinet`` in the platform's cache folder; it may not exist yet.
+
+    A user without a home directory, as in some containers, gets a folder for temporary files.
+    """
     if chosen := os.environ.get("LSABINET_CACHE_DIR"):
         return Path(chosen)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        # EngineCache uses nothing in it that another user has written.
+        user = os.getuid() if hasattr(os, "getuid") else 0
+        return Path(tempfile.gettempdir()) / f"lsabinet-{user}"
     return base / "lsabinet"
 
 

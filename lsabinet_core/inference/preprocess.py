@@ -38,7 +38,12 @@ def network_size(frame_size: tuple[int, int], trained_size: tuple[int, int]) -> 
 
     It has the pixel count of the trained size and the frame's aspect ratio, in multiples of 8: with any camera, objects
     appear at the scale that the network was trained for, and the latency stays the same.
+
+    Raises:
+        FrameError: a frame without pixels.
     """
+    if min(frame_size) < 1:
+        raise FrameError(f"expected a frame of at least 1x1, got {frame_size[0]}x{frame_size[1]}")
     area = trained_size[0] * trained_size[1]
     aspect = frame_size[1] / frame_size[0]
     height, width = (area / aspect) ** 0.5, (area * aspect) ** 0.5

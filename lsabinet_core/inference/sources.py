@@ -264,5 +264,8 @@ def _open_capture(source: str | int) -> cv2.VideoCapture | None:
             return capture
         capture.release()
         return None
+    except cv2.error:
+        # An index beyond the range of OpenCV's integers.
+        return None
     finally:
         log.setLogLevel(level)

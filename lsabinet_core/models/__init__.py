@@ -41,6 +41,9 @@ _MODELS = {
     "lcnet": "lcnet:LCNet",
 }
 
+MAX_CLASSES = 255
+"""Masks hold class ids as uint8, and 255 is void."""
+
 
 def list_models() -> list[str]:
     """Return the names that ``create_model`` accepts."""
@@ -63,15 +66,15 @@ def create_model(name: str, num_classes: int, **options: bool) -> SegmentationNe
 
     Args:
         name: one of ``list_models()``.
-        num_classes: C, at least 1.
+        num_classes: C, from 1 to ``MAX_CLASSES``.
         options: options of the network; ``lsabinet`` has ``lrfa``, ``svfm`` and ``rcad``, all True by default.
 
     Raises:
-        ModelError: unknown name or option, or ``num_classes`` below 1.
+        ModelError: unknown name or option, or a number of classes that is not allowed.
     """
     network = model_class(name)
-    if num_classes < 1:
-        raise ModelError(f"expected num_classes of at least 1, got {num_classes}")
+    if not 1 <= num_classes <= MAX_CLASSES:
+        raise ModelError(f"expected num_classes from 1 to {MAX_CLASSES}, got {num_classes}")
     known = list(inspect.signature(network).parameters)[1:]
     unknown = [option for option in options if option not in known]
     if unknown:

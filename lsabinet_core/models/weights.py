@@ -7,10 +7,12 @@ executes no code from the file.
 
 import dataclasses
 import json
+import math
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import safetensors
 import safetensors.torch
@@ -20,6 +22,7 @@ from torch import nn
 from lsabinet_core.errors import ModelError, WeightsError
 from lsabinet_core.files import atomic_path
 from lsabinet_core.labels import LabelSet
+from lsabinet_core.settings import STRICT, parse_document
 from lsabinet_core.share import share_directory
 
 from . import create_model
@@ -46,6 +49,8 @@ class WeightsMetadata:
         training: summary of the run: recipe, seed, steps, metrics.
     """
 
+    __pydantic_config__: ClassVar = STRICT
+
     architecture: str
     label_set: LabelSet
     input_size: tuple[int, int]
@@ -55,6 +60,12 @@ class WeightsMetadata:
     dataset: str = "unknown"
     licence: str = "unknown"
     training: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if min(self.input_size) < 1:
+            raise ValueError(f"expected an input size of at least 1x1, got {self.input_size}")
+        if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):
+            raise ValueError(f"expected a finite mean and a positive std, got {self.mean} and {self.std}")
 
     @property
     def is_non_commercial(self) -> bool:
@@ -70,15 +81,7 @@ class WeightsMetadata:
         document = dict(json.loads(text))
         if document.pop("format") != FORMAT:
             raise ValueError(f"format {FORMAT} expected")
-        labels = document["label_set"]
-        document["label_set"] = LabelSet(
-            labels["name"], tuple(labels["names"]), tuple(tuple(color) for color in labels["colors"])
-        )
-        for key, length in (("input_size", 2), ("mean", 3), ("std", 3)):
-            document[key] = tuple(document[key])
-            if len(document[key]) != length:
-                raise ValueError(f"{key} has {len(document[key])} numbers, expected {length}")
-        return cls(**document)
+        return parse_document(cls, document)
 
 
 def find_weights(path_or_name: str | os.PathLike[str]) -> Path:

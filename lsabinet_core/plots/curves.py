@@ -40,6 +40,8 @@ def moving_mean(values: np.ndarray, window: int) -> np.ndarray:
     if not len(values):
         return values
     finite = np.isfinite(values)
+    # A window of twice the length covers all values wherever it is.
+    window = min(window, 2 * len(values))
     around = np.ones(window)
     centred = slice(window // 2, window // 2 + len(values))
     sums = np.convolve(np.where(finite, values, 0.0), around)[centred]

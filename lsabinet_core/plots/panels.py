@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from lsabinet_core.errors import LsabinetError
-from lsabinet_core.files import atomic_path
+from lsabinet_core.images import write_image
 from lsabinet_core.inference.overlay import colorize
 from lsabinet_core.labels import VOID, LabelSet
 
@@ -147,12 +147,14 @@ def check_picture_path(path: Path) -> None:
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
-    """Write BGR uint8 (H, W, 3) atomically; the suffix, one of ``FORMATS``, determines the format."""
+    """Write BGR uint8 (H, W, 3) atomically; the suffix, one of ``FORMATS``, determines the format.
+
+    Raises:
+        FrameError: the picture is too large for the format.
+    """
     path = Path(path)
     check_picture_path(path)
-    encoded = cv2.imencode(path.suffix, picture)[1]
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.data)
+    write_image(path, picture)
 
 
 def _footer(keys: Sequence[tuple[str, tuple[int, int, int]]], note: str, width: int) -> np.ndarray:
@@ -197,10 +199,8 @@ def _centred_text(picture: np.ndarray, text: str, x: int, y: int, width: int) ->
 
 def _shorten(text: str, width: int) -> str:
     """Cut at the beginning: the end of a name distinguishes files more often."""
-    kept = text
-    while len(kept) > 1 and _text_width(kept) > width:
-        kept = "..." + kept.removeprefix("...")[1:]
-    return kept
+    shorter = (f"...{text[cut:]}" for cut in range(1, len(text)))
+    return next((kept for kept in (text, *shorter) if _text_width(kept) <= width), "")
 
 
 def _wrap(text: str, width: int) -> list[str]:

@@ -39,11 +39,12 @@ MAX_WORKERS = 16
 def choose_workers(workers: int | None, device: torch.device) -> int:
     """Number of processes that prepare batches: ``workers``, or a default for the device if it is None.
 
+    ``workers`` is limited to the number of cores or MAX_WORKERS, whichever is larger.
     The default is one on a CPU, whose cores do the training. With a GPU it is one per core except one, at most
     MAX_WORKERS; the GPUs of a machine share them.
     """
     if workers is not None:
-        return workers
+        return min(workers, max(usable_cores(), MAX_WORKERS))
     if device.type != "cuda":
         return 1
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Length = Annotated[int, Field(ge=SMALLEST_INPUT)]
+Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(gt=0)]
 
 
@@ -104,11 +105,11 @@ class Recipe(Settings):
     batch_size: int = Field(default=16, ge=1, description="images per update, over all processes and micro-batches")
     accumulation: int = Field(default=1, ge=1, description="number of sequential micro-batches per batch")
     epochs: int = Field(default=1000, ge=1)
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, lt=2**63)
     input_size: tuple[Length, Length] = Field(
         default=(360, 480), description="(height, width) that the weights are meant for"
     )
-    mean: tuple[float, float, float] = Field(default=(0.485, 0.456, 0.406), description="mean of R, G, B in 0..1")
+    mean: tuple[Mean, Mean, Mean] = Field(default=(0.485, 0.456, 0.406), description="mean of R, G, B in 0..1")
     std: tuple[Deviation, Deviation, Deviation] = Field(
         default=(0.229, 0.224, 0.225), description="std of R, G, B in 0..1"
     )
@@ -220,11 +221,12 @@ def _drop_removed(document: dict) -> None:
 
 def _override(document: dict, override: str) -> None:
     key, separator, text = override.partition("=")
-    if not separator or not key.strip():
+    if not separator or not all(part.strip() for part in key.split(".")):
         raise RecipeError(f"expected key=value, got {override!r}")
     *parents, last = key.strip().split(".")
     try:
-        value = yaml.safe_load(text)
+        # No key accepts null, as which YAML reads an empty value.
+        value = yaml.safe_load(text) if text.strip() else ""
     except yaml.YAMLError:
         raise RecipeError(f"{key}: {text!r} is not a YAML value") from None
     if isinstance(value, str):

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -213,7 +214,7 @@ def _iteration(line: str) -> float:
 
 def _environment() -> dict:
     return {
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         **source_state(),
         "versions": {

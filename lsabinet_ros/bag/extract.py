@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from lsabinet_core.cli.image_files import write_image
+from lsabinet_core.images import write_image
 from lsabinet_ros.bag.read_ahead import read_ahead
 from lsabinet_ros.bag.samples import FrameSource
 

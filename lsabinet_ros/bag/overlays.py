@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 
-from lsabinet_core.cli.image_files import OverlayVideo
+from lsabinet_core.cli.overlay_video import OverlayVideo
 from lsabinet_core.errors import FrameError
 from lsabinet_core.inference import Segmentation, Segmenter
 from lsabinet_ros.bag.samples import BagSample, FrameSource

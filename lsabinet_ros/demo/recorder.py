@@ -12,7 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-from lsabinet_core.cli.image_files import OverlayVideo
+from lsabinet_core.cli.overlay_video import OverlayVideo
 from lsabinet_core.errors import FrameError
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
 from lsabinet_core.inference.overlay import blend

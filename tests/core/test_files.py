@@ -57,6 +57,26 @@ def test_an_error_keeps_the_existing_file(tmp_path):
     assert os.listdir(tmp_path) == ["kept.txt"]
 
 
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="expected a regular file") as caught:
+            write_text(tmp_path / name, "content")
+        assert caught.value.filename == str(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
+def test_a_symbolic_link_stays(tmp_path):
+    (tmp_path / "link.txt").symlink_to(Path("deep") / "target.txt")
+    for content in ("first", "second"):
+        write_text(tmp_path / "link.txt", content)
+        assert (tmp_path / "link.txt").is_symlink()
+        assert (tmp_path / "deep" / "target.txt").read_text() == content
+    assert os.listdir(tmp_path / "deep") == ["target.txt"]
+
+
 def test_a_full_disk_names_the_file(tmp_path):
     with pytest.raises(OSError) as caught, atomic_path(tmp_path / "mask.png") as temporary:
         # Writing to /dev/full fails as on a full disk.

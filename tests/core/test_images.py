@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lsabinet_core.errors import FrameError
-from lsabinet_core.images import read_image
+from lsabinet_core.images import read_image, write_image
 
 
 def warnings_of(caplog):
@@ -87,3 +87,12 @@ def test_broken_links_are_rejected(tmp_path):
     (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(FrameError, match=r"link.png: cannot be read"):
         read_image(tmp_path / "link.png")
+
+
+def test_an_image_that_is_too_large_for_its_format_is_not_written(tmp_path):
+    path = tmp_path / "long.jpg"
+    with pytest.raises(FrameError, match=r"long.jpg: an image of 65501x1 cannot be written as .jpg"):
+        write_image(path, np.zeros((65501, 1, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+    write_image(path.with_suffix(".png"), np.zeros((65501, 1, 3), np.uint8))
+    assert read_image(path.with_suffix(".png")).shape == (65501, 1, 3)

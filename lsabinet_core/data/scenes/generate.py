@@ -2,16 +2,16 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 import cv2
 import yaml
 
-from lsabinet_core.data.scenes.render import render_scene
+from lsabinet_core.data.scenes.render import check_size, render_scene
 from lsabinet_core.errors import DatasetError
-from lsabinet_core.files import atomic_path, write_text
+from lsabinet_core.files import atomic_path, read_text, write_text
 from lsabinet_core.labels import CAMVID, VOID
 
 FIRST_SEED = {"train": 10_000_000, "val": 20_000_000, "test": 30_000_000}
@@ -38,10 +38,15 @@ def render_folder(
         Number of scenes rendered by this call.
 
     Raises:
-        DatasetError: the folder contains scenes of another size.
+        DatasetError: the folder contains scenes of another size, or a list or description of another data set; or see
+            ``check_size``.
     """
+    check_size(size)
     out.mkdir(parents=True, exist_ok=True)
     _check_size(out, size)
+    classes = [{"name": name, "color": list(color)} for name, color in zip(CAMVID.names, CAMVID.colors)]
+    description = {"name": CAMVID.name, "licence": _LICENCE, "void": [VOID], "classes": classes}
+    _check_replaced_files(out, counts, description)
     jobs = []
     for split, count in counts.items():
         jobs += [
@@ -57,12 +62,29 @@ def render_folder(
             done += 1
             progress(done, len(jobs))
     for split, count in counts.items():
-        lines = [f"{split}/{i:06d}.jpg {split}_labels/{i:06d}.png" for i in range(count)]
-        write_text(out / f"{split}.txt", "\n".join(lines) + "\n")
-    classes = [{"name": name, "color": list(color)} for name, color in zip(CAMVID.names, CAMVID.colors)]
-    document = {"name": CAMVID.name, "licence": _LICENCE, "void": [VOID], "classes": classes}
-    write_text(out / "dataset.yaml", yaml.safe_dump(document, sort_keys=False))
+        write_text(out / f"{split}.txt", "".join(_line(split, i) for i in range(count)))
+    write_text(out / "dataset.yaml", yaml.safe_dump(description, sort_keys=False))
     return len(missing)
+
+
+def _line(split: str, index: int) -> str:
+    """The line of scene ``index`` in the list of a split."""
+    return f"{split}/{index:06d}.jpg {split}_labels/{index:06d}.png\n"
+
+
+def _check_replaced_files(out: Path, splits: Iterable[str], description: dict) -> None:
+    """Raise DatasetError if a file that rendering replaces was not written by an earlier rendering."""
+    written_here = {
+        out / "dataset.yaml": lambda text: yaml.safe_load(text) == description,
+        **{out / f"{split}.txt": lambda text, split=split: text.startswith(_line(split, 0)) for split in splits},
+    }
+    for path, recognise in written_here.items():
+        try:
+            foreign = path.exists() and not recognise(read_text(path))
+        except (UnicodeDecodeError, yaml.YAMLError):
+            foreign = True
+        if foreign:
+            raise DatasetError(f"{path} is of another data set, which rendering would replace: choose another folder")
 
 
 def _single_threaded() -> None:

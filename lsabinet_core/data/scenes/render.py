@@ -21,11 +21,21 @@ from lsabinet_core.data.scenes.shade import shade
 from lsabinet_core.data.scenes.site import Site
 from lsabinet_core.data.scenes.surfaces import Environment
 from lsabinet_core.data.street.textures import noise
+from lsabinet_core.errors import DatasetError
+
+SMALLEST_SIDE = 8
+"""Pixels of the shortest side of a scene."""
 
 _SAMPLES = 2  # per pixel along each axis
 _SHADOW_TEXELS, _SHADOW_M = 1400, 96.0
 _OCCLUSION_CELL_M = 0.25
 _SKY, _MAX_LAMPS = 0, 14
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Raise DatasetError if scenes of ``size`` (H, W) are too small to be rendered."""
+    if min(size) < SMALLEST_SIDE:
+        raise DatasetError(f"expected scenes of at least {SMALLEST_SIDE}x{SMALLEST_SIDE}, got {size[0]}x{size[1]}")
 
 
 def render_scene(seed: int, size: tuple[int, int], light_kind: str | None = None) -> Sample:
@@ -37,7 +47,11 @@ def render_scene(seed: int, size: tuple[int, int], light_kind: str | None = None
 
     Returns:
         Image uint8 (H, W, 3) BGR and label uint8 (H, W), ids of `lsabinet_core.labels.CAMVID` and 255 for void.
+
+    Raises:
+        DatasetError: see ``check_size``.
     """
+    check_size(size)
     rng = np.random.default_rng(seed)
     light = random_light(rng, light_kind)
     site = random_site(rng, light)

@@ -15,7 +15,8 @@ def choose_device(name: str) -> torch.device:
     """Resolve ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises BackendError."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
+    # Programs may pass a torch.device, against the annotation.
+    kind, _, index = name.partition(":") if isinstance(name, str) else ("", "", "")
     if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not index.isdecimal())):
         raise BackendError(f"expected device to be auto, cpu, cuda or cuda:N, got {name!r}")
     if kind == "cuda":

@@ -129,7 +129,9 @@ def _write(model: Any, path: Path, half: bool) -> None:
     except RuntimeError as error:
         # For example a full disk, about which OpenVINO gives no details.
         reason = str(error).strip().splitlines()[-1]
-        raise OSError(f"OpenVINO cannot write {path} ({reason}): is there free space, and write permission?") from None
+        raise OSError(
+            f"OpenVINO cannot write {path.name} ({reason}): is there free space, and write permission?"
+        ) from None
 
 
 def rounded_to_half(model: Any) -> Any:

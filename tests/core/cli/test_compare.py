@@ -132,3 +132,11 @@ def test_exactly_one_of_images_and_data_set_is_required(random_weights, images, 
         with pytest.raises(SystemExit, match="2"):
             compare(random_weights, *options, "--out", tmp_path / "a.png")
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_an_image_is_not_replaced_by_the_sheet(random_weights, images, capsys):
+    out = images / "street3.png"
+    before = out.read_bytes()
+    assert compare(random_weights, "--images", images, "--out", out) == 1
+    assert "is one of the images" in error(capsys)
+    assert out.read_bytes() == before

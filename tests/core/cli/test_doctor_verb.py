@@ -136,6 +136,10 @@ def test_home_folder_is_abbreviated_to_hide_the_user_name(monkeypatch, tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert doctor.shown(tmp_path / "cache" / "lsabinet") == "~/cache/lsabinet"
     assert doctor.shown(Path("/opt/cache")) == "/opt/cache"
+    monkeypatch.delenv("HOME")
+    # No entry in the user database.
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
+    assert doctor.shown(tmp_path / "cache") == str(tmp_path / "cache")
 
 
 def test_both_distributions_of_one_module_are_listed(monkeypatch):

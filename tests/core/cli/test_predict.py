@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,7 +186,7 @@ def test_an_incomplete_overlay_video_is_an_error(tmp_path):
     program = """
 import resource, sys
 import numpy as np
-from lsabinet_core.cli.image_files import OverlayVideo
+from lsabinet_core.cli.overlay_video import OverlayVideo
 from lsabinet_core.errors import FrameError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 random = np.random.default_rng(0)
@@ -236,6 +237,25 @@ class FakeCamera:
 
     def release(self):
         pass
+
+
+@pytest.mark.parametrize(
+    ("source", "kept"),
+    [
+        ("masks", "masks/street0.png"),
+        ("overlays/street1.jpg", "overlays/street1.jpg"),
+        ("overlay.mp4", "overlay.mp4"),
+        (".", "legend.png"),
+    ],
+)
+def test_results_never_replace_the_input(tmp_path, random_weights, image_folder, capsys, source, kept):
+    (tmp_path / kept).parent.mkdir(exist_ok=True)
+    shutil.copy(image_folder / "street0.png", tmp_path / kept)
+    before = (tmp_path / kept).read_bytes()
+    assert predict(tmp_path / source, random_weights, tmp_path) == 1
+    assert "would replace the input" in capsys.readouterr().err
+    assert (tmp_path / kept).read_bytes() == before
+    assert names(tmp_path) == sorted(["images", Path(kept).parts[0]])
 
 
 def test_camera_until_the_limit(tmp_path, random_weights, monkeypatch):

@@ -140,3 +140,10 @@ def test_errors_of_plot(runs, tmp_path, capsys):
         assert cli.main(["plot", *arguments]) == 1
         assert message in error(capsys)
     assert not (tmp_path / "a.png").exists()
+
+
+def test_names_that_are_not_utf_8(runs, tmp_path, capfd):
+    (runs / "cut").rename(os.fsdecode(os.fsencode(runs) + b"/cut\xff"))
+    assert cli.main(["runs", str(runs)]) == 0
+    assert "cut\ufffd" in capfd.readouterr().out
+    assert cli.main(["plot", str(runs), "--out", str(tmp_path / "loss.png")]) == 0

@@ -1,5 +1,6 @@
 """Verbs of other packages: a broken verb affects only the users who call it."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -92,6 +93,52 @@ def test_an_unknown_verb_is_a_usage_error(plugins, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["shepherd"])
     assert "'shepherd'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["models", "--help"]])
+def test_output_that_cannot_be_written(arguments):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "lsabinet_core.cli", *arguments]
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (finished.returncode, finished.stderr) == (1, "lsabinet: error: [Errno 28] No space left on device\n")
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as head:
+        assert head.stdout is not None
+        head.stdout.close()
+        assert head.stderr is not None
+        assert head.stderr.read() == ""
+    assert head.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("Unable to allocate 2 EiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory:\n 9")],
+)
+def test_too_little_memory_is_an_error_of_one_line(plugins, monkeypatch, capsys, error):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(importlib.import_module("flock_sheep"), "run", fail)
+    assert main(["sheep"]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("lsabinet: error: ")
+    assert " ".join(str(error).split()) in line
+
+
+def test_an_error_of_the_program_is_not_hidden(plugins, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("flock_sheep"), "run", lambda args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["sheep"])
+
+
+def test_characters_that_the_terminal_does_not_have(plugins):
+    (plugins / "flock_sheep.py").write_text(GOOD.replace("sheep:", "sch\u00e4fchen:"), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(plugins), os.environ["PYTHONPATH"]])}
+    command = [sys.executable, "-m", "lsabinet_core.cli", "sheep"]
+    for encoding, text in (("ascii:strict", b"sch\\xe4fchen: 3\n"), ("utf-8:strict", "sch\u00e4fchen: 3\n".encode())):
+        environment["PYTHONIOENCODING"] = encoding
+        finished = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+        assert (finished.returncode, finished.stdout, finished.stderr) == (0, text, b"")
 
 
 def test_from_the_shell(plugins):

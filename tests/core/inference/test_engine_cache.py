@@ -354,3 +354,12 @@ def test_cache_directory(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_directory() == tmp_path / ".cache" / "lsabinet"
+
+
+def test_cache_directory_of_a_user_without_a_home(monkeypatch, tmp_path):
+    for name in ("LSABINET_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    # No entry in the user database.
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert cache_directory() == tmp_path / "lsabinet-4000000000"

@@ -362,9 +362,15 @@ def test_files_without_export_metadata(exported, tmp_path):
     engine.write_bytes(b"engine")
     with pytest.raises(WeightsError, match="no 'lsabinet' metadata"):
         Segmenter.from_pretrained(engine)
-    engine.with_name("network.engine.json").write_text(json.dumps({"format": 99}))
+    beside = engine.with_name("network.engine.json")
+    beside.write_text(json.dumps({"format": 99}))
     with pytest.raises(WeightsError, match="does not fit this version"):
         Segmenter.from_pretrained(engine)
+    document = json.loads(exported("torchscript")[1].to_json())
+    for key, value in (("batch", "two"), ("size", [96]), ("size", ["96", "128"]), ("precision", 16), ("parity", None)):
+        beside.write_text(json.dumps({**document, key: value}))
+        with pytest.raises(WeightsError, match=f"does not fit this version: ValueError.*{key}"):
+            open_artefact(engine)
 
 
 def test_openvino_files_of_different_exports(exported, tmp_path):

@@ -1,8 +1,10 @@
 """Default sizes of the network's input for frames of any size."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lsabinet_core.errors import FrameError
 from lsabinet_core.inference.preprocess import SIZE_MULTIPLE, network_size
 from lsabinet_core.models.blocks import SMALLEST_INPUT
 
@@ -29,3 +31,9 @@ def test_size_depends_on_the_aspect_ratio_only(frame, trained, factor):
     height, width = network_size(frame, trained)
     assert network_size((factor * frame[0], factor * frame[1]), trained) == (height, width)
     assert network_size(frame, trained[::-1]) == (height, width)
+
+
+@pytest.mark.parametrize("frame", [(0, 5), (5, 0), (-1, 5)])
+def test_a_frame_without_pixels_has_no_network_size(frame):
+    with pytest.raises(FrameError, match=f"at least 1x1, got {frame[0]}x{frame[1]}"):
+        network_size(frame, (360, 480))

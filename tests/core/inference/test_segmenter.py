@@ -248,6 +248,8 @@ def test_invalid_options(random_weights, tmp_path):
     for device in ("gpu", "cpu:1", "cuda:x", ""):
         with pytest.raises(BackendError, match="auto, cpu, cuda or cuda:N"):
             build(device=device)
+    with pytest.raises(BackendError, match="expected device to be auto, cpu, cuda or cuda:N, got device"):
+        build(device=torch.device("cpu"))
     with pytest.raises(BackendError, match="auto, fp32, fp16, bf16, int8, got 'fp8'"):
         build(device="cpu", precision="fp8")
     with pytest.raises(BackendError, match="auto, fp32, bf16 for backend 'torch' on the CPU, got 'fp16'"):

@@ -100,5 +100,6 @@ def test_unknown_names_and_options():
         create_model("segformer", 11)
     with pytest.raises(ModelError, match="no option 'lrfb': its options are lrfa, svfm, rcad"):
         create_model("lsabinet", 11, lrfb=True)
-    with pytest.raises(ModelError, match="num_classes"):
-        create_model("lsabinet", 0)
+    for classes in (0, 256):
+        with pytest.raises(ModelError, match=f"num_classes from 1 to 255, got {classes}"):
+            create_model("lsabinet", classes)

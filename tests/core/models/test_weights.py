@@ -9,7 +9,14 @@ import torch
 from lsabinet_core.errors import WeightsError
 from lsabinet_core.labels import CAMVID, CITYSCAPES
 from lsabinet_core.models import create_model
-from lsabinet_core.models.weights import METADATA_KEY, WeightsMetadata, find_weights, load_weights, save_weights
+from lsabinet_core.models.weights import (
+    METADATA_KEY,
+    WeightsMetadata,
+    find_weights,
+    load_weights,
+    read_metadata,
+    save_weights,
+)
 
 
 def metadata(**changes) -> WeightsMetadata:
@@ -158,3 +165,34 @@ def test_metadata_of_another_version(saved, change):
     rewrite(saved, **change)
     with pytest.raises(WeightsError, match=r"net.safetensors"):
         load_weights(saved)
+
+
+LABELS = {"name": "one", "names": ["road"], "colors": [[1, 2, 3]]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("architecture", ["lsabinet"]),
+        ("options", None),
+        ("options", {"lrfa": "no"}),
+        ("input_size", ["a", "b"]),
+        ("input_size", [96, None]),
+        ("input_size", [0, 128]),
+        ("mean", ["a", "b", "c"]),
+        ("mean", [float("nan")] * 3),
+        ("std", [0, 1, 1]),
+        ("licence", None),
+        ("training", "long"),
+        ("label_set", {**LABELS, "names": [1]}),
+        # OpenCV crashes when it draws such a text.
+        ("label_set", {**LABELS, "names": ["\udcff"]}),
+        ("label_set", {**LABELS, "colors": [[1, 2]]}),
+        ("label_set", {**LABELS, "colors": [[1, 2, 256]]}),
+        ("label_set", {**LABELS, "colors": [[1, 2, "x"]]}),
+    ],
+)
+def test_metadata_with_a_wrong_value(saved, key, value):
+    rewrite(saved, **{key: value})
+    with pytest.raises(WeightsError, match=r"net.safetensors has 'lsabinet' metadata that does not fit"):
+        read_metadata(saved)

@@ -25,6 +25,8 @@ def test_moving_mean_is_centred():
         first = window - 1 - window // 2
         slow = [many[max(0, i - first) : i + window // 2 + 1].mean() for i in range(40)]
         np.testing.assert_allclose(moving_mean(many, window), slow)
+    # Memory for such a window does not exist.
+    np.testing.assert_allclose(moving_mean(many, 10**12), np.full(40, many.mean()))
     assert len(moving_mean(np.array([]), 5)) == 0
     with pytest.raises(ValueError, match="at least 1"):
         moving_mean(values, 0)

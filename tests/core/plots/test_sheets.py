@@ -89,6 +89,17 @@ def test_sheet_has_every_panel_in_its_cell():
     assert count(picture, (9, 8, 7)) > 100
 
 
+@pytest.mark.parametrize("width", [1, 5, 60])
+def test_titles_of_narrow_cells_are_shortened(width):
+    def draw(title):
+        rows = [[Panel(np.zeros((5, width, 3), np.uint8))]]
+        return sheet(rows, size=(5, width), row_titles=[""], column_titles=[title], keys=[("Road", (9, 8, 7))])
+
+    assert draw("a_long_title").shape == draw("").shape
+    # A title for which there is no room is left out.
+    assert (draw("a_long_title") != draw("")).any() == (width == 60)
+
+
 def test_samples_grid(tmp_path, street):
     sample, mask = street
     unlabelled = Sample(sample.image, None, "unlabelled")

@@ -273,7 +273,15 @@ def test_killed_worker_is_reported(samples):
 
 @pytest.mark.parametrize(
     ("workers", "device", "processes", "expected"),
-    [(None, "cpu", 1, 1), (None, "cuda", 1, 11), (None, "cuda", 4, 2), (None, "cuda", 12, 1), (0, "cuda", 1, 0)],
+    [
+        (None, "cpu", 1, 1),
+        (None, "cuda", 1, 11),
+        (None, "cuda", 4, 2),
+        (None, "cuda", 12, 1),
+        (0, "cuda", 1, 0),
+        (16, "cpu", 1, 16),
+        (10**9, "cpu", 1, 16),
+    ],
 )
 def test_choose_workers(monkeypatch, workers, device, processes, expected):
     monkeypatch.setattr(batches, "usable_cores", lambda: 12)
@@ -281,6 +289,7 @@ def test_choose_workers(monkeypatch, workers, device, processes, expected):
     assert batches.choose_workers(workers, torch.device(device)) == expected
     monkeypatch.setattr(batches, "usable_cores", lambda: 100)
     assert batches.choose_workers(None, torch.device("cuda")) <= batches.MAX_WORKERS
+    assert batches.choose_workers(10**9, torch.device("cuda")) == 100
 
 
 @pytest.mark.parametrize(("room", "reads"), [(4, [0, 1, 2, 3]), (2.5, [0, 1, 2, 3, 2, 3])])

@@ -37,11 +37,20 @@ def test_overrides():
     assert recipe.optimizer.weight_decay == 2e-4
 
 
+def test_an_empty_value_is_an_empty_text():
+    assert load_recipe("camvid_cpu").initial_weights
+    assert load_recipe("camvid_cpu", ["initial_weights="]).initial_weights == ""
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("batch_size=", "batch_size: input should be a valid integer.*, got ''"),
         ("optimizer.learning_rate=1", "unknown key 'optimizer.learning_rate'; allowed are name, lr, weight_decay"),
         ("=3", "expected key=value, got '=3'"),
+        ("optimizer.=3", "expected key=value, got 'optimizer.=3'"),
+        ("seed=9223372036854775808", "seed: input should be less than 9223372036854775808, got 9223372036854775808"),
+        ("mean=[1e30, 0, 0]", "mean.0: "),
         ("optimizer=3", "optimizer: expected the keys name, lr, .*, got 3"),
         ("epoch=1", "unknown key 'epoch'; allowed are .*epochs"),
         ("optimizer.lr=-1", "optimizer.lr: input should be greater than 0, got -1"),

@@ -52,6 +52,31 @@ def test_another_size_is_rejected(folder):
         render_folder(folder, {"train": 4, "val": 1}, (36, 48), 1, quiet)
 
 
+@pytest.mark.parametrize("size", [(0, 96), (72, 7)])
+def test_scenes_that_are_too_small_are_refused_first(tmp_path, size):
+    with pytest.raises(DatasetError, match=f"at least 8x8, got {size[0]}x{size[1]}"):
+        render_folder(tmp_path / "set", {"train": 1, "val": 1}, size, 1, quiet)
+    assert not list(tmp_path.iterdir())
+    assert render_scene(1, (8, 8)).image.shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("dataset.yaml", b"name: my_streets\nclasses:\n  - {name: road, color: [1, 2, 3]}\n"),
+        ("dataset.yaml", b"\x00: ["),
+        ("train.txt", b"images/a.png labels/a.png\n"),
+        ("val.txt", b"\xff\xfe\xfd"),
+    ],
+)
+def test_files_of_another_data_set_are_kept(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=rf"{name} is of another data set"):
+        render_folder(tmp_path, {"train": 1, "val": 1}, SIZE, 1, quiet)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_bytes() == content
+
+
 def test_a_killed_run_leaves_complete_scenes_and_can_be_continued(tmp_path):
     out = tmp_path / "set"
     command = [sys.executable, "-m", "lsabinet_core.cli", "synthetic", "render", "--out", str(out)]

@@ -1,4 +1,4 @@
-"""Writers for the images and overlay videos of ``lsabinet predict``."""
+"""Writer for overlay videos."""
 
 import contextlib
 from pathlib import Path
@@ -13,24 +13,6 @@ from lsabinet_core.images import name_for_opencv
 
 DEFAULT_FPS = 25.0
 """Frame rate of the overlay video if the source does not report one."""
-
-
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Write a uint8 image (H, W) or BGR (H, W, 3) atomically; the suffix determines the format.
-
-    Raises:
-        FrameError: the format does not support the image.
-        OSError: the file cannot be written; ``filename`` is set.
-    """
-    try:
-        done, encoded = cv2.imencode(path.suffix, image)
-    except cv2.error:
-        done, encoded = False, None
-    if not done or encoded is None:
-        # JPEG supports at most 65500 pixels per side.
-        raise FrameError(f"{path}: an image of {image.shape[0]}x{image.shape[1]} cannot be written as {path.suffix}")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded.data)
 
 
 class OverlayVideo:
