@@ -1,9 +1,11 @@
 """``lsabinet average``: the file that it writes, and its errors."""
 
+import shutil
+
 import torch
 
 from lsabinet_core.cli import main
-from lsabinet_core.models.weights import load_weights
+from lsabinet_core.models.weights import find_weights, load_weights
 
 
 def test_the_average_is_saved(tmp_path, capsys):
@@ -15,6 +17,15 @@ def test_the_average_is_saved(tmp_path, capsys):
     expected = (first.state_dict()[key] + second.state_dict()[key]) / 2
     torch.testing.assert_close(found.state_dict()[key], expected, rtol=1e-3, atol=1e-6)
     assert [run["file"] for run in metadata.training["averaged"]] == files
+
+
+def test_the_inputs_are_kept(tmp_path, capsys):
+    copy = tmp_path / "copy.safetensors"
+    shutil.copy(find_weights("lsabinet_camvid"), copy)
+    before = copy.read_bytes()
+    assert main(["average", str(copy), "lsabinet_camvid_train", "--out", str(copy)]) == 1
+    assert "replace" in capsys.readouterr().err
+    assert copy.read_bytes() == before
 
 
 def test_errors(tmp_path, capsys):
