@@ -7,11 +7,16 @@ def has_learned_from(trained_on: str, dataset: str, split: str) -> bool:
     """Return whether weights were trained on images of a split, judged by the names of the splits.
 
     Args:
-        trained_on: data set and split from the weights' metadata, such as ``camvid trainval``.
+        trained_on: data set and split from the weights' metadata, such as ``camvid trainval``; several are separated
+            by `` + ``.
         dataset: name of the data set.
         split: ``train``, ``val``, ``trainval``, ``test``, or a leave-one-sequence-out fold of train + val:
             ``drives:DRIVE:train`` (all drives but DRIVE) or ``drives:DRIVE:val`` (only DRIVE).
     """
+    return any(_contains(part, dataset, split) for part in trained_on.split(" + "))
+
+
+def _contains(trained_on: str, dataset: str, split: str) -> bool:
     name, _, learned = trained_on.partition(" ")
     if name != dataset:
         return False

@@ -191,11 +191,12 @@ def _check_tensors(path: Path, found: dict[str, torch.Tensor], expected: dict[st
 def total_iterations(training: dict) -> int | None:
     """Iterations of the run that a weights file records, plus those of the weights from which it started.
 
-    Of averaged weights, the sum over the runs; None if one is not recorded.
+    Of averaged weights, the sum over the averaged runs; None if one is not recorded.
     """
     if "averaged" in training:
         counts = [total_iterations(run) for run in training["averaged"]]
-        return None if None in counts else sum(count for count in counts if count is not None)
-    if "iterations" not in training:
+    else:
+        counts = [training.get("iterations")]
+    if None in counts:
         return None
-    return training["iterations"] + training.get("first_round", {}).get("iterations", 0)
+    return sum(count for count in counts if count is not None) + training.get("first_round", {}).get("iterations", 0)

@@ -19,6 +19,8 @@ from lsabinet_core.evaluation.origin import describe_origin, has_learned_from
         ("camvid drives:0006R0:train", "drives:0001TP:val", True),
         ("camvid drives:0006R0:train", "val", True),
         ("cityscapes train", "train", False),
+        ("cityscapes train + camvid trainval", "val", True),
+        ("camvid train + synthetic val", "val", False),
         ("unknown", "val", False),
         ("", "val", False),
     ],

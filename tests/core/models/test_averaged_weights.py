@@ -47,6 +47,8 @@ def test_the_metadata_name_all_runs(save):
     assert found.training["averaged"][0]["val_miou"] == 0.5
     assert "val_miou" not in found.training
     assert total_iterations(found.training) == 22
+    assert total_iterations({**found.training, "first_round": {"iterations": 100}}) == 122
+    assert total_iterations({"averaged": [{"iterations": 10}, {}]}) is None
 
 
 @pytest.mark.parametrize(
