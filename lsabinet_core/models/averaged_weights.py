@@ -27,7 +27,7 @@ def average_weights(files: Sequence[str]) -> tuple[SegmentationNetwork, WeightsM
 
     Returns:
         The network (fp32, on the CPU, in evaluation mode), and its metadata: the data sets and licences of all files,
-        and their training under ``averaged``. It has no validation mIoU, because that of an average is not known.
+        and their training under ``average_of``. It has no validation mIoU, because that of an average is not known.
 
     Raises:
         WeightsError: fewer than two files; one cannot be loaded; or its network, classes, normalisation or parameters
@@ -58,7 +58,7 @@ def average_weights(files: Sequence[str]) -> tuple[SegmentationNetwork, WeightsM
         dataset=_joined(metadata.dataset for metadata in all_metadata),
         licence=_joined(metadata.licence for metadata in all_metadata),
         training={
-            "averaged": [
+            "average_of": [
                 {"file": str(file), "dataset": metadata.dataset, **metadata.training}
                 for file, metadata in zip(files, all_metadata, strict=True)
             ]

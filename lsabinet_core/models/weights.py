@@ -193,8 +193,8 @@ def total_iterations(training: dict) -> int | None:
 
     Of averaged weights, the sum over the averaged runs; None if one is not recorded.
     """
-    if "averaged" in training:
-        counts = [total_iterations(run) for run in training["averaged"]]
+    if "average_of" in training:
+        counts = [total_iterations(run) for run in training["average_of"]]
     else:
         counts = [training.get("iterations")]
     if None in counts:

@@ -16,7 +16,7 @@ def test_the_average_is_saved(tmp_path, capsys):
     key = "decoder.classify.weight"
     expected = (first.state_dict()[key] + second.state_dict()[key]) / 2
     torch.testing.assert_close(found.state_dict()[key], expected, rtol=1e-3, atol=1e-6)
-    assert [run["file"] for run in metadata.training["averaged"]] == files
+    assert [run["file"] for run in metadata.training["average_of"]] == files
 
 
 def test_the_inputs_are_kept(tmp_path, capsys):

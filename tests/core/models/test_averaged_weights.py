@@ -43,12 +43,12 @@ def test_the_metadata_name_all_runs(save):
     ]
     _, found = average_weights(files)
     assert (found.dataset, found.licence, found.is_non_commercial) == ("camvid train", "NC + free", True)
-    assert [run["file"] for run in found.training["averaged"]] == files
-    assert found.training["averaged"][0]["val_miou"] == 0.5
+    assert [run["file"] for run in found.training["average_of"]] == files
+    assert found.training["average_of"][0]["val_miou"] == 0.5
     assert "val_miou" not in found.training
     assert total_iterations(found.training) == 22
     assert total_iterations({**found.training, "first_round": {"iterations": 100}}) == 122
-    assert total_iterations({"averaged": [{"iterations": 10}, {}]}) is None
+    assert total_iterations({"average_of": [{"iterations": 10}, {}]}) is None
 
 
 @pytest.mark.parametrize(
