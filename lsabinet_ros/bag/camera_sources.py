@@ -58,7 +58,7 @@ class CameraSources:
         limit: int | None = None,
     ):
         if len(set(cameras)) < len(cameras):
-            raise BagError(f"expected distinct camera names, got {', '.join(cameras)}")
+            raise BagError(f"expected different camera names, got {', '.join(cameras)}")
         for name in cameras:
             check_topic_names(f"/{name}")
         self._limit = limit
