@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from lsabinet_core.errors import ModelError
 
+from .limits import SMALLEST_INPUT
+
 Module = TypeVar("Module", bound=nn.Module)
 
 BN_EPS = 1e-3
-SMALLEST_INPUT = 64
 
 
 def check_input(image: Tensor) -> None:

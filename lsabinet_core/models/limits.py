@@ -1,0 +1,4 @@
+"""What every network requires of its input, for code that must not wait for the import of PyTorch."""
+
+SMALLEST_INPUT = 64
+"""Minimum height and width of an image in pixels."""
