@@ -33,6 +33,29 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.quick)
 
 
+def pytest_collection_finish():
+    _keep_out_of_garbage_collection()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Free the garbage of a file's tests and fixtures, which are finished when its last test returns."""
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        _keep_out_of_garbage_collection()
+    return result
+
+
+def _keep_out_of_garbage_collection():
+    """Free garbage, and let later garbage collections skip what is left: modules, tests, and PyTorch's caches.
+
+    The node collects garbage whenever it is deactivated, and so do many tests: with everything that a long run of tests
+    has loaded, each collection would take a second or more.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def checkout_first():
     """Let programs started by tests import the checkout's modules, ahead of those of a sourced ROS distribution."""

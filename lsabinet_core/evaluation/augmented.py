@@ -14,7 +14,7 @@ from lsabinet_core.inference import Segmentation, Segmenter, Timings
 from lsabinet_core.inference.preprocess import SIZE_MULTIPLE, check_frame
 from lsabinet_core.inference.stage_timer import StageTimer
 from lsabinet_core.labels import LabelSet
-from lsabinet_core.models.blocks import SMALLEST_INPUT
+from lsabinet_core.models.limits import SMALLEST_INPUT
 
 
 def scaled_size(size: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from lsabinet_core.evaluation.confusion import ConfusionMatrix, confusion_counts
 from lsabinet_core.evaluation.latency import summarise_timings
 from lsabinet_core.evaluation.origin import has_learned_from
 from lsabinet_core.evaluation.report import Report
-from lsabinet_core.inference import Segmentation, Timings
 from lsabinet_core.labels import LabelSet
+
+if TYPE_CHECKING:
+    from lsabinet_core.inference import Segmentation, Timings
 
 AnySample = TypeVar("AnySample", bound=Sample)
 
@@ -26,7 +28,7 @@ class FrameSegmenter(Protocol):
     @property
     def label_set(self) -> LabelSet: ...
 
-    def segment(self, frames: list[np.ndarray], *, confidence: bool) -> list[Segmentation]: ...
+    def segment(self, frames: list[np.ndarray], *, confidence: bool) -> list["Segmentation"]: ...
 
     def network_size(self, frame_size: tuple[int, int]) -> tuple[int, int]: ...
 
@@ -50,7 +52,7 @@ def evaluate(
     batch_size: int = 1,
     boundary_tolerance_px: int | None = None,
     calibration: bool = False,
-    on_result: Callable[[Sample, Segmentation], None] | None = None,
+    on_result: Callable[[Sample, "Segmentation"], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Segment the images of ``dataset`` and compare the masks with their labels at the original image size.
@@ -99,7 +101,7 @@ def evaluate_samples(
     boundary_tolerance_px: int | None = None,
     calibration: bool = False,
     unlabelled: bool = False,
-    on_result: Callable[[AnySample, Segmentation, np.ndarray | None], None] | None = None,
+    on_result: Callable[[AnySample, "Segmentation", np.ndarray | None], None] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Segment samples in batches and compare the masks with their labels, if they have any.

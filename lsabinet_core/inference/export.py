@@ -15,7 +15,7 @@ import torch
 from lsabinet_core import __version__
 from lsabinet_core.errors import BackendError, ModelError
 from lsabinet_core.files import write_text
-from lsabinet_core.models.blocks import SMALLEST_INPUT
+from lsabinet_core.models.limits import SMALLEST_INPUT
 
 from .artefact import SUFFIXES, Artefact, ExportInfo, open_artefact, publishing
 from .backends import create_backend, engine_for

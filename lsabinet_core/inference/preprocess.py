@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from lsabinet_core.errors import FrameError
-from lsabinet_core.models.blocks import SMALLEST_INPUT
+from lsabinet_core.models.limits import SMALLEST_INPUT
 
 SIZE_MULTIPLE = 8
 """Default network sizes are multiples of this stride, that of the deepest features."""

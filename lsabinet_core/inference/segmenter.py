@@ -27,7 +27,8 @@ from lsabinet_core.inference.preprocess import ORDERS, check_frame, network_size
 from lsabinet_core.inference.stage_timer import StageTimer
 from lsabinet_core.inference.threads import limit_threads
 from lsabinet_core.labels import LabelSet
-from lsabinet_core.models.blocks import SMALLEST_INPUT, SegmentationNetwork
+from lsabinet_core.models.blocks import SegmentationNetwork
+from lsabinet_core.models.limits import SMALLEST_INPUT
 from lsabinet_core.models.weights import WeightsMetadata, load_weights
 
 MAX_BATCH = 8

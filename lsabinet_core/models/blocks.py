@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from lsabinet_core.errors import ModelError
 
+from .limits import SMALLEST_INPUT
+
 Module = TypeVar("Module", bound=nn.Module)
 
 BN_EPS = 1e-3
-SMALLEST_INPUT = 64
 
 
 def check_input(image: Tensor) -> None:
@@ -213,8 +214,13 @@ def image_pyramid(image: Tensor, levels: int) -> list[Tensor]:
 
 
 def initialise(model: nn.Module) -> None:
-    """Initialise convolutions with Kaiming (fan in, ReLU gain), biases with 0, batch normalisation with identity."""
+    """Initialise convolutions with Kaiming (fan in, ReLU gain), biases with 0, batch normalisation with identity.
+
+    Parameters on the meta device have no values: PyTorch would need half the time of building the network for nothing.
+    """
     for module in model.modules():
+        if next((parameter.is_meta for parameter in module.parameters(recurse=False)), True):
+            continue
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
             if module.bias is not None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from lsabinet_core.data.augment import Augmentation
 from lsabinet_core.errors import RecipeError
 from lsabinet_core.files import read_text
-from lsabinet_core.models.blocks import SMALLEST_INPUT
+from lsabinet_core.models.limits import SMALLEST_INPUT
 from lsabinet_core.settings import Settings, first_problem
 from lsabinet_core.share import share_directory
 

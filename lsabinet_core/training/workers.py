@@ -93,13 +93,18 @@ def load(items: Dataset, sampler: Iterable, workers: int, ahead: int = MAX_AHEAD
     )
     with _plain_errors(), _quiet_children():
         iterator = iter(loader)
-    while True:
-        with _plain_errors():
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-        yield item
+    try:
+        while True:
+            with _plain_errors():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
+    finally:
+        # An error keeps the iterator in a reference cycle. The garbage collector would end the workers much later, and
+        # wait five seconds for each, because it closes the queues to them first.
+        getattr(iterator, "_shutdown_workers", lambda: None)()
 
 
 def _begin_worker(_worker: int) -> None:

@@ -1,6 +1,7 @@
 """Segment the frames with a second segmenter as well, and count the pixels where its masks agree with the first's."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,8 +9,10 @@ from lsabinet_core.errors import BagError
 from lsabinet_core.evaluation.confusion import ConfusionMatrix, confusion_counts
 from lsabinet_core.evaluation.latency import summarise_timings
 from lsabinet_core.evaluation.report import Report
-from lsabinet_core.inference import Segmentation, Segmenter, Timings
 from lsabinet_core.labels import LabelSet
+
+if TYPE_CHECKING:
+    from lsabinet_core.inference import Segmentation, Segmenter, Timings
 
 
 @dataclass(frozen=True)
@@ -26,10 +29,10 @@ class FrameAgreement:
     pixels: float
     miou: float
     label_miou: float | None
-    timings: Timings
+    timings: "Timings"
 
     @classmethod
-    def of(cls, agreement: "Agreement", timings: Timings) -> "FrameAgreement":
+    def of(cls, agreement: "Agreement", timings: "Timings") -> "FrameAgreement":
         """The figures of an agreement over one frame."""
         masks, labels = agreement.masks, agreement.labels
         return cls(masks.pixel_accuracy, masks.miou, labels.miou if labels.matrix.any() else None, timings)
@@ -98,10 +101,10 @@ class SecondSegmenter:
         BagError: the classes differ.
     """
 
-    segmenter: Segmenter
+    segmenter: "Segmenter"
     label_set: LabelSet
     total: Agreement = field(init=False)
-    _timings: list[Timings] = field(default_factory=list)
+    _timings: list["Timings"] = field(default_factory=list)
     _network_sizes: set[tuple[int, int]] = field(default_factory=set)
 
     def __post_init__(self):
@@ -113,7 +116,9 @@ class SecondSegmenter:
             )
         self.total = Agreement.of_classes(len(self.label_set))
 
-    def compare(self, image: np.ndarray, mask: np.ndarray, label: np.ndarray | None) -> tuple[Segmentation, Agreement]:
+    def compare(
+        self, image: np.ndarray, mask: np.ndarray, label: np.ndarray | None
+    ) -> tuple["Segmentation", Agreement]:
         """Segment a frame and compare; returns its second segmentation, and how it agrees with the first.
 
         Args:

@@ -3,17 +3,20 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lsabinet_core.errors import BagError
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
 from lsabinet_core.evaluation.evaluate import evaluate_samples
 from lsabinet_core.evaluation.report import Report
-from lsabinet_core.inference import Segmenter
 from lsabinet_ros.bag.agreement import SecondSegmenter
 from lsabinet_ros.bag.frame_results import Block, FrameCollector, FrameResult, OnFrame, SpanCounts
 from lsabinet_ros.bag.read_ahead import read_ahead
 from lsabinet_ros.bag.samples import BagSample, FrameSource
 from lsabinet_ros.bag.spans import Span
+
+if TYPE_CHECKING:
+    from lsabinet_core.inference import Segmenter
 
 
 @dataclass
@@ -58,13 +61,13 @@ class BagEvaluation:
 
 
 def evaluate_bags(
-    segmenter: Segmenter,
+    segmenter: "Segmenter",
     sources: Sequence[FrameSource],
     *,
     boundary_tolerance_px: int | None = None,
     calibration: bool = False,
     temporal: bool = False,
-    against: Segmenter | None = None,
+    against: "Segmenter | None" = None,
     spans: Sequence[Span] = (),
     on_frame: OnFrame | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -127,7 +130,7 @@ def _details(sources: Sequence[FrameSource]) -> dict:
     return {"bags": bags, "image_topics": list(dict.fromkeys(source.topic for source in sources))}
 
 
-def _warmed(segmenters: Sequence[Segmenter], samples: Iterator[BagSample]) -> Iterator[BagSample]:
+def _warmed(segmenters: Sequence["Segmenter"], samples: Iterator[BagSample]) -> Iterator[BagSample]:
     """Warm the segmenters up for each new size: their first frames are slow and would distort p99."""
     sizes: set[tuple[int, int]] = set()
     for sample in samples:

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
 from lsabinet_core.evaluation.temporal import TemporalConsistency
-from lsabinet_core.inference import Segmentation, Timings
 from lsabinet_ros.bag.agreement import Agreement, FrameAgreement, SecondSegmenter
 from lsabinet_ros.bag.memory import resident_mib
 from lsabinet_ros.bag.samples import BagSample, FrameSource
 from lsabinet_ros.bag.spans import Span, names_of, spans_at
+
+if TYPE_CHECKING:
+    from lsabinet_core.inference import Segmentation, Timings
 
 BLOCK_FRAMES = 10
 
@@ -49,7 +52,7 @@ class FrameResult:
     flicker: float | None
     consistency: float | None
     confidence: float | None
-    timings: Timings
+    timings: "Timings"
     agreement: FrameAgreement | None = None
     spans: tuple[str, ...] = ()
     memory_mib: float | None = None
@@ -86,7 +89,7 @@ class SpanCounts:
     agreement: Agreement
 
 
-OnFrame = Callable[[BagSample, Segmentation, FrameResult, Segmentation | None], None]
+OnFrame = Callable[[BagSample, "Segmentation", FrameResult, "Segmentation | None"], None]
 """Called with each frame, its segmentation, its result, and its segmentation by the second segmenter or None."""
 
 
@@ -124,7 +127,7 @@ class FrameCollector:
             total.matrix += tracker.confusion.matrix
         return total
 
-    def keep(self, sample: BagSample, result: Segmentation, counts: np.ndarray | None) -> None:
+    def keep(self, sample: BagSample, result: "Segmentation", counts: np.ndarray | None) -> None:
         """Add a frame: its segmentation, and its confusion counts, int64 (C, C), or None without a label."""
         mask = result.mask
         spans = spans_at(self._spans, sample.bag_time_ns, sample.source.bag.start_ns or 0)
@@ -164,7 +167,7 @@ class FrameCollector:
 
     def _compare(
         self, sample: BagSample, mask: np.ndarray, spans: tuple[str, ...]
-    ) -> tuple[Segmentation | None, FrameAgreement | None]:
+    ) -> tuple["Segmentation | None", FrameAgreement | None]:
         if self._second is None:
             return None, None
         second, agreement = self._second.compare(sample.image, mask, sample.label)

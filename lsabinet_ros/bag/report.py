@@ -6,23 +6,25 @@ docs/bags.md describes the fields of ``report.json``.
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lsabinet_core.benchmark.hardware import describe_machine
 from lsabinet_core.commit import source_state
 from lsabinet_core.evaluation.confusion import ConfusionMatrix
 from lsabinet_core.evaluation.formats import markdown
 from lsabinet_core.evaluation.latency import latency_table, summarise_timings
 from lsabinet_core.evaluation.report import Report
 from lsabinet_core.files import write_text
-from lsabinet_core.inference import Timings
 from lsabinet_core.text_table import UNDEFINED, Table, csv_text, markdown_table, number, percent
 from lsabinet_ros.bag.agreement import SecondSegmenter
 from lsabinet_ros.bag.evaluation import BagEvaluation
 from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.spans import names_of
 from lsabinet_ros.bag.timeline import as_timeline
+
+if TYPE_CHECKING:
+    from lsabinet_core.inference import Timings
 
 SCHEMA_VERSION = 1
 """Version of ``report.json``; it increases with every change that affects programs that read the file."""
@@ -43,6 +45,8 @@ def as_dict(evaluation: BagEvaluation, device: str, command: Sequence[str] = ())
         command: the command that made the report.
     """
     import torch
+
+    from lsabinet_core.benchmark.hardware import describe_machine
 
     frames = evaluation.frames
     names = evaluation.report.label_set.names
@@ -284,5 +288,5 @@ def _agreement_cells(frame: FrameResult) -> dict[str, float | None]:
     return {"agreement": found.pixels, "agreement_miou": found.miou, "against_miou": found.label_miou}
 
 
-def _timing_cells(prefix: str, timings: Timings) -> dict[str, float]:
+def _timing_cells(prefix: str, timings: "Timings") -> dict[str, float]:
     return {f"{prefix}{stage}_ms": round(getattr(timings, f"{stage}_ms"), 3) for stage in STAGES}

@@ -3,15 +3,18 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from lsabinet_core.inference import Segmentation, Segmenter
 from lsabinet_core.inference.overlay import colorize
 from lsabinet_core.labels import VOID, LabelSet
 from lsabinet_ros.bag.frame_results import FrameResult
 from lsabinet_ros.bag.samples import BagSample
+
+if TYPE_CHECKING:
+    from lsabinet_core.inference import Segmentation, Segmenter
 
 DEFAULT_COUNT = 6
 MAX_WIDTH = 640
@@ -57,13 +60,13 @@ class WorstFrames:
         count: number of frames for each criterion.
     """
 
-    def __init__(self, segmenter: Segmenter, count: int = DEFAULT_COUNT):
+    def __init__(self, segmenter: "Segmenter", count: int = DEFAULT_COUNT):
         self._segmenter, self._count = segmenter, count
         self._heaps: dict[str, list[tuple[float, int, Pictures]]] = {name: [] for name in CRITERIA}
         self._number = 0
 
     def add(
-        self, sample: BagSample, result: Segmentation, frame: FrameResult, second: Segmentation | None = None
+        self, sample: BagSample, result: "Segmentation", frame: FrameResult, second: "Segmentation | None" = None
     ) -> None:
         """Keep the frame if it is among the worst so far; ``second`` is its segmentation by the second segmenter."""
         self._number += 1
@@ -84,7 +87,7 @@ class WorstFrames:
             if heap
         }
 
-    def _draw(self, sample: BagSample, result: Segmentation, second: Segmentation | None) -> dict[str, bytes]:
+    def _draw(self, sample: BagSample, result: "Segmentation", second: "Segmentation | None") -> dict[str, bytes]:
         shown = {
             "frame": sample.image,
             "overlay": self._segmenter.overlay(sample.image, result.mask),

@@ -1,4 +1,4 @@
-"""Ctrl-C during the first seconds of the node, in which Python imports modules."""
+"""The first seconds of the node, in which Python imports modules: which ones, and Ctrl-C meanwhile."""
 
 import signal
 import subprocess
@@ -39,3 +39,8 @@ def test_a_signal_ends_the_node_quietly(module, number, ros_domain):
         process.kill()
         process.wait()
         process.stderr.close()
+
+
+def test_an_unconfigured_node_does_not_wait_for_pytorch():
+    program = "import sys, lsabinet_ros.node; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd="/", timeout=60).returncode == 0

@@ -31,10 +31,9 @@ def barycentric_rows(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
             rows[t, 3 * i + 1] = p[2] * q[0] - p[0] * q[2]
             rows[t, 3 * i + 2] = p[0] * q[1] - p[1] * q[0]
         det = rows[t, 0] * a[0] + rows[t, 1] * a[1] + rows[t, 2] * a[2]
-        if abs(det) < 1e-12:
-            rows[t] = 0
-        else:
-            rows[t] /= det
+        # A loop compiles in a second less than an operation on the whole row.
+        for i in range(9):
+            rows[t, i] = 0.0 if abs(det) < 1e-12 else rows[t, i] / det
     return rows
 
 

@@ -15,7 +15,7 @@ from lsabinet_core.inference.convert import METADATA_KEY
 from lsabinet_core.inference.deploy import network_for_files
 from lsabinet_core.inference.network import Network
 from lsabinet_core.inference.optional import require
-from lsabinet_core.models.blocks import SMALLEST_INPUT
+from lsabinet_core.models.limits import SMALLEST_INPUT
 
 from .refusal import refusing
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lsabinet_core.models.blocks import SMALLEST_INPUT, SegmentationNetwork
+from lsabinet_core.models.blocks import SegmentationNetwork
+from lsabinet_core.models.limits import SMALLEST_INPUT
 
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 

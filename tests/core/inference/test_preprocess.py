@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lsabinet_core.errors import FrameError
 from lsabinet_core.inference.preprocess import SIZE_MULTIPLE, network_size
-from lsabinet_core.models.blocks import SMALLEST_INPUT
+from lsabinet_core.models.limits import SMALLEST_INPUT
 
 sizes = st.tuples(st.integers(64, 4096), st.integers(64, 4096))
 

@@ -1,5 +1,6 @@
 """Worker processes: their use of shared memory, and the errors that their failures cause."""
 
+import multiprocessing
 import os
 import resource
 import signal
@@ -139,8 +140,10 @@ def test_lsabinet_error_of_a_worker_keeps_its_message():
         if index == 3:
             raise LsabinetError("expected this, got that: fix it")
 
+    before = set(multiprocessing.active_children())
     with pytest.raises(LsabinetError, match=r"^expected this, got that: fix it$"):
         list(load(_Items(fail), range(8), 1))
+    assert set(multiprocessing.active_children()) <= before, "the worker has not ended"
 
 
 def test_shared_memory_exhausted_during_a_run(small_camvid, tmp_path, monkeypatch):

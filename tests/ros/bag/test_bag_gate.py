@@ -1,6 +1,8 @@
 """Limits on reports and on comparisons of two: passed, failed, within chance, or not measured."""
 
 import json
+import subprocess
+import sys
 from xml.etree import ElementTree
 
 import numpy as np
@@ -178,3 +180,8 @@ def test_reports_that_cannot_be_compared(tmp_path, error_of):
     gate = tmp_path / "gate.yaml"
     gate.write_text("class.Bus.iou.min: 3")
     assert "'Bus'" in error_of(run_cli, "compare", baseline, baseline, "--gate", gate)
+
+
+def test_reports_are_read_and_merged_without_pytorch():
+    program = "import sys, lsabinet_ros.bag.gate, lsabinet_ros.bag.fleet, lsabinet_ros.bag.page; "
+    assert subprocess.run([sys.executable, "-c", program + "sys.exit('torch' in sys.modules)"]).returncode == 0
