@@ -256,11 +256,14 @@ def _folder_of(bag: Path, out: Path) -> Path:
 
 
 def _state_of(bag: Path, options: Sequence[str]) -> dict:
-    files = sorted(file for file in bag.rglob("*") if file.is_file()) if bag.is_dir() else [bag]
-    # Weights and spans, as far as they are files.
-    files += [Path(option) for option in options if Path(option).is_file()]
+    # Of the options, those that name files or folders: weights, spans, labels.
+    files = [file for path in [bag, *map(Path, filter(None, options))] for file in _files_of(path)]
     stats = [file.stat() for file in files if file.exists()]
     return {"options": list(options), "files": [[stat.st_size, stat.st_mtime_ns] for stat in stats]}
+
+
+def _files_of(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def _note(result: BagResult, options: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from lsabinet_core.benchmark.hardware import describe_machine
 from lsabinet_core.data import open_dataset
+from lsabinet_core.errors import LsabinetError
 from lsabinet_ros.child_process import ChildProcess
 from lsabinet_ros.conversions import array_to_image
 from lsabinet_ros.latency import header_stamp_ns
@@ -154,8 +155,11 @@ class NodeUnderTest(NodeDriver):
         )
         self.spin_until(lambda: self._ready, ENGINE_S, "the engine was not ready")
         for name, times in self.times.items():
+            end_s = time.monotonic() + ANSWER_S
             # Best effort may lose images, above all the first ones.
             while not any(entry.complete for entry in times.values()):
+                if time.monotonic() > end_s:
+                    raise LsabinetError(f"the node did not answer {prefix_of(name)} within {ANSWER_S:g} s")
                 self.publish(name)
                 self.spin_for(PAUSE_S)
 
@@ -228,6 +232,8 @@ class NodeUnderTest(NodeDriver):
 
     def _on_health(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            if not status.name.startswith(f"{NODE.lstrip('/')}:"):
+                continue
             values = {item.key: item.value for item in status.values}
             # The node is not ready only while it chooses or builds an engine.
             self._ready = values.get("state") == "active" and values.get("engine_state", "ready") != "building"

@@ -138,6 +138,17 @@ def test_a_changed_file_of_the_options_is_another_run(tmp_path, drives):
     assert fleet._state_of(drives[0] / "a.mcap", options) != before
 
 
+def test_a_changed_folder_of_labels_is_another_run(tmp_path, drives):
+    label = tmp_path / "labels" / "1700000000.0.png"
+    label.parent.mkdir()
+    label.write_bytes(b"1")
+    options = ("--labels", str(label.parent), "--label-topic", "")
+    before = fleet._state_of(drives[0] / "a.mcap", options)
+    assert len(before["files"]) == 2
+    label.write_bytes(b"12")
+    assert fleet._state_of(drives[0] / "a.mcap", options) != before
+
+
 def test_a_bag_that_cannot_be_evaluated_keeps_the_others(tmp_path, drives, options, error_of):
     folder, _ = drives
     broken = tmp_path / "broken.mcap"
