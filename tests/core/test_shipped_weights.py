@@ -17,11 +17,14 @@ def test_shipped_weights_and_their_cards():
         assert metadata.input_size == (360, 480)
         card = path.with_suffix(".md").read_text()
         assert f"{100 * metadata.training['val_miou']:.2f} %" in card
-        assert f"{metadata.training['iterations']} iterations" in card
-        assert f"seed {metadata.training['recipe']['seed']}" in card
-    for name, dataset in (("lsabinet_camvid", "camvid trainval"), ("lsabinet_camvid_train", "camvid train")):
+        runs = [run for run in metadata.training.get("average_of", [metadata.training]) if "recipe" in run]
+        assert runs
+        for run in runs:
+            assert f"{run['iterations']:,} iterations" in card
+            assert f"seed {run['recipe']['seed']}" in card
+    for name, split in (("lsabinet_camvid", "trainval"), ("lsabinet_camvid_train", "train")):
         metadata = read_metadata(name)
-        assert metadata.dataset == dataset
+        assert metadata.dataset == f"camvid {split} + rendered scenes"
         assert "research" in metadata.licence
 
 
