@@ -1,5 +1,7 @@
 """Masks from logits: the CPU path (class by class) and the device path (all at once) against plain PyTorch."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -41,6 +43,44 @@ def test_confidence_of_distant_logits(best, other, size):
     probability = F.interpolate(logits.double(), size=size, mode="bilinear").softmax(1).amax(1).numpy()
     # Half a level, plus float32 rounding where logits of several hundred cancel.
     assert np.abs(confidences - 255 * probability).max() < 0.6
+
+
+SIZES = [(96, 128), (12, 16), (101, 67), (30, 40)]
+
+
+def results(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    logits = 5 * torch.randn(1, 11, 12, 16, generator=torch.Generator().manual_seed(size[0]))
+    masks, confidences = postprocess.masks_from_logits(logits, size, confidence=True)
+    assert confidences is not None
+    return masks, confidences
+
+
+def test_memory_kept_between_frames_does_not_change_results(monkeypatch):
+    kept = [results(size) for size in SIZES]
+    monkeypatch.setattr(postprocess, "MAX_KEPT_PIXELS", 0)
+    np.testing.assert_equal(kept, [results(size) for size in SIZES])
+
+
+def test_threads_do_not_share_memory():
+    with ThreadPoolExecutor(4) as pool:
+        np.testing.assert_equal(list(pool.map(results, SIZES * 10)), [results(size) for size in SIZES] * 10)
+
+
+def test_one_thread_computes_the_same(one_thread):
+    masks, confidences = results((96, 128))
+    torch.set_num_threads(2)
+    with_two = results((96, 128))
+    np.testing.assert_array_equal(with_two[0], masks)
+    # Sums of two parts may be rounded differently.
+    np.testing.assert_allclose(with_two[1].astype(int), confidences, atol=1)
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_first_of_equal_classes_wins():
