@@ -125,7 +125,13 @@ def benchmark_training(
         on a CPU (in the rest it augmented or was idle). ``warnings`` of the step, for example that it could not be
         compiled. ``settings`` and ``machine``.
     """
-    plain = {"accumulation": 1, "boundary_weight": 0.0, "distillation": Distillation(), "initial_weights": ""}
+    plain = {
+        "accumulation": 1,
+        "boundary_weight": 0.0,
+        "lovasz_weight": 0.0,
+        "distillation": Distillation(),
+        "initial_weights": "",
+    }
     recipe = recipe.model_copy(update=plain)
     label_set = LABEL_SETS[dataset]
     warnings: list[str] = []

@@ -12,7 +12,7 @@ from lsabinet_core.cores import at_most_cores
 from .autocast import DTYPES, keep_dilated_in_float32, resolve_precision
 from .auxiliary import Supervised, shrink_labels
 from .distillation import Teacher, distillation_loss, labelled_pixels, normalise
-from .losses import CrossEntropy, boundary_band
+from .losses import MIN_MASS, CrossEntropy, boundary_band, lovasz_softmax
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class Objective(nn.Module):
-    """label loss + auxiliary_weight * loss of each auxiliary head + distillation.weight * distillation loss.
+    """label loss + auxiliary_weight * loss of each auxiliary head + lovasz_weight * Lovász-softmax loss
+    + distillation.weight * distillation loss.
 
     If boundary_weight is not 0, pixels near a boundary between classes have 1 + boundary_weight times the weight in
     the label loss: U-Net's border weights (Ronneberger et al., 2015) with a band in place of the Gaussian.
@@ -45,6 +46,7 @@ class Objective(nn.Module):
         self.auxiliary_weight = recipe.auxiliary_weight
         self.boundary_weight = recipe.boundary_weight
         self.boundary_radius = recipe.boundary_radius
+        self.lovasz_weight = recipe.lovasz_weight
         self.distillation = recipe.distillation
         self.dtype = DTYPES[resolve_precision(recipe.precision, next(network.parameters()).device)]
         self.register_buffer("mean", torch.tensor(recipe.mean) * 255)
@@ -99,7 +101,12 @@ class Objective(nn.Module):
             logits, auxiliary = self.network(normalise(images, self.mean, self.std))
         terms = 2 + len(auxiliary)
         mass = [None] * terms if masses is None else list(masses)
-        loss = self.loss(logits, labels, emphasis=self._emphasis(labels), mass=mass[0])
+        emphasis = self._emphasis(labels)
+        loss = self.loss(logits, labels, emphasis=emphasis, mass=mass[0])
+        if self.lovasz_weight:
+            # The sorting is within this part of the batch, and its result is averaged by the weight of its pixels.
+            part = 1 if mass[0] is None else self.loss.mass(labels, emphasis) / mass[0].clamp(min=MIN_MASS)
+            loss = loss + self.lovasz_weight * part * lovasz_softmax(logits, labels)
         for guess, its_mass in zip(auxiliary, mass[1:]):
             shrunk = shrink_labels(labels, guess.shape[-2:])
             loss = loss + self.auxiliary_weight * self.loss(guess, shrunk, mass=its_mass)

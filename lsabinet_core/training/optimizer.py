@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from .muon import Muon
 from .recipe import Optimizer
 
 
@@ -11,5 +12,13 @@ def create_optimizer(settings: Optimizer, model: nn.Module) -> torch.optim.Optim
     parameters = model.parameters()
     if settings.name == "sgd":
         return torch.optim.SGD(parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    if settings.name == "muon":
+        return Muon(
+            list(parameters),
+            settings.lr,
+            momentum=settings.momentum,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
     kind = torch.optim.Adam if settings.name == "adam" else torch.optim.AdamW
     return kind(parameters, settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)

@@ -28,13 +28,13 @@ Deviation = Annotated[float, Field(gt=0)]
 class Optimizer(Settings):
     """Optimiser and its settings."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "muon", "sgd"] = "adam"
     lr: float = Field(default=1e-3, gt=0, description="base learning rate")
     weight_decay: float = Field(
-        default=2e-4, ge=0, description="L2 penalty for adam and sgd, decoupled decay for adamw"
+        default=2e-4, ge=0, description="L2 penalty for adam and sgd, decoupled decay for adamw and muon"
     )
-    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="adam and adamw")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd")
+    betas: tuple[Decay, Decay] = Field(default=(0.9, 0.999), description="adam, adamw and muon")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="sgd and muon (0.95 is usual)")
 
 
 class Schedule(Settings):
@@ -93,6 +93,7 @@ class Recipe(Settings):
     boundary_radius: int = Field(
         default=3, ge=1, le=64, description="width of the boundary band in pixels, to each side"
     )
+    lovasz_weight: float = Field(default=0.0, ge=0, description="weight of an additional Lovász-softmax loss; 0: off")
     distillation: Distillation = Distillation()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()

@@ -15,6 +15,7 @@ CHANGES = [
     "model=espnet",
     *("augmentation.crop_size=[64, 64]", "augmentation.scales=[0.75, 1.0]", "batch_size=4", "epochs=3"),
     *("validate_epochs=1", "schedule.warmup_iterations=2", "input_size=[72, 96]", "ema_decay=0.8"),
+    *("optimizer.name=muon", "lovasz_weight=0.5"),
 ]
 
 

@@ -67,6 +67,7 @@ EVERYTHING = {
     "auxiliary_weight": 0.4,
     "boundary_weight": 2.0,
     "boundary_radius": 2,
+    "lovasz_weight": 0.6,
     "distillation": {"teacher": "given", "weight": 0.7, "temperature": 3.0},
     "batch_size": 4,
 }

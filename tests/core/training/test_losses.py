@@ -9,7 +9,14 @@ import torch.nn.functional as F
 
 from lsabinet_core.errors import DatasetError
 from lsabinet_core.training.distillation import distillation_loss
-from lsabinet_core.training.losses import CrossEntropy, OhemCrossEntropy, boundary_band, class_weights, create_loss
+from lsabinet_core.training.losses import (
+    CrossEntropy,
+    OhemCrossEntropy,
+    boundary_band,
+    class_weights,
+    create_loss,
+    lovasz_softmax,
+)
 from lsabinet_core.training.schedule import warmup_poly
 
 
@@ -87,7 +94,38 @@ def test_distillation_matches_hand_computed_value():
     assert distillation_loss(*logits, torch.full((1, 1, 3), 255), 2.0).item() == 0
 
 
-@pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(torch.ones(5)), OhemCrossEntropy()])
+def test_lovasz_of_certain_predictions_is_one_minus_iou():
+    rng = np.random.default_rng(4)
+    predicted, labels = rng.integers(0, 4, (2, 16, 12)), rng.choice([0, 1, 3, 255], (2, 16, 12))
+    logits = 1e4 * F.one_hot(torch.from_numpy(predicted), 4).permute(0, 3, 1, 2).float()
+    logits.requires_grad_()
+    loss = lovasz_softmax(logits, torch.from_numpy(labels))
+    predicted, labels = predicted[:, ::2, ::2], labels[:, ::2, ::2]
+    known = labels != 255
+    present = [(predicted == k, labels == k) for k in (0, 1, 3)]
+    ious = [(one & other).sum() / ((one | other) & known).sum() for one, other in present]
+    assert loss.item() == pytest.approx(1 - np.mean(ious), abs=1e-6)
+
+
+def test_lovasz_matches_its_definition():
+    """The sum over pixels by descending error of error * increase of 1 - IoU, for one class (Berman et al., Eq. 8)."""
+    torch.manual_seed(5)
+    logits, labels = torch.randn(1, 2, 6, 8), torch.randint(0, 2, (1, 6, 8))
+    losses = []
+    for k in (0, 1):
+        probability = logits.softmax(1)[0, k, ::2, ::2].flatten().tolist()
+        truth = (labels[0, ::2, ::2] == k).flatten().tolist()
+        errors = sorted(((abs(t - p), t) for p, t in zip(probability, truth, strict=True)), reverse=True)
+        loss, before, missed, false = 0.0, 0.0, 0, 0
+        for error, is_class in errors:
+            missed, false = missed + is_class, false + (not is_class)
+            now = (missed + false) / (sum(truth) + false)
+            loss, before = loss + error * (now - before), now
+        losses.append(loss)
+    assert lovasz_softmax(logits, labels).item() == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [CrossEntropy(), CrossEntropy(torch.ones(5)), OhemCrossEntropy(), lovasz_softmax])
 def test_all_void_batch_has_zero_loss(loss):
     logits = torch.randn(1, 5, 4, 4, requires_grad=True)
     value = loss(logits, torch.full((1, 4, 4), 255, dtype=torch.uint8))

@@ -13,7 +13,7 @@ from lsabinet_core.models.weights import WeightsMetadata, save_weights
 from lsabinet_core.training.auxiliary import Supervised, shrink_labels
 from lsabinet_core.training.averaging import WeightAverage
 from lsabinet_core.training.distillation import Teacher
-from lsabinet_core.training.losses import CrossEntropy, boundary_band
+from lsabinet_core.training.losses import CrossEntropy, boundary_band, lovasz_softmax
 from lsabinet_core.training.recipe import Recipe
 from lsabinet_core.training.step import GradientStep
 
@@ -41,6 +41,7 @@ def test_loss_is_the_weighted_sum_of_its_terms(batch):
     pixel = F.cross_entropy(logits, labels, weight, ignore_index=255, reduction="none")
     mass = weight[labels.where(labels != 255, 0)]
     expected = (pixel * emphasis).sum() / (mass * emphasis).sum()
+    expected = expected + 0.6 * lovasz_softmax(logits, labels)
     shrunk = shrink_labels(labels, features.shape[-2:])
     expected = expected + 0.4 * F.cross_entropy(head(features), shrunk, weight, ignore_index=255)
     # Hinton et al.: cross entropy of the softened probabilities, minus the entropy of the teacher.
@@ -55,8 +56,10 @@ def test_loss_is_the_weighted_sum_of_its_terms(batch):
 
 @pytest.mark.parametrize("accumulation", [2, 4])
 def test_accumulation_matches_the_joined_batch(batch, accumulation):
-    loss, gradient = update(make_step(tiny(), **EVERYTHING, teacher=tiny_teacher()), batch)
-    parts = make_step(tiny(), **EVERYTHING, accumulation=accumulation, teacher=tiny_teacher())
+    # The Lovász loss sorts the pixels of each micro-batch on their own.
+    adding = EVERYTHING | {"lovasz_weight": 0.0}
+    loss, gradient = update(make_step(tiny(), **adding, teacher=tiny_teacher()), batch)
+    parts = make_step(tiny(), **adding, accumulation=accumulation, teacher=tiny_teacher())
     got, accumulated = update(parts, batch)
     torch.testing.assert_close(got, loss)
     torch.testing.assert_close(accumulated, gradient, rtol=1e-4, atol=1e-6)
@@ -64,10 +67,23 @@ def test_accumulation_matches_the_joined_batch(batch, accumulation):
     # Micro-batches with different numbers of labelled pixels: the mean of their means would differ.
     size = 4 // accumulation
     means = [
-        update(make_step(tiny(), **EVERYTHING, teacher=tiny_teacher()), [part[i : i + size] for part in batch])[0]
+        update(make_step(tiny(), **adding, teacher=tiny_teacher()), [part[i : i + size] for part in batch])[0]
         for i in range(0, 4, size)
     ]
     assert abs(sum(means) / accumulation - loss) > 1e-3
+
+
+def test_lovasz_of_micro_batches_is_averaged_by_the_weight_of_their_pixels(batch):
+    step = make_step(tiny(), batch_size=4, accumulation=2)
+    with_lovasz = make_step(tiny(), batch_size=4, accumulation=2, lovasz_weight=0.5)
+    parts = [(images, labels.long()) for images, labels in zip(*(part.tensor_split(2) for part in batch), strict=True)]
+    masses = torch.stack([step.objective.masses(labels)[0] for _, labels in parts])
+    mean, std = (torch.tensor(values) for values in (Recipe().mean, Recipe().std))
+    with torch.no_grad():
+        logits = [tiny()(((part[..., [2, 1, 0]] / 255 - mean) / std).permute(0, 3, 1, 2)) for part, _ in parts]
+    lovasz = torch.stack([lovasz_softmax(its, labels) for its, (_, labels) in zip(logits, parts, strict=True)])
+    expected = 0.5 * (lovasz * masses).sum() / masses.sum()
+    torch.testing.assert_close(with_lovasz(*batch)[0] - step(*batch)[0], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_batch_smaller_than_accumulation(batch):
