@@ -131,7 +131,8 @@ def _enlarge(plane: np.ndarray, out: np.ndarray) -> None:
 class _Workspace(threading.local):
     """What each thread keeps from one frame to the next: planes and a second thread.
 
-    New planes for each frame would take as long as the computation, because the kernel clears and maps their pages.
+    New planes for each frame can take as long as the computation: in some states of the heap, the kernel must clear and
+    map their pages every time.
     """
 
     def __init__(self) -> None:
