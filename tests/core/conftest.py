@@ -133,3 +133,12 @@ def conversions_once():
         patch.setattr(onnx_, "convert", onnx_once)
         patch.setattr(openvino_, "convert", openvino_once)
         yield
+
+
+@pytest.fixture
+def one_thread():
+    """PyTorch uses one thread during the test."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

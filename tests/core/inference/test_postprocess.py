@@ -75,14 +75,6 @@ def test_one_thread_computes_the_same(one_thread):
     np.testing.assert_allclose(with_two[1].astype(int), confidences, atol=1)
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def test_first_of_equal_classes_wins():
     logits = torch.zeros(1, 4, 8, 8)
     logits[:, 1:3] = 5

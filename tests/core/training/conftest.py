@@ -36,14 +36,6 @@ def deaths_are_noticed_soon(monkeypatch):
 
 
 @pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
 def no_pictures(monkeypatch):
     monkeypatch.setattr(run_pictures, "write_pictures", lambda *arguments: None)
 
