@@ -20,7 +20,7 @@ MASK_IN_CLASSES = 5
 """The time of a mask by cells, in classes whose exponentials are summed in that time."""
 
 MAX_KEPT_PIXELS = 1920 * 1200
-"""Maximum size of planes that are kept for the next frame: larger ones would hold hundreds of megabytes."""
+"""Maximum size of planes that are kept for the next frame; larger ones are allocated for each, to save memory."""
 
 
 def masks_from_logits(

@@ -107,14 +107,14 @@ class CrossEntropy(nn.Module):
 
 
 LOVASZ_STRIDE = 2
-"""The Lovász loss uses every second row and column: sorting all pixels takes a third of a training step on a CPU."""
+"""The Lovász loss uses every second row and column, because sorting all pixels is slow on a CPU."""
 
 
 def lovasz_softmax(logits: Tensor, labels: Tensor) -> Tensor:
     """Lovász-softmax loss (Berman et al., CVPR 2018): 1 - IoU of a batch, as a function of the probabilities.
 
     It is the mean over the classes in ``labels``. If every probability is 0 or 1, it equals the mean of 1 - IoU;
-    between these values it is the tightest convex interpolation.
+    between these values, it is the convex closure of 1 - IoU.
 
     Args:
         logits: (N, C, H, W).

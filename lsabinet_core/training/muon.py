@@ -89,7 +89,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrix: Tensor) -> Tensor:
-    """Move all singular values of a matrix, float32 (M, N), to about 1 (0.7 to 1.2), by Newton-Schulz iterations."""
+    """Move the singular values of a matrix, float32 (M, N), to about 1 (0.7 to 1.2), by Newton-Schulz iterations.
+
+    Values far below the largest one do not get as far.
+    """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     # The Frobenius norm is at least the largest singular value.
