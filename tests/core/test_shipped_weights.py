@@ -41,7 +41,7 @@ def test_shipped_weights_and_their_cards():
 def test_synthetic_weights_on_unseen_scenes():
     with Segmenter.from_pretrained("lsabinet_synthetic", device="cpu", backend="torch") as segmenter:
         report = evaluate(segmenter, open_dataset("synthetic", None, "val"), limit=8)
-    # The mIoU on the whole test split is 76 %; with eight scenes it varies by a few points.
+    # The mIoU on the whole test split is 81 %; with eight scenes it varies by a few points.
     assert report.miou > 0.7
 
 
