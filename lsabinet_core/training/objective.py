@@ -2,22 +2,16 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from lsabinet_core.cores import at_most_cores
-
 from .autocast import DTYPES, keep_dilated_in_float32, resolve_precision
 from .auxiliary import Supervised, shrink_labels
+from .compilation import compile_step
 from .distillation import Teacher, distillation_loss, labelled_pixels, normalise
 from .losses import MIN_MASS, CrossEntropy, boundary_band, lovasz_softmax
 from .recipe import Recipe
-
-if TYPE_CHECKING:
-    # PyTorch imports it when it is first used.
-    import torch._inductor.config
 
 
 class Objective(nn.Module):
@@ -53,10 +47,7 @@ class Objective(nn.Module):
         self.register_buffer("std", torch.tensor(recipe.std) * 255)
         self._compute = self._eager
         if recipe.compile:
-            # By default one compiler process is started per core, including cores that a CPU quota excludes.
-            if (threads := torch._inductor.config.compile_threads) is not None:
-                torch._inductor.config.compile_threads = at_most_cores(threads)
-            self._compute = torch.compile(self._eager)
+            self._compute = compile_step(self._eager)
 
     @property
     def is_compiled(self) -> bool:

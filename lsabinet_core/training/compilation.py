@@ -1,0 +1,40 @@
+"""Compilation of a training step by Inductor, PyTorch's compiler."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import torch
+
+from lsabinet_core.cores import at_most_cores
+
+if TYPE_CHECKING:
+    # PyTorch imports it when it is first used.
+    import torch._inductor.config
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NO_STRICT_ALIASING = " -fno-strict-aliasing"
+
+
+def compile_step(compute: Callable[P, R]) -> Callable[P, R]:
+    """Compile a function with ``torch.compile``, with a correct gradient and at most one compiler process per core."""
+    config = torch._inductor.config
+    # By default one compiler process is started per core, including cores that a CPU quota excludes.
+    if (threads := config.compile_threads) is not None:
+        config.compile_threads = at_most_cores(threads)
+    _disable_strict_aliasing(config.cpp)
+    return torch.compile(compute)
+
+
+def _disable_strict_aliasing(cpp: Any) -> None:
+    """Pass -fno-strict-aliasing to the C++ compiler.
+
+    Inductor's code for bf16 transposes tiles on the stack. With strict aliasing, GCC 12 on an Intel processor with
+    AVX-512 (-O3 -march=native) lets it read these tiles before they are written, and gradients are wrong (torch 2.13).
+    Inductor has no setting for further flags, but inserts the value of this one into the command as it is. In older
+    versions of PyTorch, the setting may be a bool, which is left alone.
+    """
+    flag = getattr(cpp, "enable_floating_point_contract_flag", None)
+    if isinstance(flag, str) and not flag.endswith(_NO_STRICT_ALIASING):
+        cpp.enable_floating_point_contract_flag = flag + _NO_STRICT_ALIASING
