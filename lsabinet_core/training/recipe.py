@@ -122,7 +122,7 @@ class Recipe(Settings):
     max_skipped: int = Field(default=10, ge=1, description="consecutive non-finite steps after which the run stops")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="fp32",
-        description="of the forward and backward pass; auto: bf16 if the device supports it; fp16 needs a GPU",
+        description="of the forward and backward pass; auto: bf16 if the device is faster in it; fp16 needs a GPU",
     )
     compile: bool = Field(default=False, description="compile the training step (torch.compile; needs a C++ compiler)")
     validate_epochs: int = Field(

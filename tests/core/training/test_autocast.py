@@ -11,17 +11,22 @@ from lsabinet_core.training.recipe import Recipe
 CPU = torch.device("cpu")
 
 
+AMD, INTEL, ARM = "AMD EPYC 9554", "Intel(R) Xeon(R) Platinum 8480+", "Neoverse-V2"
+
+
 @pytest.mark.parametrize(
-    ("instructions", "precision"),
+    ("processor", "instructions", "precision"),
     [
-        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, "fp32"),
-        ({"avx512_f": True, "avx512_bf16": False}, "fp32"),
-        ({"avx512_f": True, "avx512_bf16": True}, "bf16"),
-        ({"amx_bf16": True}, "bf16"),
-        ({"neon": True, "bf16": True}, "bf16"),
+        (AMD, {"avx2": True, "avx512_bf16": False, "amx_bf16": False}, "fp32"),
+        (INTEL, {"avx512_f": True, "avx512_bf16": False}, "fp32"),
+        (INTEL, {"avx512_f": True, "avx512_bf16": True, "amx_bf16": False}, "fp32"),
+        (INTEL, {"avx512_f": True, "avx512_bf16": True, "amx_bf16": True}, "bf16"),
+        (AMD, {"avx512_f": True, "avx512_bf16": True}, "bf16"),
+        (ARM, {"neon": True, "bf16": True}, "bf16"),
     ],
 )
-def test_auto_precision_follows_the_cpu_instructions(monkeypatch, instructions, precision):
+def test_auto_precision_follows_the_processor(monkeypatch, processor, instructions, precision):
+    monkeypatch.setattr("lsabinet_core.training.autocast.device_name", lambda device: processor)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: instructions)
     assert resolve_precision("auto", CPU) == precision
     objective = Objective(Supervised(torch.nn.Conv2d(3, 2, 1), 2, heads=False), None, Recipe(precision="auto"))
