@@ -18,8 +18,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 def _is_slow_in_bf16(device: torch.device) -> bool:
     """Whether the device is an Intel processor with AVX-512 BF16 and without AMX, which some virtual machines hide.
 
-    A convolution of LSA-BiNet's size and its gradient took 1.5 times as long in bf16 as in fp32 there, and the gradient
-    of the compiled bf16 step was wrong. On AMD processors with AVX-512 BF16, bf16 is faster.
+    A compiled training step of LSA-BiNet takes longer in bf16 than in fp32 there (docs/performance.md, "Training").
     """
     if device.type != "cpu" or "Intel" not in device_name(device):
         return False

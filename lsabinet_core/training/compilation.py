@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_NO_STRICT_ALIASING = " -fno-strict-aliasing"
+_FLAGS = " -fno-strict-aliasing -fno-tree-slp-vectorize"
 
 
 def compile_step(compute: Callable[P, R]) -> Callable[P, R]:
@@ -23,18 +23,20 @@ def compile_step(compute: Callable[P, R]) -> Callable[P, R]:
     # By default one compiler process is started per core, including cores that a CPU quota excludes.
     if (threads := config.compile_threads) is not None:
         config.compile_threads = at_most_cores(threads)
-    _disable_strict_aliasing(config.cpp)
+    _avoid_wrong_code(config.cpp)
     return torch.compile(compute)
 
 
-def _disable_strict_aliasing(cpp: Any) -> None:
-    """Pass -fno-strict-aliasing to the C++ compiler.
+def _avoid_wrong_code(cpp: Any) -> None:
+    """Pass ``_FLAGS`` to the C++ compiler.
 
-    Inductor's code for bf16 transposes tiles on the stack. With strict aliasing, GCC 12 on an Intel processor with
-    AVX-512 (-O3 -march=native) lets it read these tiles before they are written, and gradients are wrong (torch 2.13).
-    Inductor has no setting for further flags, but inserts the value of this one into the command as it is. In older
-    versions of PyTorch, the setting may be a bool, which is left alone.
+    Inductor's code for bf16 transposes tiles on the stack. GCC 12 on an Intel processor with AVX-512 (-O3
+    -march=native) lets it read such tiles before they are written, so that gradients are wrong or not finite (torch
+    2.13). Without strict aliasing, a small network is correct; without vectorisation of straight-line code, the whole
+    LSA-BiNet is too. Inductor itself disables the vectorisation of loops. It has no setting for further flags, but
+    inserts the value of this one into the command as it is. In older versions of PyTorch, it may be a bool, which is
+    left alone.
     """
     flag = getattr(cpp, "enable_floating_point_contract_flag", None)
-    if isinstance(flag, str) and not flag.endswith(_NO_STRICT_ALIASING):
-        cpp.enable_floating_point_contract_flag = flag + _NO_STRICT_ALIASING
+    if isinstance(flag, str) and not flag.endswith(_FLAGS):
+        cpp.enable_floating_point_contract_flag = flag + _FLAGS
