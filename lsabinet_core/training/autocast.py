@@ -16,7 +16,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def _is_slow_in_bf16(device: torch.device) -> bool:
-    """Whether the device is an Intel processor with AVX-512 BF16 and without AMX, which some virtual machines hide.
+    """Whether the device is an Intel processor with AVX-512 BF16 but without AMX (some virtual machines hide AMX).
 
     A compiled training step of LSA-BiNet takes longer in bf16 than in fp32 there (docs/performance.md, "Training").
     """

@@ -32,10 +32,10 @@ def _avoid_wrong_code(cpp: Any) -> None:
 
     Inductor's code for bf16 transposes tiles on the stack. GCC 12 on an Intel processor with AVX-512 (-O3
     -march=native) lets it read such tiles before they are written, so that gradients are wrong or not finite (torch
-    2.13). Without strict aliasing, a small network is correct; without vectorisation of straight-line code, the whole
-    LSA-BiNet is too. Inductor itself disables the vectorisation of loops. It has no setting for further flags, but
-    inserts the value of this one into the command as it is. In older versions of PyTorch, it may be a bool, which is
-    left alone.
+    2.13). Disabling strict aliasing was enough for a small network; LSA-BiNet also needed the vectorisation of
+    straight-line code to be disabled. Inductor itself disables the vectorisation of loops. It has no setting for
+    additional flags, but inserts the value of ``enable_floating_point_contract_flag`` into the command as it is. In
+    older versions of PyTorch, that setting may be a bool and is left alone.
     """
     flag = getattr(cpp, "enable_floating_point_contract_flag", None)
     if isinstance(flag, str) and not flag.endswith(_FLAGS):
