@@ -189,14 +189,14 @@ def _check_tensors(path: Path, found: dict[str, torch.Tensor], expected: dict[st
 
 
 def total_iterations(training: dict) -> int | None:
-    """Iterations of the run that a weights file records, plus those of the weights from which it started.
+    """Iterations of the run that a weights file records, plus those of all earlier rounds.
 
-    Of averaged weights, the sum over the averaged runs; None if one is not recorded.
+    Of averaged weights, the sum over the averaged runs; None if the iterations of one run are not recorded.
     """
+    earlier = [training["first_round"]] if "first_round" in training else []
     if "average_of" in training:
-        counts = [total_iterations(run) for run in training["average_of"]]
+        counts = [total_iterations(run) for run in [*training["average_of"], *earlier]]
     else:
-        counts = [training.get("iterations")]
-    if None in counts:
-        return None
-    return sum(count for count in counts if count is not None) + training.get("first_round", {}).get("iterations", 0)
+        counts = [training.get("iterations"), *map(total_iterations, earlier)]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

@@ -48,6 +48,7 @@ def test_the_metadata_name_all_runs(save):
     assert "val_miou" not in found.training
     assert total_iterations(found.training) == 22
     assert total_iterations({**found.training, "first_round": {"iterations": 100}}) == 122
+    assert total_iterations({"iterations": 1, "first_round": {"iterations": 2, "first_round": found.training}}) == 25
     assert total_iterations({"average_of": [{"iterations": 10}, {}]}) is None
 
 
