@@ -34,7 +34,7 @@ def test_printed_table_and_plot(tmp_path, capsys, monkeypatch):
     assert "1 round in which" in text
     # The mIoU was measured on other weights, and the iterations are the sum over all rounds.
     assert "of the weights before the last round, trained on camvid train alone" in text
-    assert "10,686 iterations" in text
+    assert "12,589 iterations" in text
     notes = printed[printed.index("[a]") :].split("\n\n", 1)[1]
     assert max(map(len, notes.splitlines())) <= 100
     assert plot.read_bytes().startswith(b"\x89PNG")
