@@ -18,7 +18,7 @@ from lsabinet_core.models.blocks import move
 from lsabinet_core.training.autocast import resolve_precision
 from lsabinet_core.training.auxiliary import Supervised, shrink_labels
 from lsabinet_core.training.batches import EpochShuffle, SampleCache, choose_pipeline, choose_workers, open_batches
-from lsabinet_core.training.losses import CrossEntropy
+from lsabinet_core.training.losses import CrossEntropy, lovasz_softmax
 from lsabinet_core.training.optimizer import create_optimizer
 from lsabinet_core.training.recipe import Distillation, Recipe
 from lsabinet_core.training.run_folder import RunFolder
@@ -65,7 +65,7 @@ class PlainStep:
     Args:
         network: the network to train; moved to ``device``.
         loss: computes the loss from logits and labels, on ``device``.
-        recipe: normalisation, optimiser and the weight of the auxiliary heads.
+        recipe: normalisation, optimiser and the weights of the auxiliary heads and of the Lovász-softmax loss.
         device: device of the training.
     """
 
@@ -74,6 +74,7 @@ class PlainStep:
         self.loss = loss
         self.optimizer = create_optimizer(recipe.optimizer, network)
         self.auxiliary_weight = recipe.auxiliary_weight
+        self.lovasz_weight = recipe.lovasz_weight
         self.device = device
         self.mean = torch.tensor(recipe.mean, device=device)[:, None, None] * 255
         self.std = torch.tensor(recipe.std, device=device)[:, None, None] * 255
@@ -85,6 +86,8 @@ class PlainStep:
         image = images.flip(-1).permute(0, 3, 1, 2).float().contiguous()
         logits, auxiliary = self.network((image - self.mean) / self.std)
         loss = self.loss(logits, labels)
+        if self.lovasz_weight:
+            loss = loss + self.lovasz_weight * lovasz_softmax(logits, labels)
         for head in auxiliary:
             loss = loss + self.auxiliary_weight * self.loss(head, shrink_labels(labels, head.shape[-2:]))
         self.optimizer.zero_grad()
@@ -128,7 +131,6 @@ def benchmark_training(
     plain = {
         "accumulation": 1,
         "boundary_weight": 0.0,
-        "lovasz_weight": 0.0,
         "distillation": Distillation(),
         "initial_weights": "",
     }
@@ -181,6 +183,7 @@ def benchmark_training(
             "compile": recipe.compile,
             "optimizer": recipe.optimizer.name,
             "auxiliary_weight": recipe.auxiliary_weight,
+            "lovasz_weight": recipe.lovasz_weight,
             "ema_decay": recipe.ema_decay,
             "input_pipeline": choose_pipeline(samples, recipe, device),
             "workers": workers,

@@ -72,6 +72,7 @@ def _report(recipe: str, figures: dict) -> str:
     crop, image = (f"{size[0]}x{size[1]}" for size in (settings["crop_size"], settings["image_size"]))
     compiled = "compiled" if settings["compile"] and not figures["warnings"] else "eager"
     heads = ", auxiliary heads" if settings["auxiliary_weight"] else ""
+    lovasz = ", Lovász loss" if settings["lovasz_weight"] else ""
     average = ", averaged weights" if settings["ema_decay"] else ""
     kinds = {
         "lsabinet": f"lsabinet train: {settings['precision']}, channels last, {compiled}{average}",
@@ -80,7 +81,7 @@ def _report(recipe: str, figures: dict) -> str:
     width = max(map(len, kinds.values()))
     lines = [
         f"{settings['model']}, {settings['classes']} classes, recipe {recipe}: batches of {settings['batch_size']} "
-        f"crops of {crop}, {settings['optimizer']}{heads}",
+        f"crops of {crop}, {settings['optimizer']}{heads}{lovasz}",
         machine_line(machine),
         "",
         f"{'step':<{width}}  {'median ms':>10}  {'images/s':>9}  {'first step s':>12}",

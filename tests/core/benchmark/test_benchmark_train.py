@@ -28,9 +28,11 @@ def create_steps(recipe, folder, warn):
     return training.create_steps(recipe, data, SampleCache(data), folder, CPU, warn)
 
 
-def test_both_steps_have_equal_losses(tmp_path):
+@pytest.mark.parametrize("lovasz_weight", [0, 1])
+def test_both_steps_have_equal_losses(tmp_path, lovasz_weight):
     """Equal losses over three fp32 steps, up to rounding; otherwise the comparison would be meaningless."""
-    recipe = load_recipe("camvid", [*TINY, "ema_decay=0", "schedule.warmup_iterations=0"])
+    settings = [*TINY, "ema_decay=0", "schedule.warmup_iterations=0", f"lovasz_weight={lovasz_weight}"]
+    recipe = load_recipe("camvid", settings)
     warnings = []
     ours, plain = create_steps(recipe, tmp_path, warnings.append)
     images, labels = training.random_batch(recipe, CAMVID)
@@ -70,6 +72,7 @@ def test_the_command(tmp_path, capsys):
     options = [word for setting in TINY[:1] + TINY[2:4] for word in ("--set", setting)]
     path = tmp_path / "figures.json"
     command = ["benchmark", "train", "--recipe", "camvid", *options, "--set", "precision=bf16"]
+    command += ["--set", "lovasz_weight=1"]
     command += ["--batch", "2", "--rounds", "2", "--threads", "1", "--workers", "0", "--device", "cpu"]
     assert main([*command, "--json", str(path)]) == 0
     figures = json.loads(path.read_text())
@@ -88,7 +91,14 @@ def test_the_command(tmp_path, capsys):
     assert figures["machine"]["threads"] == 1
     assert figures["machine"]["versions"]["torch"] == torch.__version__
     printed = capsys.readouterr().out
-    for text in (f"ratio {figures['speedup']:.2f}", "bf16, channels last, eager", "fp32, NCHW", "64x64", "1 threads"):
+    for text in (
+        f"ratio {figures['speedup']:.2f}",
+        "bf16, channels last, eager",
+        "fp32, NCHW",
+        "64x64",
+        "Lovász",
+        "1 threads",
+    ):
         assert text in printed
 
 
